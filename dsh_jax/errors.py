@@ -1,0 +1,31 @@
+"""Errors that a person can act on: given, allowed, which field to change."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+  """Input that a person has to change; the command line prints one line."""
+
+
+def unknown(
+  kind: str, given: object, allowed: Iterable[str], field: str
+) -> UserError:
+  """Makes the error for a name that is not one of a known set.
+
+  Args:
+    kind: What the name stands for, such as "method".
+    given: The name that was given.
+    allowed: The names that exist.
+    field: The config field or flag to change.
+
+  Returns:
+    The error, for the caller to raise; it suggests the nearest name.
+  """
+  allowed = sorted(allowed)
+  near = difflib.get_close_matches(str(given), allowed, n=1)
+  hint = f" Did you mean {near[0]!r}?" if near else ""
+  return UserError(
+    f"Unknown {kind} {given!r}.{hint} Allowed: {', '.join(allowed)}."
+    f" Change {field}."
+  )
