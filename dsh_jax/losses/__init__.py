@@ -1,0 +1,100 @@
+"""The methods that are compared: `LOSSES` by name, and `make_loss`.
+
+To add one: a file with its factory, a line in `LOSSES`, a preset in
+configs/methods.py, a test against a plain loop.
+"""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from dsh_jax import errors
+from dsh_jax.losses import base, idhn, idhn_deephash_pytorch, isdh
+
+MAX_BITS = 256
+
+LOSSES: dict[str, Callable[..., base.Loss]] = {
+  "idhn": idhn.idhn,
+  "isdh": isdh.isdh,
+  "idhn_deephash_pytorch": idhn_deephash_pytorch.idhn_deephash_pytorch,
+}
+
+
+def default_settings(name: str) -> dict[str, Any]:
+  """Returns the settings of a method with their defaults.
+
+  Args:
+    name: A key of `LOSSES`.
+
+  Returns:
+    Setting -> default.
+
+  Raises:
+    UserError: The name is unknown.
+  """
+  if name not in LOSSES:
+    raise errors.unknown("loss", name, LOSSES, "config.loss.name")
+  parameters = inspect.signature(LOSSES[name]).parameters.values()
+  return {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
+
+
+def make_loss(
+  name: str, *, num_bits: int, num_classes: int, seed: int = 0, **settings: Any
+) -> base.Loss:
+  """Makes a loss by name.
+
+  Args:
+    name: A key of `LOSSES`.
+    num_bits: K, 1 to 256.
+    num_classes: L, at least 1.
+    seed: Of whatever is random in the loss, together with the step.
+    **settings: Overrides of `default_settings(name)`.
+
+  Returns:
+    The loss.
+
+  Raises:
+    UserError: An unknown name or setting, or a value that is not allowed.
+  """
+  filled = default_settings(name)
+  _check_count("number of bits", num_bits, MAX_BITS, "config.bits")
+  _check_count("number of classes", num_classes, None, "config.data")
+  for setting, value in settings.items():
+    if setting not in filled:
+      raise errors.unknown(f"setting of {name}", setting, filled, "config.loss")
+    filled[setting] = _checked(name, setting, value, filled[setting])
+  loss = LOSSES[name](num_bits, num_classes, seed, **filled)
+  return dataclasses.replace(loss, name=name, settings=filled)
+
+
+def _check_count(
+  what: str, given: object, maximum: int | None, field: str
+) -> None:
+  """Raises UserError unless `given` is an integer from 1 to `maximum`."""
+  is_int = isinstance(given, int) and not isinstance(given, bool)
+  if not is_int or given < 1 or (maximum is not None and given > maximum):
+    upper = "" if maximum is None else f" to {maximum}"
+    raise errors.UserError(
+      f"The {what} is {given!r}; allowed: an integer from 1{upper}."
+      f" Change {field}."
+    )
+
+
+def _checked(name: str, setting: str, value: Any, default: Any) -> Any:
+  """Returns a setting in the type of its default, or raises UserError."""
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if isinstance(default, float) and number and math.isfinite(value):
+    return float(value)
+  if isinstance(default, str | bool | int) and type(value) is type(default):
+    return value
+  kind = "finite number" if isinstance(default, float) else type(default)
+  kind = kind if isinstance(kind, str) else kind.__name__
+  raise errors.UserError(
+    f"Setting {setting!r} of {name} is {value!r}; allowed: {kind} (default"
+    f" {default!r}). Change config.loss.{setting}."
+  )
+
+
+__all__ = ["LOSSES", "MAX_BITS", "default_settings", "make_loss"]
