@@ -1,0 +1,159 @@
+"""The hash network: a backbone and a linear head."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dsh_jax import errors
+from dsh_jax.models import resnet, tiny
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+  "tiny": tiny.tiny,
+  "resnet18": resnet.resnet18,
+  "resnet34": resnet.resnet34,
+  "resnet50": resnet.resnet50,
+  "resnet101": resnet.resnet101,
+}
+
+
+class HashHead(nn.Module):
+  """A linear map from the tapped features to logits.
+
+  One Dense layer per tap, added up: the same as one layer on all features
+  side by side, but each tap can have a learning rate of its own.
+
+  Attributes:
+    num_outputs: Width of the logits, K for most methods.
+    taps: Names of the features to read; () for the last ones.
+    use_bias: Whether a bias is added (once, by the last tap).
+    batch_norm: Whether the logits are normalised over the batch.
+    axis_name: pmap axis over which BatchNorm takes its statistics.
+  """
+
+  num_outputs: int
+  taps: Sequence[str] = ()
+  use_bias: bool = True
+  batch_norm: bool = False
+  axis_name: str | None = None
+
+  @nn.compact
+  def __call__(self, features: Mapping[str, jax.Array], train: bool):
+    """Maps a dict of [B,F] features to float32 logits [B,num_outputs]."""
+    inputs = {tap: features[tap] for tap in self.taps}
+    inputs = inputs or {"dense": features[list(features)[-1]]}
+    logits = None
+    for name, x in inputs.items():
+      # float32 whatever the backbone's type: the layer is small, and its sign
+      # is the code.
+      y = nn.Dense(
+        self.num_outputs,
+        use_bias=self.use_bias and name == list(inputs)[-1],
+        kernel_init=nn.initializers.lecun_normal(),
+        name=name,
+      )(x.astype(jnp.float32))
+      logits = y if logits is None else logits + y
+    if self.batch_norm:
+      logits = nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        axis_name=self.axis_name,
+        name="bn",
+      )(logits)
+    return logits
+
+
+class HashNetwork(nn.Module):
+  """A backbone followed by a hash head.
+
+  Attributes:
+    backbone: Maps images to a dict of features by tap.
+    head: Maps that dict to logits.
+    taps: Features that the head reads; () for the last ones.
+  """
+
+  backbone: nn.Module
+  head: nn.Module
+  taps: Sequence[str] = ()
+
+  def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Maps normalised images [B,H,W,3] to float32 logits [B,num_outputs]."""
+    return self.head(self.backbone(images, train), train)
+
+  def features(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Maps images [B,H,W,3] to what the head reads, float32 [B,F].
+
+    Args:
+      images: Normalised images, float [B,H,W,3].
+      train: Whether BatchNorm uses the batch's statistics and dropout drops.
+
+    Returns:
+      The tapped features side by side, in the order of the taps.
+    """
+    features = self.backbone(images, train)
+    taps = self.taps or list(features)[-1:]
+    return jnp.concatenate(
+      [features[tap].astype(jnp.float32) for tap in taps], axis=-1
+    )
+
+
+def create_network(
+  backbone: str = "tiny",
+  num_outputs: int = 48,
+  dtype: Any = jnp.float32,
+  taps: Sequence[str] = (),
+  axis_name: str | None = None,
+  head: Mapping[str, Any] | None = None,
+  remat: bool = False,
+) -> HashNetwork:
+  """Creates the network of a name.
+
+  Args:
+    backbone: One of BACKBONES.
+    num_outputs: Width of the logits.
+    dtype: Type of the backbone's computation, float32 or bfloat16; parameters,
+      statistics and head are float32.
+    taps: Features that the head reads, such as ("fc6", "fc7"); () for the
+      backbone's last ones.
+    axis_name: pmap axis over which BatchNorm takes its statistics; None for
+      those of the whole array, which under jit is the global batch.
+    head: Options of the head: use_bias, batch_norm.
+    remat: Whether the backward pass computes the backbone's activations again
+      instead of keeping them.
+
+  Returns:
+    A Flax module; variables = network.init(key, images).
+
+  Raises:
+    UserError: If the backbone, a tap or a head option is unknown, or
+      num_outputs is below 1.
+  """
+  if backbone not in BACKBONES:
+    raise errors.unknown(
+      "backbone", backbone, BACKBONES, "config.model.backbone"
+    )
+  if num_outputs < 1:
+    raise errors.UserError(
+      f"The head needs at least 1 output, got {num_outputs}."
+      " Change config.bits."
+    )
+  module = BACKBONES[backbone](dtype=dtype, axis_name=axis_name, remat=remat)
+  for tap in taps:
+    if tap not in module.taps:
+      raise errors.unknown("tap", tap, module.taps, "config.model.taps")
+  options = dict(head or {})
+  for option in options:
+    if option not in ("use_bias", "batch_norm"):
+      raise errors.unknown(
+        "head option", option, ("use_bias", "batch_norm"), "config.model"
+      )
+  taps = tuple(taps)
+  return HashNetwork(
+    backbone=module,
+    head=HashHead(
+      num_outputs=num_outputs, taps=taps, axis_name=axis_name, **options
+    ),
+    taps=taps,
+  )
