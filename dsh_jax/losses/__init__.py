@@ -12,6 +12,7 @@ from typing import Any
 
 from dsh_jax import errors
 from dsh_jax.losses import base, idhn, idhn_deephash_pytorch, isdh
+from dsh_jax.losses.base import Loss as Loss
 
 MAX_BITS = 256
 
