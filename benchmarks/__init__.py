@@ -1,0 +1,1 @@
+"""Scripts that measure: tables of methods, speed, soak runs."""

@@ -1,0 +1,34 @@
+"""What the measurements ran on, in words."""
+
+import os
+import pathlib
+import platform
+
+
+def describe() -> str:
+  """Returns processor, number of cores and memory of this machine."""
+  model = platform.processor() or platform.machine()
+  info = pathlib.Path("/proc/cpuinfo")
+  if info.exists():
+    for line in info.read_text().splitlines():
+      if line.startswith("model name"):
+        model = line.partition(":")[2].strip()
+        break
+  text = f"{model}, {num_cores()} cores"
+  try:
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  except (ValueError, OSError):
+    return text
+  return f"{text}, {size / 2**30:.0f} GiB"
+
+
+def cores() -> list[int]:
+  """Returns the numbers of the cores that this process may use."""
+  if hasattr(os, "sched_getaffinity"):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
+
+
+def num_cores() -> int:
+  """Returns how many cores this process may use."""
+  return len(cores())

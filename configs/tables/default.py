@@ -1,0 +1,38 @@
+"""Every field of a table config, once; the other files start from here."""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns a table without cells."""
+  return ml_collections.ConfigDict(
+    dict(
+      # Heading of the table.
+      title="",
+      # The config file of the data set, from the project's root.
+      config="",
+      # What follows "method=..,bits=.." behind its colon, such as
+      # "protocol=hyp2,backbone=alexnet".
+      arguments="",
+      # Fields that all cells share, "path=value", over the method's preset.
+      overrides=(),
+      # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
+      # the three. Seeds are run in the order given, all methods of one first.
+      cells=(),
+      # Rows that need no training; names of dsh_jax.unsupervised. bits () is
+      # all that the cells have.
+      references=dict(methods=(), bits=()),
+      # Metrics to show; the first sorts the rows.
+      metrics=(),
+      # Peak learning rates of which each method gets the one with the best
+      # `metric` on validation queries, at these bits and this seed; without
+      # rates every method has its preset's.
+      grid=dict(learning_rates=(), bits=48, seed=0, metric="ndcg@100"),
+      # Which rows of benchmarks/published.csv stand beside the results.
+      published=dict(dataset="", protocol="", backbone=""),
+      # What a person has to fetch first, and where to put it.
+      downloads=(),
+      # Sentences to print under the table.
+      notes=(),
+    )
+  )

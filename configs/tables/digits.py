@@ -1,0 +1,78 @@
+"""All methods on the embedded digit scenes: the table of the README.
+
+python -m benchmarks.table --config=configs/tables/digits.py --workdir=DIR
+
+132 runs of about 100 s on 2 CPU cores; 3 to 4 hours with --jobs=2.
+"""
+
+from configs.tables import default
+
+METHODS = (
+  "idhn",
+  "dsrh",
+  "dhn",
+  "hyp2",
+  "dpsh",
+  "hashnet",
+  "dtsh",
+  "dch",
+  "csq",
+  "orthohash",
+  "greedyhash",
+  "mihash",
+  "talr_ap",
+  "talr_ndcg",
+  "dpn",
+  "dsh",
+  "dqn_cosine",
+  "nin_triplet",
+  "isdh",
+  "idhn_deephash_pytorch",
+  "idhn_hard_only",
+  "idhn_soft_only",
+  "classifier_code",
+  "bce_sign",
+)
+
+
+def get_config():
+  """Returns the table."""
+  config = default.get_config()
+  config.title = "Digit scenes"
+  config.config = "configs/digits.py"
+  # One budget and one optimizer for all methods.
+  config.overrides = (
+    "train.num_epochs=20",
+    "train.batch_size=128",
+    "optimizer.name=adamw",
+    "optimizer.schedule=one_cycle",
+    "optimizer.weight_decay=0.0001",
+    "eval.select=validation",
+    "eval.select_metric=ndcg@100",
+  )
+  config.cells = (
+    dict(methods=METHODS, bits=(48,), seeds=(0, 1, 2)),
+    dict(
+      methods=("idhn", "dsrh", "dhn", "hyp2"), bits=(12, 24, 36), seeds=(0,)
+    ),
+  )
+  config.references.methods = (
+    "chance",
+    "random",
+    "lsh",
+    "pca_sign",
+    "itq",
+    "spectral",
+    "cosine",
+  )
+  config.references.bits = (48,)
+  config.metrics = (
+    "ndcg@100",
+    "ndcg@1000",
+    "acg@100",
+    "map@all",
+    "wmap@5000",
+    "precision@r<=2",
+  )
+  config.grid.learning_rates = (1e-3, 3e-3, 1e-2)
+  return config
