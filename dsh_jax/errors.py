@@ -29,3 +29,7 @@ def unknown(
     f"Unknown {kind} {given!r}.{hint} Allowed: {', '.join(allowed)}."
     f" Change {field}."
   )
+
+
+class NonFiniteError(Exception):
+  """The loss or a gradient became NaN or infinite; training has stopped."""

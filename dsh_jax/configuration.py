@@ -1,0 +1,176 @@
+"""From a config file and a command line to a checked configuration."""
+
+import numbers
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from dsh_jax import data, errors, losses, models
+
+_SHORT = {
+  "method": "method",
+  "bits": "bits",
+  "seed": "seed",
+  "backbone": "model.backbone",
+  "protocol": "data.protocol",
+  "epochs": "train.num_epochs",
+}
+
+_CHOICES = {
+  "parallel": ("pmap", "jit"),
+  "dtype": ("float32", "bfloat16"),
+  "train.on_nonfinite": ("stop", "skip"),
+  "optimizer.name": ("adamw", "adam", "sgd"),
+  "optimizer.schedule": ("one_cycle", "cosine", "constant", "halve"),
+  "eval.select": ("validation", "last", "test_best"),
+  "eval.normalizer": ("retrieved", "relevant"),
+}
+
+_RANGES = {
+  "seed": (0, 2**31 - 1),
+  "bits": (1, 256),
+  "data.seed": (0, 2**31 - 1),
+  "data.image_size": (8, 1024),
+  "data.crop_size": (0, 1024),
+  "data.crop_padding": (0, 512),
+  "train.batch_size": (2, 2**20),
+  "train.num_epochs": (1, 10**6),
+  "train.log_every_steps": (1, 10**9),
+  "train.checkpoint_every_steps": (0, 10**9),
+  "train.validate_every_epochs": (1, 10**6),
+  "train.prefetch": (1, 1000),
+  "train.steps_per_dispatch": (1, 10**6),
+  "train.accumulate": (1, 10**6),
+  "optimizer.learning_rate": (1e-12, 1e6),
+  "optimizer.halve_every_steps": (1, 10**9),
+  "optimizer.weight_decay": (0, 1e6),
+  "optimizer.momentum": (0, 1),
+  "eval.batch_size": (1, 2**20),
+}
+
+
+def build(
+  config: ml_collections.ConfigDict,
+  methods: Mapping[str, Mapping[str, Any]],
+  arg: str,
+) -> ml_collections.ConfigDict:
+  """Applies a method's preset and a short string to a data set's config.
+
+  Args:
+    config: All fields, with the values of the data set and its protocol.
+    methods: The presets: name -> nested overrides, and "source".
+    arg: Comma-separated `name=value`, such as "method=dsrh,bits=32"; the
+      names are method, bits, seed, backbone, protocol and epochs.
+
+  Returns:
+    The configuration; other fields are changed by `--config.FIELD=VALUE`.
+
+  Raises:
+    UserError: A name or value of `arg` does not exist or has another type.
+  """
+  given = {}
+  for item in filter(None, (part.strip() for part in arg.split(","))):
+    name, equals, value = item.partition("=")
+    if name not in _SHORT or not equals:
+      raise errors.unknown(
+        "config argument", item, _SHORT, "--config=FILE:name=value,..."
+      )
+    given[name] = value
+  method = given.pop("method", config.method)
+  if method not in methods:
+    raise errors.unknown("method", method, methods, "--config=FILE:method=")
+  config.method = method
+  with config.unlocked():
+    preset = {k: v for k, v in methods[method].items() if k != "source"}
+    config.update(ml_collections.ConfigDict(preset))
+  for name, value in given.items():
+    set_field(config, _SHORT[name], value)
+  return config
+
+
+def set_field(config: ml_collections.ConfigDict, path: str, text: str) -> None:
+  """Sets one dotted field from text, keeping the field's type.
+
+  Raises:
+    UserError: The text is not of the field's type.
+  """
+  section, _, name = path.rpartition(".")
+  owner = get(config, section) if section else config
+  kind = type(owner[name])
+  try:
+    owner[name] = kind(text)
+  except ValueError:
+    raise errors.UserError(
+      f"config.{path} is {text!r}; it must be of type {kind.__name__}."
+    ) from None
+
+
+def get(config: ml_collections.ConfigDict, path: str) -> Any:
+  """Returns the field at a dotted path."""
+  for name in path.split("."):
+    config = config[name]
+  return config
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Returns {dotted path: value} of the leaves, tuples as lists (as JSON)."""
+  flat = {}
+  for name, value in config.items():
+    if isinstance(value, (Mapping, ml_collections.ConfigDict)):
+      flat |= flatten(value, f"{prefix}{name}.")
+    else:
+      flat[prefix + name] = _as_json(value)
+  return flat
+
+
+def _as_json(value: Any) -> Any:
+  if isinstance(value, (tuple, list)):
+    return [_as_json(item) for item in value]
+  return value
+
+
+def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
+  """Checks every field that can be checked before data is read.
+
+  Args:
+    config: The configuration.
+    num_devices: P, over all hosts.
+
+  Raises:
+    UserError: The first field that is wrong, with what is allowed.
+  """
+  for path, choices in _CHOICES.items():
+    value = get(config, path)
+    if value not in choices:
+      raise errors.unknown(
+        f"value of config.{path}", value, choices, f"config.{path}"
+      )
+  for path, (low, high) in _RANGES.items():
+    value = get(config, path)
+    if not isinstance(value, numbers.Real) or not low <= value <= high:
+      raise errors.UserError(
+        f"config.{path} is {value}; it must be from {low} to {high}."
+      )
+  _check_name("data set", config.data.name, data.DATASETS, "config.data.name")
+  _check_name(
+    "backbone", config.model.backbone, models.BACKBONES, "config.model.backbone"
+  )
+  _check_name("loss", config.loss.name, losses.LOSSES, "config.loss.name")
+  if config.data.crop_size > config.data.image_size:
+    raise errors.UserError(
+      f"config.data.crop_size is {config.data.crop_size}; it must be at most"
+      f" config.data.image_size, {config.data.image_size}."
+    )
+  parts = num_devices * config.train.accumulate
+  if config.train.batch_size % parts:
+    raise errors.UserError(
+      f"config.train.batch_size is {config.train.batch_size}; it must be a"
+      f" multiple of devices x config.train.accumulate, {num_devices} x"
+      f" {config.train.accumulate}."
+    )
+
+
+def _check_name(kind, given, allowed, field):
+  if given not in allowed:
+    raise errors.unknown(kind, given, allowed, field)

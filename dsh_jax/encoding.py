@@ -1,0 +1,64 @@
+"""Images to packed hash codes, in batches of one shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dsh_jax import parallel
+from dsh_jax.retrieval import codes
+
+
+class Encoder:
+  """Encodes any number of images with one compiled program."""
+
+  def __init__(
+    self,
+    encode_step: Callable,
+    spread: parallel.Parallel,
+    batch_size: int,
+  ):
+    """Lifts the step.
+
+    Args:
+      encode_step: From `steps.make_encode_step`.
+      spread: Where it runs.
+      batch_size: Images at once; rounded up to a multiple of the devices.
+    """
+    self._step = spread.lift(encode_step)
+    self._spread = spread
+    self._batch_size = -(-batch_size // spread.num_devices) * spread.num_devices
+
+  def __call__(
+    self,
+    weights: Any,
+    take: Callable[[np.ndarray], np.ndarray],
+    num_images: int,
+  ) -> np.ndarray:
+    """Encodes images 0 to num_images - 1.
+
+    Args:
+      weights: (params, batch_stats), from `Parallel.replicate`.
+      take: Indices int [n] -> images uint8 [n,H,W,3].
+      num_images: N.
+
+    Returns:
+      Packed codes, uint32 [N, ceil(K/32)].
+    """
+    size = self._batch_size
+    mine = self._spread.rows_of_host(size)
+    waiting, packed = [], []
+
+    def finish(outputs):
+      packed.append(codes.pack(self._spread.gather(outputs)))
+
+    for first in range(0, num_images, size):
+      # The last batch is filled up with copies of the last image.
+      rows = np.minimum(np.arange(first, first + size), num_images - 1)
+      images = self._spread.place(take(rows[mine]))
+      waiting.append(self._step(weights, images))
+      if len(waiting) > 1:  # The device works while the host reads.
+        finish(waiting.pop(0))
+    for outputs in waiting:
+      finish(outputs)
+    return np.concatenate(packed)[:num_images]

@@ -1,0 +1,123 @@
+"""From a configuration to the parts of a run; each part takes plain values."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from dsh_jax import data, losses, models, optimizer, steps
+from dsh_jax.data import augment
+
+_PLAIN_DATA_FIELDS = {
+  "name", "protocol", "dir", "seed", "image_size",
+  "crop_size", "crop_padding", "flip", "mean", "std",
+}  # fmt: skip
+
+
+def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
+  """Returns train, validation, query and database of the protocol."""
+  options = {
+    name: value
+    for name, value in config.data.items()
+    if name not in _PLAIN_DATA_FIELDS
+  }
+  return data.load_splits(
+    name=config.data.name,
+    protocol=config.data.protocol,
+    data_dir=config.data.dir,
+    image_size=config.data.image_size,
+    seed=config.data.seed,
+    **options,
+  )
+
+
+def create_loss(
+  config: ml_collections.ConfigDict, num_classes: int
+) -> losses.Loss:
+  """Returns the method's loss for K bits and L classes."""
+  settings = dict(config.loss)
+  return losses.make_loss(
+    settings.pop("name"),
+    num_bits=config.bits,
+    num_classes=num_classes,
+    seed=config.seed,
+    **{
+      name: dict(value) if isinstance(value, Mapping) else value
+      for name, value in settings.items()
+    },
+  )
+
+
+def create_network(
+  config: ml_collections.ConfigDict,
+  loss: losses.Loss,
+  axis_name: str | None = None,
+) -> nn.Module:
+  """Returns backbone and head, as wide as the loss asks for."""
+  return models.create_network(
+    backbone=config.model.backbone,
+    num_outputs=loss.num_outputs,
+    dtype=jnp.dtype(config.dtype),
+    taps=tuple(config.model.taps),
+    axis_name=axis_name,
+    head={
+      "use_bias": config.model.head_bias,
+      "batch_norm": config.model.head_batch_norm,
+    },
+    remat=config.model.remat,
+  )
+
+
+def create_augmentation(
+  config: ml_collections.ConfigDict,
+) -> augment.Augmentation:
+  """Returns what is done to images before the network sees them."""
+  return augment.Augmentation(
+    crop_size=config.data.crop_size or config.data.image_size,
+    crop_padding=config.data.crop_padding,
+    flip=config.data.flip,
+    mean=tuple(config.data.mean),
+    std=tuple(config.data.std),
+  )
+
+
+def create_optimizer(
+  config: ml_collections.ConfigDict, loss: losses.Loss, num_steps: int
+) -> optax.GradientTransformation:
+  """Returns the update rule of a training of `num_steps` steps."""
+  options = config.optimizer
+  schedule = optimizer.create_schedule(
+    options.schedule,
+    options.learning_rate,
+    num_steps,
+    options.halve_every_steps,
+  )
+  return optimizer.create_optimizer(
+    options.name,
+    schedule,
+    weight_decay=options.weight_decay,
+    momentum=options.momentum,
+    multipliers=(
+      *((path, factor) for path, factor in options.multipliers),
+      ("loss", loss.learning_rate_multiplier),
+    ),
+  )
+
+
+def create_state(
+  config: ml_collections.ConfigDict,
+  network: nn.Module,
+  loss: losses.Loss,
+  rule: optax.GradientTransformation,
+) -> steps.TrainState:
+  """Returns the state before the first step, as host arrays."""
+  size = config.data.crop_size or config.data.image_size
+
+  @jax.jit
+  def create(key):
+    return steps.create_state(network, loss, rule, size, key)
+
+  return jax.device_get(create(jax.random.key(config.seed)))

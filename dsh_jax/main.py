@@ -1,0 +1,95 @@
+"""Trains and evaluates one configuration.
+
+python -m dsh_jax.main --config=configs/digits.py:method=idhn,bits=48 \\
+  --workdir=runs/idhn48
+"""
+
+import os
+import pathlib
+import sys
+
+# Set before anything is imported that would print pages about itself.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+
+from dsh_jax import errors, summary, train
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  str(pathlib.Path(__file__).parents[1] / "configs" / "digits.py"),
+  "FILE or FILE:method=...,bits=...; --config.FIELD=VALUE changes a field.",
+  lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir",
+  "",
+  "Folder of the run. The same command again continues there. Default:"
+  " runs/DATASET-METHOD-BITS-SEED.",
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed",
+  False,
+  "Join the other hosts of a TPU slice or GPU cluster, which are found"
+  " automatically unless the three flags below are given.",
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "HOST:PORT of process 0."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "Number of processes in all."
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "Number of this process, from 0."
+)
+
+EXIT_USER_ERROR = 2
+EXIT_NONFINITE = 3
+
+
+def main(argv: list[str]) -> None:
+  """Runs what the flags say; ends the process with a code if it cannot."""
+  if len(argv) > 1:
+    _fail(f"Unexpected argument {argv[1]!r}; all are --flags.", EXIT_USER_ERROR)
+  if _DISTRIBUTED.value:
+    jax.distributed.initialize(
+      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    )
+  config = _CONFIG.value
+  workdir = _WORKDIR.value or (
+    f"runs/{config.data.name}-{config.method}-{config.bits}-{config.seed}"
+  )
+  try:
+    result = train.train_and_evaluate(config, workdir)
+  except errors.UserError as error:
+    _fail(error, EXIT_USER_ERROR)
+  except errors.NonFiniteError as error:
+    _fail(error, EXIT_NONFINITE)
+  if jax.process_index() == 0:
+    print(summary.table(result))
+    print(f"\nThe run is in {workdir}.")
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses flags; a wrong one is one line, not a traceback."""
+  try:
+    return flags.FLAGS(argv)
+  except Exception as error:  # Whatever a config file or field may raise.
+    _fail(f"Cannot use the command line: {error}", EXIT_USER_ERROR)
+
+
+def _fail(message: object, code: int) -> None:
+  print(f"dsh_jax: {' '.join(str(message).split())}", file=sys.stderr)
+  sys.exit(code)
+
+
+def run() -> None:
+  """The console script."""
+  app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+  run()

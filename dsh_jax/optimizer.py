@@ -1,0 +1,84 @@
+"""The learning-rate schedule and the chain of optax transformations."""
+
+from collections.abc import Sequence
+
+import jax
+import optax
+
+
+def create_schedule(
+  name: str, learning_rate: float, num_steps: int, halve_every_steps: int
+) -> optax.Schedule:
+  """Returns step -> learning rate.
+
+  Args:
+    name: "one_cycle" (up over 30 % of the steps, then down, both as a
+      cosine; Smith & Topin 2018), "cosine", "constant", or "halve".
+    learning_rate: The highest value.
+    num_steps: Steps of the whole training.
+    halve_every_steps: Period of "halve".
+  """
+  if name == "one_cycle":
+    # Fewer steps than these have no rising part, which optax cannot express.
+    return optax.cosine_onecycle_schedule(max(num_steps, 4), learning_rate)
+  if name == "cosine":
+    return optax.cosine_decay_schedule(learning_rate, num_steps)
+  if name == "halve":
+    return optax.exponential_decay(
+      learning_rate, halve_every_steps, 0.5, staircase=True
+    )
+  return optax.constant_schedule(learning_rate)
+
+
+def create_optimizer(
+  name: str,
+  schedule: optax.Schedule,
+  *,
+  weight_decay: float = 0.0,
+  momentum: float = 0.9,
+  multipliers: Sequence[tuple[str, float]] = (),
+) -> optax.GradientTransformation:
+  """Returns the optimizer of all parameters.
+
+  Args:
+    name: "adamw", "adam" or "sgd".
+    schedule: Step -> learning rate.
+    weight_decay: Decoupled for "adamw"; added to the gradient (L2) for
+      "adam" and "sgd". Only for weights with more than one axis.
+    momentum: Of "sgd".
+    multipliers: Pairs (path prefix, factor of the learning rate); a path is
+      like "head/fc7/kernel", and the longest matching prefix holds.
+  """
+  decay = optax.add_decayed_weights(weight_decay, mask=_is_matrix)
+  if name == "adamw":
+    rule = [optax.scale_by_adam(), decay]
+  elif name == "adam":
+    rule = [decay, optax.scale_by_adam()]
+  else:
+    rule = [decay, optax.trace(momentum)]
+  return optax.chain(
+    *rule, _scale_by_path(multipliers), optax.scale_by_learning_rate(schedule)
+  )
+
+
+def _is_matrix(params):
+  return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def _scale_by_path(multipliers):
+  longest_first = sorted(multipliers, key=lambda pair: -len(pair[0]))
+
+  def factor(path):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    for prefix, value in longest_first:
+      if f"{name}/".startswith(f"{prefix}/"):
+        return value
+    return 1.0
+
+  def scale(updates, params=None):
+    del params
+    return jax.tree_util.tree_map_with_path(
+      lambda path, x: x * factor(path), updates
+    )
+
+  return optax.stateless(scale)

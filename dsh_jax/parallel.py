@@ -1,0 +1,104 @@
+"""The only place that knows there are devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+AXIS = "batch"
+_SPEC = jax.sharding.PartitionSpec
+
+
+class Parallel:
+  """Lifts steps for one device to all devices, and moves arrays.
+
+  Attributes:
+    axis_name: What a step must gather over; None where the compiler does it.
+    num_devices: P, over all hosts.
+  """
+
+  def __init__(self, kind: str = "pmap", devices: list | None = None):
+    """Chooses how a step is spread.
+
+    Args:
+      kind: "pmap": one program a device, with an axis name. "jit": one
+        program on global arrays, sharded over a mesh.
+      devices: The devices to use; all by default.
+    """
+    self._devices = list(devices or jax.devices())
+    self._is_pmap = kind == "pmap"
+    self._mesh = jax.sharding.Mesh(
+      np.asarray(self._devices),
+      (AXIS,),
+      axis_types=(jax.sharding.AxisType.Auto,),
+    )
+    self.axis_name = AXIS if self._is_pmap else None
+    self.num_devices = len(self._devices)
+    self._num_local = sum(
+      d.process_index == jax.process_index() for d in self._devices
+    )
+
+  def lift(self, step: Callable, donate_state: bool = False) -> Callable:
+    """Returns the step on arrays made by `replicate` and `place`."""
+    donated = (0,) if donate_state else ()
+    if self._is_pmap:
+      return jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
+    return jax.jit(step, donate_argnums=donated)
+
+  def replicate(self, tree: Any) -> Any:
+    """Copies a tree of host arrays to every device."""
+
+    def put(x):
+      x = np.asarray(x)
+      if self._is_pmap:
+        return self._global(np.stack([x] * self._num_local), _SPEC(AXIS))
+      return self._global(x, _SPEC())
+
+    return jax.tree.map(put, tree)
+
+  def place(self, tree: Any, batch_axis: int = 0) -> Any:
+    """Spreads this host's rows of a batch over its devices.
+
+    Args:
+      tree: Host arrays with `rows_of_host` of the batch on `batch_axis`.
+      batch_axis: 0, or 1 for several batches in one call.
+
+    Returns:
+      Device arrays; under pmap with a leading axis of devices.
+    """
+
+    def put(x):
+      if not self._is_pmap:
+        return self._global(x, _SPEC(*[None] * batch_axis, AXIS))
+      shards = np.split(x, self._num_local, axis=batch_axis)
+      return self._global(np.stack(shards), _SPEC(AXIS))
+
+    return jax.tree.map(put, tree)
+
+  def rows_of_host(self, batch_size: int) -> slice:
+    """Returns which rows of a global batch this host reads."""
+    index, count = jax.process_index(), jax.process_count()
+    return slice(index * batch_size // count, (index + 1) * batch_size // count)
+
+  def fetch(self, tree: Any) -> Any:
+    """Returns one host copy of what is equal on all devices."""
+
+    def get(x):
+      shard = np.asarray(x.addressable_data(0))
+      return shard[0] if self._is_pmap else shard
+
+    return jax.tree.map(get, tree)
+
+  def gather(self, array: jax.Array) -> np.ndarray:
+    """Returns all rows, on every host, of an array spread by `place`."""
+    if array.is_fully_addressable:
+      rows = np.asarray(array)
+    else:
+      rows = multihost_utils.process_allgather(array, tiled=True)
+    return rows.reshape(-1, rows.shape[-1]) if self._is_pmap else rows
+
+  def _global(self, local, spec):
+    sharding = jax.sharding.NamedSharding(self._mesh, spec)
+    return jax.make_array_from_process_local_data(sharding, local)

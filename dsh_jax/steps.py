@@ -1,0 +1,226 @@
+"""The train step and the encode step: pure functions of plain arguments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from dsh_jax import losses
+from dsh_jax.data import augment
+
+Arrays = Any  # A tree of arrays.
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that training changes, and nothing else.
+
+  Attributes:
+    step: int32 scalar, steps taken.
+    params: {"backbone", "head", "loss"}, float32.
+    batch_stats: BatchNorm's running statistics, {} without BatchNorm.
+    opt_state: The optimizer's state.
+    first_bad_step: int32 scalar, the first step whose loss or gradient was
+      not finite; -1 while there is none.
+    num_skipped: int32 scalar, steps whose update was left out.
+  """
+
+  step: jax.Array
+  params: Arrays
+  batch_stats: Arrays
+  opt_state: Arrays
+  first_bad_step: jax.Array
+  num_skipped: jax.Array
+
+
+def create_state(
+  network: nn.Module,
+  loss: losses.Loss,
+  optimizer: optax.GradientTransformation,
+  image_size: int,
+  key: jax.Array,
+) -> TrainState:
+  """Returns the state before the first step, from one random key."""
+  network_key, loss_key = jax.random.split(key)
+  images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+  variables = network.init(network_key, images, train=False)
+  params = {**variables["params"], "loss": loss.init(loss_key)}
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=variables.get("batch_stats", {}),
+    opt_state=optimizer.init(params),
+    first_bad_step=jnp.full((), -1, jnp.int32),
+    num_skipped=jnp.zeros((), jnp.int32),
+  )
+
+
+def make_train_step(
+  network: nn.Module,
+  loss: losses.Loss,
+  optimizer: optax.GradientTransformation,
+  augmentation: augment.Augmentation,
+  *,
+  seed: int,
+  batch_size: int,
+  axis_name: str | None = None,
+  accumulate: int = 1,
+  skip_nonfinite: bool = False,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+  """Returns the function that takes one step.
+
+  The loss is that of the global batch. Under an axis, every device gathers
+  the codes and labels of all (B x (K + L) numbers), computes the whole loss,
+  and gradients are averaged: the backward pass of the gather adds up the P
+  equal losses, so the average is the gradient of one.
+
+  Args:
+    network: Images -> logits; its BatchNorm uses `axis_name`.
+    loss: From `losses.make_loss`.
+    optimizer: From `optimizer.create_optimizer`.
+    augmentation: What is done to uint8 images before the network.
+    seed: Augmentation and dropout of step t come from fold_in(seed, t).
+    batch_size: B, the global batch.
+    axis_name: The pmap axis; None under jit, where arrays are global.
+    accumulate: Parts in which the network sees a device's batch. Activations
+      of one part live at a time, and are computed twice; the loss still sees
+      the whole batch at once (Gao et al. 2021, "GradCache"). BatchNorm
+      statistics are those of a part, and a part has its own dropout.
+    skip_nonfinite: Leave out an update that is not finite and go on. Else
+      the state stays as it is from the first such step on.
+
+  Returns:
+    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
+    metrics), metrics being float32 scalars: loss, its terms, gradient_norm.
+  """
+
+  def forward(params, batch_stats, images, dropout_key):
+    variables = {"params": params, "batch_stats": batch_stats}
+    logits, updates = network.apply(
+      variables,
+      images,
+      train=True,
+      mutable=["batch_stats"],
+      rngs={"dropout": dropout_key},
+    )
+    return logits, updates.get("batch_stats", {})
+
+  def forward_in_parts(params, batch_stats, images, dropout_key):
+    parts = images.reshape(accumulate, -1, *images.shape[1:])
+    keys = jax.random.split(dropout_key, accumulate)
+
+    @jax.checkpoint
+    def one_part(images, key):
+      return forward(params, batch_stats, images, key)
+
+    logits, stats = jax.lax.map(lambda args: one_part(*args), (parts, keys))
+    mean = jax.tree.map(lambda x: x.mean(axis=0), stats)
+    return logits.reshape(-1, logits.shape[-1]), mean
+
+  def gather(x):
+    if axis_name is None:
+      return x
+    return jax.lax.all_gather(x, axis_name, tiled=True)
+
+  def average(x):
+    return x if axis_name is None else jax.lax.pmean(x, axis_name)
+
+  def train_step(state, images, labels):
+    augment_key, dropout_key = jax.random.split(
+      jax.random.fold_in(jax.random.key(seed), state.step)
+    )
+    device = 0
+    if axis_name is not None:
+      device = jax.lax.axis_index(axis_name)
+      dropout_key = jax.random.fold_in(dropout_key, device)
+    inputs = augmentation(
+      augment_key, images, batch_size, device * images.shape[0]
+    )
+
+    def objective(params):
+      params = dict(params)
+      loss_params = params.pop("loss")
+      run = forward if accumulate == 1 else forward_in_parts
+      logits, stats = run(params, state.batch_stats, inputs, dropout_key)
+      codes = loss.activation(logits, state.step)
+      value, terms = loss(
+        loss_params, gather(codes), gather(labels), step=state.step
+      )
+      return value, (terms, stats)
+
+    (value, (terms, stats)), grads = jax.value_and_grad(
+      objective, has_aux=True
+    )(state.params)
+    grads = average(grads)
+    stats = average(stats)
+    norm = optax.tree.norm(grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+
+    finite = jnp.isfinite(value) & jnp.isfinite(norm)
+    good = finite if skip_nonfinite else finite & (state.first_bad_step < 0)
+
+    def keep_good(new, old):
+      return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+
+    is_first = ~finite & (state.first_bad_step < 0)
+    state = TrainState(
+      step=state.step + 1,
+      params=keep_good(params, state.params),
+      batch_stats=keep_good(stats, state.batch_stats),
+      opt_state=keep_good(opt_state, state.opt_state),
+      first_bad_step=jnp.where(is_first, state.step, state.first_bad_step),
+      num_skipped=state.num_skipped + ~good,
+    )
+    return state, {"loss": value, **terms, "gradient_norm": norm}
+
+  return train_step
+
+
+def scan_steps(train_step: Callable) -> Callable:
+  """Returns the function that takes several steps in one call.
+
+  Args:
+    train_step: From `make_train_step`.
+
+  Returns:
+    (state, images [n,B/P,H,W,3], labels [n,B/P,L]) -> (state, metrics), the
+    metrics with a leading axis of n steps.
+  """
+
+  def steps(state, images, labels):
+    return jax.lax.scan(
+      lambda s, batch: train_step(s, *batch), state, (images, labels)
+    )
+
+  return steps
+
+
+def make_encode_step(
+  network: nn.Module,
+  loss: losses.Loss,
+  augmentation: augment.Augmentation,
+) -> Callable[..., jax.Array]:
+  """Returns the function from images to relaxed codes.
+
+  Returns:
+    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> float32 [B/P,K],
+    whose signs are the hash codes.
+  """
+
+  def encode_step(weights, images):
+    params, batch_stats = weights
+    params = dict(params)
+    loss_params = params.pop("loss")
+    logits = network.apply(
+      {"params": params, "batch_stats": batch_stats},
+      augmentation.without_randomness(images),
+      train=False,
+    )
+    return loss.encode(loss_params, logits)
+
+  return encode_step

@@ -1,0 +1,39 @@
+"""The table that a finished run prints."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """Returns the scores of a run as text.
+
+  Args:
+    result: The contents of result.json.
+  """
+  counts, seconds = result["counts"], result["seconds"]
+  inside = "inside" if result["train_in_database"] else "outside"
+  lines = [
+    f"{result['method']}, {result['bits']} bits, {result['backbone']} on"
+    f" {result['dataset']} (protocol {result['protocol']}, seed"
+    f" {result['seed']})",
+    f"{counts['queries']} queries, {counts['database']} database items,"
+    f" {counts['queries_without_relevant']} queries with nothing relevant,"
+    f" training set {inside} the database",
+    f"epoch {result['selected_epoch']}, selected by {result['select']}",
+    "",
+    f"{'metric':<16}{'expected':>10}{'pessimistic':>13}{'optimistic':>12}"
+    f"{'chance':>9}",
+  ]
+  for name, value in result["metrics"].items():
+    lines.append(
+      f"{name:<16}{value['expected']:>10.4f}{value['pessimistic']:>13.4f}"
+      f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
+    )
+  lines += [
+    "",
+    f"training {seconds['training']:.1f} s"
+    f" ({result['images_per_sec']:.0f} images/s), encoding"
+    f" {seconds['encoding']:.1f} s, evaluation {seconds['evaluation']:.2f} s"
+    f" on {result['device']}",
+  ]
+  return "\n".join(lines)

@@ -1,0 +1,351 @@
+"""The run, read top to bottom: the only place that knows the order of things.
+
+data -> network, loss, optimizer -> steps, with validations and checkpoints ->
+codes of the test queries and the database -> scores.
+"""
+
+import dataclasses
+import importlib.metadata
+import platform
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+
+from dsh_jax import (
+  checkpoint,
+  configuration,
+  data,
+  encoding,
+  errors,
+  factories,
+  logs,
+  losses,
+  parallel,
+  steps,
+  workdir,
+)
+from dsh_jax.data import augment, batches
+from dsh_jax.retrieval import evaluate, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+  """What a run is made of, all from its configuration."""
+
+  config: ml_collections.ConfigDict
+  spread: parallel.Parallel
+  splits: data.Splits
+  loss: losses.Loss
+  network: nn.Module
+  augmentation: augment.Augmentation
+  encoder: encoding.Encoder
+
+
+def train_and_evaluate(
+  config: ml_collections.ConfigDict, directory: str
+) -> dict[str, Any]:
+  """Trains, chooses an epoch, scores the test queries; continues if killed.
+
+  Args:
+    config: As in configs/default.py.
+    directory: The folder of the run. A run that was interrupted there goes
+      on, with the same result as if it never was; a finished one returns its
+      result at once.
+
+  Returns:
+    The contents of result.json.
+
+  Raises:
+    UserError: Something that a person has to change.
+    NonFiniteError: The loss or a gradient is not finite.
+  """
+  spread = parallel.Parallel(config.parallel)
+  configuration.validate(config, spread.num_devices)
+  run = workdir.Workdir(directory)
+  run.check(config)
+  if (result := run.read_json("result.json")) is not None:
+    return result
+  parts = _prepare(config, spread)
+  run.claim(config)
+  selected, facts = _train(parts, directory)
+  report, arrays = _test(parts, selected)
+  result = _result(parts, facts, report)
+  if jax.process_index() == 0:
+    run.write_arrays("codes.npz", arrays)
+    run.write_json("result.json", result)
+  return result
+
+
+def _prepare(config, spread) -> Parts:
+  splits = factories.load_splits(config)
+  if config.train.batch_size > len(splits.train):
+    raise errors.UserError(
+      f"config.train.batch_size is {config.train.batch_size}; it must be at"
+      f" most the number of training images, {len(splits.train)}."
+    )
+  loss = factories.create_loss(config, splits.num_classes)
+  network = factories.create_network(config, loss, spread.axis_name)
+  augmentation = factories.create_augmentation(config)
+  encode_step = steps.make_encode_step(network, loss, augmentation)
+  encoder = encoding.Encoder(encode_step, spread, config.eval.batch_size)
+  return Parts(config, spread, splits, loss, network, augmentation, encoder)
+
+
+def _train(parts: Parts, directory: str) -> tuple[Any, dict[str, Any]]:
+  """Returns the weights of the chosen epoch, on devices, and facts of it."""
+  config, spread = parts.config, parts.spread
+  batch_size = config.train.batch_size
+  steps_per_epoch = len(parts.splits.train) // batch_size
+  num_steps = steps_per_epoch * config.train.num_epochs
+  validated_at, saved_at = _stops(config.train, steps_per_epoch)
+
+  rule = factories.create_optimizer(config, parts.loss, num_steps)
+  state = factories.create_state(config, parts.network, parts.loss, rule)
+  best = {"params": state.params, "batch_stats": state.batch_stats}
+  facts = {
+    "selected_step": 0,
+    "score": -1.0,
+    "validation": {},
+    "training_secs": 0.0,
+    "images_per_sec": 0.0,
+  }
+  saved = checkpoint.Checkpoints(directory)
+  if (restored := saved.restore({"state": state, "best": best})) is not None:
+    tree, facts = restored
+    state, best = tree["state"], tree["best"]
+  step = int(state.step)
+  state = spread.replicate(state)
+  train_steps = _lift_train_steps(parts, rule)
+  log = logs.Log(
+    directory,
+    start=step,
+    total=num_steps,
+    images_per_step=batch_size,
+    tensorboard=config.tensorboard,
+    enabled=jax.process_index() == 0,
+  )
+
+  def report(group, outcome):
+    for at, values in zip(
+      range(*group), _per_step(spread.fetch(outcome)), strict=True
+    ):
+      _check_finite(parts, at, values)
+      if (at + 1) % config.train.log_every_steps == 0:
+        log.scalars(at + 1, (at + 1) / steps_per_epoch, values)
+    log.progress(group[1])
+
+  waiting = None  # The outcome of a group is read when the next is under way.
+  last_stop, started = step, time.monotonic()
+  for group, batch in _batches(parts, step, num_steps, saved_at):
+    state, outcome = train_steps(state, *batch)
+    if waiting is not None:
+      report(*waiting)
+    waiting = group, outcome
+    step = group[1]
+    if step not in saved_at:
+      continue
+    report(*waiting)
+    waiting = None
+    secs = time.monotonic() - started
+    facts["training_secs"] += secs
+    facts["images_per_sec"] = (step - last_stop) * batch_size / secs
+    host_state = spread.fetch(state)
+    if step in validated_at:
+      scores = _validate(parts, (state.params, state.batch_stats))
+      log.scalars(step, step / steps_per_epoch, scores)
+      score = next(iter(scores.values()))
+      if config.eval.select == "last" or score > facts["score"]:
+        facts |= {"selected_step": step, "score": score, "validation": scores}
+        best = {
+          "params": host_state.params,
+          "batch_stats": host_state.batch_stats,
+        }
+    saved.save(step, {"state": host_state, "best": best}, facts)
+    last_stop, started = step, time.monotonic()
+  log.close()
+  saved.close()
+  facts["selected_epoch"] = facts["selected_step"] // steps_per_epoch
+  return spread.replicate((best["params"], best["batch_stats"])), facts
+
+
+def _stops(train, steps_per_epoch: int) -> tuple[set[int], set[int]]:
+  """Returns after which steps is validated, and after which is saved."""
+  epochs = range(0, train.num_epochs, train.validate_every_epochs)
+  validated = {e * steps_per_epoch for e in (*epochs, train.num_epochs)} - {0}
+  saved = set(validated)
+  if train.checkpoint_every_steps:
+    num_steps = steps_per_epoch * train.num_epochs
+    saved.update(range(0, num_steps, train.checkpoint_every_steps))
+  return validated, saved - {0}
+
+
+def _lift_train_steps(parts, rule):
+  train_step = steps.make_train_step(
+    parts.network,
+    parts.loss,
+    rule,
+    parts.augmentation,
+    seed=parts.config.seed,
+    batch_size=parts.config.train.batch_size,
+    axis_name=parts.spread.axis_name,
+    accumulate=parts.config.train.accumulate,
+    skip_nonfinite=parts.config.train.on_nonfinite == "skip",
+  )
+  return parts.spread.lift(steps.scan_steps(train_step), donate_state=True)
+
+
+def _batches(parts, start, num_steps, saved_at) -> Iterator[tuple[Any, Any]]:
+  """Yields ((first step, last step + 1), arrays on devices of these steps).
+
+  A group of steps that one call takes never goes past a step that is saved.
+  """
+  train, size = parts.splits.train, parts.config.train.batch_size
+  mine = parts.spread.rows_of_host(size)
+  groups = []
+  for stop in sorted(at for at in saved_at if at > start):
+    for first in range(start, stop, parts.config.train.steps_per_dispatch):
+      last = min(first + parts.config.train.steps_per_dispatch, stop)
+      groups.append((first, last))
+    start = stop
+
+  def make_batch(index):
+    rows = [
+      batches.rows_of_step(parts.config.seed, step, len(train), size)[mine]
+      for step in range(*groups[index])
+    ]
+    images = np.stack([train.take(r) for r in rows])
+    labels = np.stack([train.labels[r] for r in rows])
+    return groups[index], parts.spread.place((images, labels), batch_axis=1)
+
+  return batches.prefetch(
+    make_batch, 0, len(groups), parts.config.train.prefetch
+  )
+
+
+def _per_step(outcome):
+  """Splits {name: [n]} into n dicts of floats, one a step."""
+  num_steps = len(outcome["loss"])
+  return [
+    {f"train/{name}": float(value[i]) for name, value in outcome.items()}
+    for i in range(num_steps)
+  ]
+
+
+def _check_finite(parts, step, values):
+  if parts.config.train.on_nonfinite == "skip":
+    return
+  if all(np.isfinite(v) for v in values.values()):
+    return
+  train = parts.splits.train
+  rows = batches.rows_of_step(
+    parts.config.seed, step, len(train), parts.config.train.batch_size
+  )
+  raise errors.NonFiniteError(
+    f"Step {step + 1} is not finite: {values}. Its images:"
+    f" {', '.join(map(str, train.ids[rows]))}. The last checkpoint is from"
+    " before it. Lower config.optimizer.learning_rate, or leave such steps"
+    ' out with config.train.on_nonfinite="skip".'
+  )
+
+
+def _validate(parts, weights) -> dict[str, float]:
+  """Returns the scores that choose an epoch; the choosing one is first."""
+  if parts.config.eval.select == "test_best":
+    name, queries, database = "test", parts.splits.query, parts.splits.database
+  else:
+    name, queries = "validation", parts.splits.validation
+    database = parts.splits.train
+  chooser = parts.config.eval.select_metric
+  names = dict.fromkeys((chooser, "map@all"))
+  report = _score(parts, *_encode(parts, weights, queries, database), names)
+  return {
+    f"{name}/{metric}": report["metrics"][metric]["expected"]
+    for metric in names
+  }
+
+
+def _encode(parts, weights, *splits):
+  return [
+    (parts.encoder(weights, split.take, len(split)), split) for split in splits
+  ]
+
+
+def _score(parts, encoded_queries, encoded_database, names):
+  (query_codes, queries), (database_codes, database) = (
+    encoded_queries,
+    encoded_database,
+  )
+  return evaluate.evaluate_codes(
+    query_codes,
+    database_codes,
+    queries.labels,
+    database.labels,
+    parts.config.bits,
+    names=tuple(names),
+    drop_empty=parts.config.eval.drop_empty,
+    normalizer=parts.config.eval.normalizer,
+  )
+
+
+def _test(parts, weights) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Scores the test queries, once.
+
+  Returns:
+    What result.json says of it, and the arrays of codes.npz.
+  """
+  queries, database = parts.splits.query, parts.splits.database
+  names = tuple(parts.config.eval.metrics) or metrics.DEFAULT_METRICS
+  started = time.monotonic()
+  encoded = _encode(parts, weights, queries, database)
+  encoded_at = time.monotonic()
+  report = _score(parts, *encoded, names)
+  report["encoding_secs"] = encoded_at - started
+  report["evaluation_secs"] = time.monotonic() - encoded_at
+  arrays = {
+    "num_bits": np.asarray(parts.config.bits),
+    "class_names": np.asarray(parts.splits.class_names),
+  }
+  for name, (packed, split) in zip(("query", "database"), encoded, strict=True):
+    arrays[f"{name}_codes"] = packed
+    arrays[f"{name}_labels"] = split.labels
+    arrays[f"{name}_ids"] = split.ids
+  return report, arrays
+
+
+def _result(parts, facts, report) -> dict[str, Any]:
+  """Returns the contents of result.json."""
+  config, splits = parts.config, parts.splits
+  libraries = ("jax", "jaxlib", "flax", "optax", "numpy", "dsh_jax")
+  return {
+    "method": config.method,
+    "bits": config.bits,
+    "backbone": config.model.backbone,
+    "seed": config.seed,
+    "dataset": config.data.name,
+    "protocol": splits.protocol,
+    "split_sha256": dict(splits.sha256),
+    "train_in_database": splits.train_in_database,
+    "data_notes": dict(splits.notes),
+    "select": config.eval.select,
+    "selected_step": facts["selected_step"],
+    "selected_epoch": facts["selected_epoch"],
+    "metrics": report["metrics"],
+    "validation": facts["validation"],
+    "counts": report["counts"],
+    "seconds": {
+      "training": facts["training_secs"],
+      "encoding": report["encoding_secs"],
+      "evaluation": report["evaluation_secs"],
+    },
+    "images_per_sec": facts["images_per_sec"],
+    "device": f"{parts.spread.num_devices} x {jax.devices()[0].device_kind}",
+    "versions": {
+      "python": platform.python_version(),
+      **{name: importlib.metadata.version(name) for name in libraries},
+    },
+  }
