@@ -1,0 +1,280 @@
+"""Images decoded once into a memory-mapped array, whatever happens meanwhile.
+
+A folder of arrays has images.npy (uint8 [M,H,W,3]), labels.npy (uint8 [M,L])
+and info.json (ids, groups, class names, counts). It is made under another
+name and renamed when it is complete. A build that was killed continues from
+its last finished part; two processes that want the same arrays take turns.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from dsh_jax import errors
+from dsh_jax.data import dataset as dataset_lib
+from dsh_jax.data import images as images_lib
+from dsh_jax.data import progress
+
+_VERSION = 1  # Of the files and of the decoding; a new one builds anew.
+_PART = 256  # Images that are lost when a build is killed, per thread.
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays:
+  """A whole data set, decoded.
+
+  Attributes:
+    images: uint8 [M,H,W,3], memory-mapped.
+    labels: uint8 [M,L], 0 or 1.
+    ids: str [M].
+    groups: Name of a split of the builder -> int64 rows.
+    class_names: Names of the L labels.
+    notes: "absent" and "unreadable" images, left out, and their "listed"
+      total.
+  """
+
+  images: np.ndarray
+  labels: np.ndarray
+  ids: np.ndarray
+  groups: Mapping[str, np.ndarray]
+  class_names: tuple[str, ...]
+  notes: Mapping[str, Any]
+
+
+def load(
+  dataset: dataset_lib.Dataset,
+  builder: tfds.core.DatasetBuilder,
+  *,
+  data_dir: str,
+  manual_dir: str = "",
+  image_size: int,
+  resize: str = "squash",
+  num_threads: int = 0,
+) -> Arrays:
+  """Opens the arrays of a data set; builds them if they are not there.
+
+  Args:
+    dataset: How the examples of the builder are read.
+    builder: The builder; it runs only if the arrays have to be made.
+    data_dir: Where prepared data are kept.
+    manual_dir: Folder of the archives that a person downloaded.
+    image_size: H and W, pixels.
+    resize: A rule of `images.RESIZE_RULES`.
+    num_threads: Decoding threads (Pillow decodes outside the interpreter's
+      lock); 0 is one per core.
+
+  Raises:
+    UserError: A source is missing or wrong, there is no space, or prepared
+      files are damaged.
+  """
+  key = f"{builder.info.full_name}/{image_size}-{resize}-v{_VERSION}"
+  digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+  name = re.sub(r"[^\w.-]+", "-", key) + f"-{digest}"
+  final = pathlib.Path(data_dir) / "arrays" / name
+  if not final.is_dir():
+    try:
+      final.parent.mkdir(parents=True, exist_ok=True)
+      with _lock(final.with_name(f"{name}.lock")):
+        if not final.is_dir():
+          dataset_lib.prepare(builder, manual_dir)
+          _build(dataset, builder, final, image_size, resize, num_threads)
+    except OSError as error:
+      raise errors.UserError(
+        f"Cannot prepare {builder.name} in {final}: {error}. Free space there,"
+        " or change config.data.dir."
+      ) from error
+  return _open(final)
+
+
+def _open(final: pathlib.Path) -> Arrays:
+  try:
+    info = json.loads((final / "info.json").read_text())
+    images = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(final / "labels.npy", allow_pickle=False)
+    if not len(images) >= len(labels) == len(info["ids"]):
+      raise ValueError("the files do not have the same number of images")
+  except (OSError, ValueError, KeyError) as error:
+    raise errors.UserError(
+      f"Prepared data in {final} are damaged: {error}. Delete that folder and"
+      " run again."
+    ) from error
+  return Arrays(
+    images=images,
+    labels=labels,
+    ids=np.array(info["ids"], dtype=str),
+    groups={
+      group: np.array(rows, np.int64) for group, rows in info["groups"].items()
+    },
+    class_names=tuple(info["class_names"]),
+    notes=info["notes"],
+  )
+
+
+def _build(dataset, builder, final, image_size, resize, num_threads):
+  """Decodes all images into `final`."""
+  names = dataset.splits or tuple(builder.info.splits)
+  lengths = [builder.info.splits[name].num_examples for name in names]
+  offsets = np.cumsum([0, *lengths])
+  total = int(offsets[-1])
+  class_names = dataset.class_names(builder)
+  partial = final.with_name(f"{final.name}.partial")
+  partial.mkdir(exist_ok=True)
+  images = _create_images(partial, total, image_size)
+  local = threading.local()
+
+  def build_part(part):
+    path = partial / f"part{part:06d}.json"
+    first, last = part * _PART, min((part + 1) * _PART, total)
+    if path.exists():
+      return last - first
+    if not hasattr(local, "sources"):
+      local.sources = dataset_lib.open_sources(builder, names)
+    rows = []
+    for row in range(first, last):
+      split = int(np.searchsorted(offsets, row, "right")) - 1
+      example = local.sources[split][int(row - offsets[split])]
+      encoded, item, labels = dataset.read(example)
+      problem = ""
+      try:
+        images[row] = images_lib.decode(encoded, image_size, resize)
+      except images_lib.UnreadableError as error:
+        problem = str(error)
+      rows.append((row, item, sorted(set(labels)), problem))
+    _write_json(path, rows)
+    return last - first
+
+  parts = range(-(-total // _PART))
+  title = f"{builder.name}: decoding {total:,} images"
+  with progress.bar(title, total) as update:
+    for count in _map_threads(build_part, parts, num_threads):
+      update(count)
+  images.flush()
+
+  items = []
+  for part in parts:
+    path = partial / f"part{part:06d}.json"
+    items.extend(json.loads(path.read_text()))
+  labels = np.zeros((total, len(class_names)), np.uint8)
+  for row, _, numbers, _ in items:
+    labels[row, numbers] = 1
+  np.save(partial / "labels.npy", labels, allow_pickle=False)
+  info = _create_info(builder, names, offsets, items, class_names)
+  _write_json(partial / "info.json", info)
+  for part in parts:
+    (partial / f"part{part:06d}.json").unlink()
+  partial.rename(final)
+
+
+def _create_images(partial, total, image_size):
+  """Opens images.npy, with its blocks reserved on the disk.
+
+  A memory-mapped write to a full disk kills the process; reserving fails
+  with an error instead.
+  """
+  path = partial / "images.npy"
+  shape = (total, image_size, image_size, 3)
+  if path.exists():
+    with contextlib.suppress(ValueError):
+      images = np.load(path, mmap_mode="r+", allow_pickle=False)
+      if images.shape == shape and images.dtype == np.uint8:
+        return images
+  for part in partial.glob("part*.json"):
+    part.unlink()
+  path.unlink(missing_ok=True)
+  needed = int(np.prod(shape, dtype=np.int64)) + 4096
+  free = shutil.disk_usage(partial).free
+  if free < needed:
+    raise errors.UserError(
+      f"{partial} needs {needed / 2**30:.1f} GiB for {total:,} images of"
+      f" {image_size} pixels; {free / 2**30:.1f} GiB are free. Free space, or"
+      " change config.data.dir or config.data.image_size."
+    )
+  temporary = path.with_name("images.reserved")
+  with open(temporary, "wb") as file:
+    np.lib.format.write_array_header_2_0(
+      file,
+      {"descr": "|u1", "fortran_order": False, "shape": shape},
+    )
+    file.flush()
+    size = int(np.prod(shape, dtype=np.int64))
+    os.posix_fallocate(file.fileno(), file.tell(), size)
+  temporary.rename(path)
+  return np.load(path, mmap_mode="r+", allow_pickle=False)
+
+
+def _create_info(builder, names, offsets, items, class_names):
+  """Returns what info.json holds; `items` are (row, id, labels, problem)."""
+  ids = [item for _, item, _, _ in items]
+  if len(set(ids)) < len(ids):
+    raise errors.UserError(f"{builder.name} has two images with one id.")
+  groups = {
+    name: [
+      row
+      for row, _, _, problem in items[offsets[split] : offsets[split + 1]]
+      if not problem
+    ]
+    for split, name in enumerate(names)
+  }
+  problems = {item: problem for _, item, _, problem in items if problem}
+  absent = int((builder.info.metadata or {}).get("absent", 0))
+  notes = {
+    "listed": len(items) + absent,
+    "absent": absent,
+    "unreadable": len(problems),
+    "first_unreadable": dict(list(problems.items())[:10]),
+  }
+  return {
+    "ids": ids,
+    "groups": groups,
+    "class_names": class_names,
+    "notes": notes,
+  }
+
+
+def _write_json(path, value):
+  temporary = path.with_suffix(".writing")
+  temporary.write_text(json.dumps(value))
+  temporary.replace(path)
+
+
+def _map_threads(function, values, num_threads):
+  """Yields function(value) of every value, as they become ready."""
+  pool = futures.ThreadPoolExecutor(
+    num_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode"
+  )
+  try:
+    tasks = [pool.submit(function, value) for value in values]
+    for task in futures.as_completed(tasks):
+      yield task.result()
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[None]:
+  """Holds a lock that the system takes back if this process dies."""
+  with open(path, "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      print(
+        "Waiting for another process that prepares the same data.",
+        file=sys.stderr,
+        flush=True,
+      )
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield

@@ -1,0 +1,81 @@
+"""Which rows make up a batch, and batches made ready in the background."""
+
+import collections
+import functools
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from typing import TypeVar
+
+import numpy as np
+
+from dsh_jax import errors
+
+T = TypeVar("T")
+
+
+def rows_of_step(
+  seed: int, step: int, num_rows: int, batch_size: int
+) -> np.ndarray:
+  """Returns the rows of the batch of a step.
+
+  An epoch is a permutation of all rows that depends on the seed and the
+  number of the epoch alone, cut into batches; rows that do not fill a batch
+  are left out of that epoch. There is no state to save: a run that continues
+  at step t sees what the undisturbed run sees.
+
+  Args:
+    seed: Seed of the run, >= 0.
+    step: Number of the step, from 0.
+    num_rows: Number of training images.
+    batch_size: B, of the global batch.
+
+  Returns:
+    int64 [B].
+
+  Raises:
+    UserError: There are fewer rows than a batch needs.
+  """
+  steps_per_epoch = num_rows // batch_size
+  if steps_per_epoch == 0:
+    raise errors.UserError(
+      f"A batch of {batch_size} needs at least as many training images; there"
+      f" are {num_rows}. Change config.train.batch_size."
+    )
+  epoch, batch = divmod(step, steps_per_epoch)
+  order = _order(seed, epoch, num_rows)
+  return order[batch * batch_size : (batch + 1) * batch_size].copy()
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed, epoch, num_rows):
+  return np.random.default_rng([seed, epoch]).permutation(num_rows)
+
+
+def prefetch(
+  make_batch: Callable[[int], T], start: int, stop: int, depth: int
+) -> Iterator[T]:
+  """Yields make_batch(start), ..., make_batch(stop - 1), made in a thread.
+
+  An exception in the thread is raised here, when its batch is asked for.
+  Closing the iterator ends the thread.
+
+  Args:
+    make_batch: Step number -> batch.
+    start: The first step.
+    stop: The step after the last.
+    depth: Batches to have ready, >= 1.
+
+  Yields:
+    The batches, in order.
+  """
+  # One worker keeps the order; that of the queue bounds the memory.
+  pool = futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+  waiting = collections.deque()
+  try:
+    for step in range(start, stop + depth):
+      if step < stop:
+        waiting.append(pool.submit(make_batch, step))
+      if step >= start + depth:
+        yield waiting.popleft().result()
+  finally:
+    pool.shutdown(cancel_futures=True)

@@ -1,0 +1,126 @@
+"""The embedded data set: scenes of one to four handwritten digits.
+
+The scans are scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (UCI ML
+Repository, Alpaydin and Kaynak 1998), which come with the package.
+"""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from dsh_jax.data import dataset, protocols
+
+SIDE = 48
+CLASS_NAMES = tuple(str(digit) for digit in range(10))
+_COUNTS = {"train": 4000, "validation": 500, "query": 500, "database": 10000}
+# Shares of the scans; no scan is in two of the three groups.
+_SCANS = {
+  "train": (0.0, 0.6),
+  "validation": (0.6, 0.7),
+  "query": (0.7, 1.0),
+  "database": (0.7, 1.0),
+}
+# 1, 2, 3 or 4 digits with probability .2, .3, .3, .2, added up.
+_NUM_DIGITS = (0.2, 0.5, 0.8)
+
+
+class DshDigits(tfds.core.GeneratorBasedBuilder):
+  """Builds the scenes; the same ones on every machine."""
+
+  VERSION = tfds.core.Version("1.0.0")
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return dataset.create_info(
+      self,
+      CLASS_NAMES,
+      description=__doc__,
+      homepage="https://scikit-learn.org/stable/datasets/toy_dataset.html",
+    )
+
+  def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+    del dl_manager  # Nothing is downloaded.
+    return {name: self._generate_examples(name) for name in _COUNTS}
+
+  def _generate_examples(self, split: str) -> Iterator:
+    scans = _load_scans(*_SCANS[split])
+    rng = np.random.default_rng([1, list(_COUNTS).index(split)])
+    for index in range(_COUNTS[split]):
+      image, labels = compose(rng, scans)
+      buffer = io.BytesIO()
+      Image.fromarray(image).save(buffer, "PNG", compress_level=0)
+      yield (
+        index,
+        {
+          "image": buffer.getvalue(),
+          "labels": labels,
+          "id": f"{split}/{index:05d}",
+        },
+      )
+
+
+def compose(
+  rng: np.random.Generator, scans: list[list[tuple[np.ndarray, ...]]]
+) -> tuple[np.ndarray, list[int]]:
+  """Draws a scene: different digits, one per quadrant, on a noisy ground.
+
+  Args:
+    rng: Where the random numbers come from.
+    scans: For each digit its scans; each scan is a pair of float32 arrays,
+      [16,16,1] and [24,24,1], from 0 (paper) to 1 (ink).
+
+  Returns:
+    uint8 [48,48,3] and the sorted digits of the scene.
+  """
+  scene = rng.random((SIDE, SIDE, 3), np.float32)
+  scene *= 70
+  scene += rng.random(3, np.float32) * 90 - 35
+  num_digits = 1 + int(np.searchsorted(_NUM_DIGITS, rng.random(), "right"))
+  labels = rng.permutation(10)[:num_digits].tolist()
+  quadrants = rng.permutation(4)[:num_digits].tolist()
+  for digit, quadrant in zip(labels, quadrants, strict=True):
+    sizes = scans[digit][rng.integers(len(scans[digit]))]
+    ink = sizes[rng.integers(len(sizes))]
+    top, left = rng.integers(0, SIDE // 2 - len(ink) + 1, 2)
+    top += SIDE // 2 * (quadrant // 2)
+    left += SIDE // 2 * (quadrant % 2)
+    place = scene[top : top + len(ink), left : left + len(ink)]
+    colour = rng.random(3, np.float32) * 155 + 100
+    place += ink * (colour - place)
+  return scene.clip(0, 255).astype(np.uint8), sorted(labels)
+
+
+def _load_scans(first, last):
+  """Returns the scans between two shares, the same shares of every digit."""
+  from sklearn import datasets  # Half a second; only the build needs it.
+
+  scans, digits = datasets.load_digits(return_X_y=True)
+  scans = scans.reshape(-1, 8, 8, 1).astype(np.float32) / 16
+  large = [scans.repeat(n, axis=1).repeat(n, axis=2) for n in (2, 3)]
+  chosen = []
+  for digit in range(10):
+    rows = np.flatnonzero(digits == digit)
+    rows = rows[round(first * len(rows)) : round(last * len(rows))]
+    chosen.append([tuple(sizes[row] for sizes in large) for row in rows])
+  return chosen
+
+
+def _create_builder(data_dir: str, manual_dir: str) -> DshDigits:
+  del manual_dir
+  return DshDigits(data_dir=data_dir, file_format="array_record")
+
+
+DATASET = dataset.Dataset(
+  create_builder=_create_builder,
+  protocols={
+    "digits": protocols.Protocol(
+      train=("train",),
+      validation=("validation",),
+      query=("query",),
+      database=("database",),
+      source="the scenes themselves",
+    ),
+  },
+)

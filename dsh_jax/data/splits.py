@@ -1,0 +1,78 @@
+"""What a protocol gives: train, validation, query and database."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Some rows of a shared array of images.
+
+  Attributes:
+    images: uint8 [M,H,W,3], memory-mapped, shared by all splits.
+    rows: int64 [N], the rows of `images` that belong to the split.
+    labels: uint8 [N,L], 0 or 1.
+    ids: str [N], names that are unique in the data set.
+  """
+
+  images: np.ndarray
+  rows: np.ndarray
+  labels: np.ndarray
+  ids: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def take(self, indices: np.ndarray) -> np.ndarray:
+    """Returns the images uint8 [n,H,W,3] at indices int [n] of the split."""
+    return np.asarray(self.images[self.rows[indices]])
+
+  def sha256(self) -> str:
+    """Returns the hexadecimal SHA-256 of ids and labels, in order."""
+    digest = hashlib.sha256()
+    for name, row in zip(self.ids, self.labels, strict=True):
+      digest.update(f"{name}\t{''.join(map(str, row))}\n".encode())
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+  """The four splits of a protocol and what is known about them.
+
+  Attributes:
+    train: Images that are trained on.
+    validation: Queries that choose the epoch; disjoint from `train`.
+    query: Test queries.
+    database: What they are searched in.
+    protocol: Name of the protocol.
+    train_in_database: Whether the training images are in the database.
+    class_names: Names of the L labels.
+    notes: Counts of what was left out, for the report.
+  """
+
+  train: Split
+  validation: Split
+  query: Split
+  database: Split
+  protocol: str
+  train_in_database: bool
+  class_names: tuple[str, ...]
+  notes: Mapping[str, Any]
+
+  @property
+  def num_classes(self) -> int:
+    """L."""
+    return len(self.class_names)
+
+  @functools.cached_property
+  def sha256(self) -> dict[str, str]:
+    """SHA-256 of ids and labels by split, to tell splits apart in tables."""
+    return {
+      name: getattr(self, name).sha256()
+      for name in ("train", "validation", "query", "database")
+    }
