@@ -38,6 +38,18 @@ def get_config() -> ml_collections.ConfigDict:
         manual_dir="",
         # Seed of the splits that a protocol draws, apart from config.seed.
         seed=0,
+        # How images become square: "squash", or "crop" the centre.
+        resize="squash",
+        # A label set of the data set; "" is that of the protocol.
+        labels="",
+        # Images to draw in place of the protocol's number; -1 keeps it.
+        num_train=-1,
+        num_query=-1,
+        num_database=-1,
+        # Queries cut from the training split to choose the epoch.
+        num_validation=-1,
+        # Share of listed images that may be absent or unreadable; 0 to 1.
+        max_missing=0.01,
         # Side of the stored square images, pixels; 8 to 1024.
         image_size=48,
         # Side that the network sees, at most image_size; 0 is image_size.

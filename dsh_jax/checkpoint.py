@@ -32,6 +32,7 @@ class Checkpoints:
 
   def save(self, step: int, tree: Any, facts: dict[str, Any]) -> None:
     """Writes host arrays and JSON facts; returns when both are on disk."""
+    tree = jax.tree.map(np.asarray, tree)
     self._manager.save(
       step,
       args=ocp.args.Composite(
@@ -53,6 +54,7 @@ class Checkpoints:
     Raises:
       UserError: There are checkpoints, and all are damaged.
     """
+    like = jax.tree.map(np.asarray, like)
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:

@@ -10,6 +10,14 @@ from etils import epath
 
 from dsh_jax import configuration, errors
 
+# Fields that do not change what a run computes.
+_WITHOUT_EFFECT = {
+  "data.dir",
+  "data.manual_dir",
+  "tensorboard",
+  "train.prefetch",
+}
+
 
 class Workdir:
   """A folder that belongs to one configuration."""
@@ -34,7 +42,7 @@ class Workdir:
     wanted = configuration.flatten(config)
     names = sorted(
       name
-      for name in held.keys() | wanted.keys()
+      for name in (held.keys() | wanted.keys()) - _WITHOUT_EFFECT
       if held.get(name) != wanted.get(name)
     )
     if names:
