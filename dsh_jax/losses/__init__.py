@@ -11,7 +11,31 @@ from collections.abc import Callable
 from typing import Any
 
 from dsh_jax import errors
-from dsh_jax.losses import base, idhn, idhn_deephash_pytorch, isdh
+from dsh_jax.losses import (
+  base,
+  bce_sign,
+  classifier_code,
+  csq,
+  dch,
+  dhn,
+  dpn,
+  dpsh,
+  dqn_cosine,
+  dsh,
+  dsrh,
+  dtsh,
+  greedyhash,
+  hashnet,
+  hyp2,
+  idhn,
+  idhn_deephash_pytorch,
+  isdh,
+  mihash,
+  nin_triplet,
+  orthohash,
+  talr_ap,
+  talr_ndcg,
+)
 from dsh_jax.losses.base import Loss as Loss
 
 MAX_BITS = 256
@@ -20,6 +44,25 @@ LOSSES: dict[str, Callable[..., base.Loss]] = {
   "idhn": idhn.idhn,
   "isdh": isdh.isdh,
   "idhn_deephash_pytorch": idhn_deephash_pytorch.idhn_deephash_pytorch,
+  "dsrh": dsrh.dsrh,
+  "dhn": dhn.dhn,
+  "dpsh": dpsh.dpsh,
+  "hashnet": hashnet.hashnet,
+  "dsh": dsh.dsh,
+  "dqn_cosine": dqn_cosine.dqn_cosine,
+  "dtsh": dtsh.dtsh,
+  "nin_triplet": nin_triplet.nin_triplet,
+  "dch": dch.dch,
+  "mihash": mihash.mihash,
+  "talr_ap": talr_ap.talr_ap,
+  "talr_ndcg": talr_ndcg.talr_ndcg,
+  "csq": csq.csq,
+  "dpn": dpn.dpn,
+  "orthohash": orthohash.orthohash,
+  "greedyhash": greedyhash.greedyhash,
+  "hyp2": hyp2.hyp2,
+  "classifier_code": classifier_code.classifier_code,
+  "bce_sign": bce_sign.bce_sign,
 }
 
 

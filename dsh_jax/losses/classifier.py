@@ -1,0 +1,29 @@
+"""A linear classifier on codes, for the losses that train one with the codes.
+
+Its parameters are a dict {"kernel": float32 [K,L], "bias": float32 [L]}.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def init(key: jax.Array, num_inputs: int, num_classes: int) -> dict:
+  """Creates the parameters: LeCun normal kernel, zero bias."""
+  normal = jax.nn.initializers.lecun_normal()
+  return {
+    "kernel": normal(key, (num_inputs, num_classes), jnp.float32),
+    "bias": jnp.zeros((num_classes,), jnp.float32),
+  }
+
+
+def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
+  """Returns [B,L] logits of inputs [B,num_inputs]."""
+  product = jnp.matmul(
+    inputs, params["kernel"], precision=jax.lax.Precision.HIGHEST
+  )
+  return product + params["bias"][None, :]
+
+
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Returns the mean over items and classes of softplus(z) - label z."""
+  return jnp.mean(jax.nn.softplus(logits) - labels * logits)

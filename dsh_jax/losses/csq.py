@@ -1,0 +1,66 @@
+"""CSQ: cross-entropy of each bit with the code of the item's classes."""
+
+import jax.numpy as jnp
+
+from dsh_jax.losses import activations, base, codebooks, quantization
+
+# Of a bit; below it the logarithm is cut off (at -16) with its gradient.
+_MIN_PROBABILITY = 1e-7
+
+
+def csq(
+  num_bits: int,
+  num_classes: int,
+  seed: int,
+  *,
+  quantization_weight: float = 1e-4,
+  codebook: str = "auto",
+  activation: str = "tanh",
+) -> base.Loss:
+  """Makes the loss of Central Similarity Quantization.
+
+  Every class has a fixed code (`codebooks`); the target of an item is the
+  majority of the codes of all its classes, ties filled from one fixed random
+  code. With p = (h + 1)/2 and g = (target + 1)/2 a bit costs
+  -g log p - (1 - g) log(1 - p).
+
+  Reduction: mean over items and bits; plus quantization_weight times the mean
+  of (|h| - 1)^2 over items and bits.
+
+  Source: Yuan et al., "Central Similarity Quantization for Efficient Image and
+  Video Retrieval", CVPR 2020.
+  Differences: Bernoulli codes are independent coins (release: half of the bits
+  of a code are set, redrawn until the codes are far apart); p and 1 - p are at
+  least 1e-7.
+
+  Args:
+    num_bits: K.
+    num_classes: L.
+    seed: Of the codebook and the tie-breaking code.
+    quantization_weight: Weight of the quantisation term.
+    codebook: "auto", "hadamard" or "bernoulli".
+    activation: Name of the head activation; its range must be (-1, 1).
+
+  Returns:
+    The loss; terms cross_entropy, quantization (weighted).
+  """
+  book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
+  ties = codebooks.create_tie_breaker(num_bits, seed)
+
+  def objective(params, codes, labels, step):
+    del params, step
+    targets = codebooks.item_targets(labels, book, ties)
+    # Probability of the bit that the target wants.
+    probability = jnp.maximum((1 + targets * codes) / 2, _MIN_PROBABILITY)
+    terms = {
+      "cross_entropy": -jnp.mean(jnp.log(probability)),
+      "quantization": quantization_weight * quantization.squared(codes),
+    }
+    return terms["cross_entropy"] + terms["quantization"], terms
+
+  return base.Loss(
+    num_bits=num_bits,
+    num_classes=num_classes,
+    objective=objective,
+    activation=activations.get_activation(activation),
+  )

@@ -1,0 +1,153 @@
+"""DSRH: surrogate of NDCG, a weighted hinge over the triplets of a list."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from dsh_jax.losses import (
+  activations,
+  base,
+  quantization,
+  ranking,
+  similarity,
+  triplets,
+)
+
+_NORMALIZERS = ("ideal", "top2", "none")
+_SAMPLINGS = ("all", "release")
+
+
+def dsrh(
+  num_bits: int,
+  num_classes: int,
+  seed: int,
+  *,
+  margin_at_64_bits: float = 5.0,
+  balance_weight: float = 1.0,
+  normalizer: str = "ideal",
+  sampling: str = "all",
+  activation: str = "tanh",
+) -> base.Loss:
+  """Makes the loss of Deep Semantic Ranking Hashing.
+
+  The list of an anchor q is every other item of the batch. With overlap s and
+  d_i = (K - <h_q,h_i>)/2,
+
+      cost_q = sum over i, j with s_qi > s_qj of
+                 (2^s_qi - 2^s_qj) / Z_q * max(0, margin + d_qi - d_qj)
+
+  margin = margin_at_64_bits K/64.
+
+  Reduction: mean of cost_q over all B anchors (an anchor without a triplet
+  costs 0); plus balance_weight times half the squared norm of the mean code.
+
+  normalizer: "ideal": Z_q = ideal DCG of the anchor's list, gains 2^s - 1,
+  discounts 1/log2(1 + rank). "top2": Z_q = (2^a - 1)/ln 2 + (2^b - 1)/ln 3 of
+  two items with overlaps a >= b: those sampled, or with sampling="all" the two
+  best of the list. "none": Z_q = 1.
+
+  sampling: "all" takes every triplet. "release" draws, from the seed and the
+  step, for each anchor one item with the largest overlap, one of the other
+  relevant items, and one irrelevant item, and uses the three triplets among
+  them; where the largest overlap is 1, one relevant and one irrelevant item,
+  with b = 0. A triplet for which the batch has no item is left out. The costs
+  of an anchor are summed.
+
+  Source: Zhao et al., "Deep Semantic Ranking Based Hashing for Multi-Label
+  Image Retrieval", CVPR 2015, arXiv 1501.06272; sampling, margin and "top2"
+  from the authors' CUDA release.
+  Differences: tanh head (the release's 2 sigmoid(u) - 1 is tanh(u/2)); lists
+  within the batch (the release draws from the whole training set, itself
+  included); anchors of rare classes are not repeated; "ideal" is the paper's
+  normaliser with the base-2 logarithm of the evaluation.
+
+  Args:
+    num_bits: K.
+    num_classes: L.
+    seed: Of the sampling.
+    margin_at_64_bits: Margin in bits, for a code of 64 bits.
+    balance_weight: Weight of the bit-balance term.
+    normalizer: "ideal", "top2" or "none".
+    sampling: "all" or "release".
+    activation: Name of the head activation.
+
+  Returns:
+    The loss; terms ranking, balance (weighted).
+  """
+  base.check_choice("normalizer", normalizer, _NORMALIZERS)
+  base.check_choice("sampling", sampling, _SAMPLINGS)
+  margin = margin_at_64_bits * num_bits / 64
+
+  def cost(x):
+    return triplets.hinge(margin + x)
+
+  def all_triplets(distance, shared):
+    others = similarity.off_diagonal(distance.shape[0])
+    sums = triplets.ranking_cost(distance, 2**shared, others, cost)
+    if normalizer == "ideal":
+      scale = ranking.ideal_dcg(shared, others, num_classes)
+    elif normalizer == "top2":
+      best = jax.lax.top_k(jnp.where(others, shared, 0), min(2, len(shared)))[0]
+      scale = _top2_normalizer(best[:, 0], best[:, -1])
+    else:
+      scale = jnp.ones_like(sums)
+    return sums / jnp.where(scale > 0, scale, 1)
+
+  def release_triplets(distance, shared, step):
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    shared = jnp.where(similarity.off_diagonal(len(shared)), shared, -1)
+    largest = jnp.max(shared, axis=1)
+    graded = largest > 1
+    candidates = (
+      (shared == largest[:, None]) & (shared > 0),
+      (shared > 0) & (shared < largest[:, None]) & graded[:, None],
+      shared == 0,
+    )
+    rows = jnp.arange(len(shared))
+    found, overlaps, distances = [], [], []
+    for draw, mask in zip(jax.random.split(key, 3), candidates, strict=True):
+      picked = jax.random.categorical(draw, jnp.where(mask, 0.0, -jnp.inf))
+      exists = jnp.any(mask, axis=1)
+      found.append(exists)
+      overlaps.append(jnp.where(exists, shared[rows, picked], 0))
+      distances.append(distance[rows, picked])
+    if normalizer == "ideal":
+      others = similarity.off_diagonal(len(shared))
+      scale = ranking.ideal_dcg(shared, others, num_classes)
+    elif normalizer == "top2":
+      scale = _top2_normalizer(overlaps[0], overlaps[1])
+    else:
+      scale = jnp.ones_like(largest)
+    total = jnp.zeros_like(largest)
+    for near, far in ((0, 1), (0, 2), (1, 2)):
+      weight = 2 ** overlaps[near] - 2 ** overlaps[far]
+      value = weight * cost(distances[near] - distances[far])[0]
+      total += jnp.where(found[near] & found[far], value, 0)
+    return total / jnp.where(scale > 0, scale, 1)
+
+  def objective(params, codes, labels, step):
+    del params
+    distance = similarity.code_distance(codes)
+    shared = similarity.overlap(labels)
+    if sampling == "all":
+      per_anchor = all_triplets(distance, shared)
+    else:
+      per_anchor = release_triplets(distance, shared, step)
+    terms = {
+      "ranking": jnp.mean(per_anchor),
+      "balance": balance_weight * quantization.bit_balance(codes) / 2,
+    }
+    return terms["ranking"] + terms["balance"], terms
+
+  return base.Loss(
+    num_bits=num_bits,
+    num_classes=num_classes,
+    objective=objective,
+    activation=activations.get_activation(activation),
+  )
+
+
+def _top2_normalizer(first: jax.Array, second: jax.Array) -> jax.Array:
+  """Returns the DCG, with natural logarithms, of two overlaps in a row."""
+  return (2**first - 1) / math.log(2) + (2**second - 1) / math.log(3)

@@ -1,0 +1,69 @@
+"""GreedyHash: a classifier on the sign, with a straight-through gradient."""
+
+import jax
+import jax.numpy as jnp
+
+from dsh_jax.losses import (
+  activations,
+  base,
+  classifier,
+  quantization,
+  similarity,
+)
+
+
+def greedyhash(
+  num_bits: int,
+  num_classes: int,
+  seed: int,
+  *,
+  quantization_weight: float = 0.1,
+  activation: str = "identity",
+  learning_rate_multiplier: float = 1.0,
+) -> base.Loss:
+  """Makes the loss of GreedyHash.
+
+  A linear classifier (parameters kernel, bias) reads b = sign(u). The loss is
+  softmax cross-entropy with target distribution labels / number of labels. In
+  the backward pass the gradient of b goes to u unchanged.
+
+  Reduction: mean over items; plus quantization_weight times the mean of
+  | |u| - 1 |^3 over items and bits.
+
+  Source: Su et al., "Greedy Hash: Towards Fast Optimization for Accurate Hash
+  Coding in CNN", NeurIPS 2018.
+  Differences: the target of an item with several labels is their uniform
+  distribution (ports take the first label only).
+
+  Args:
+    num_bits: K.
+    num_classes: L.
+    seed: Unused; `init` takes its own key.
+    quantization_weight: Weight of the quantisation term.
+    activation: Name of the head activation.
+    learning_rate_multiplier: Of the classifier.
+
+  Returns:
+    The loss; terms cross_entropy, quantization (weighted).
+  """
+  del seed
+
+  def objective(params, codes, labels, step):
+    del step
+    signs = quantization.straight_through_sign(codes)
+    log_p = jax.nn.log_softmax(classifier.class_logits(params, signs), axis=1)
+    target = similarity.label_distribution(labels)
+    terms = {
+      "cross_entropy": -jnp.mean(jnp.sum(target * log_p, axis=1)),
+      "quantization": quantization_weight * quantization.cubed(codes),
+    }
+    return terms["cross_entropy"] + terms["quantization"], terms
+
+  return base.Loss(
+    num_bits=num_bits,
+    num_classes=num_classes,
+    objective=objective,
+    activation=activations.get_activation(activation),
+    init=lambda key: classifier.init(key, num_bits, num_classes),
+    learning_rate_multiplier=learning_rate_multiplier,
+  )

@@ -1,0 +1,70 @@
+"""MIHash: mutual information between distance and neighbourhood."""
+
+import jax.numpy as jnp
+
+from dsh_jax.losses import activations, base, ranking, similarity
+
+
+def mihash(
+  num_bits: int,
+  num_classes: int,
+  seed: int,
+  *,
+  activation: str = "tanh",
+) -> base.Loss:
+  """Makes the loss of MIHash.
+
+  For an anchor, D is the distance (K - <h,h'>)/2 of another item of the batch
+  and C whether they share a label. The loss is minus the mutual information
+  I(D;C) = H(D) - H(D|C), in bits (base-2 logarithm), with distributions from
+  soft histograms over the K+1 integer distances (triangular bins of width 1).
+
+  Reduction: mean over all B anchors; the anchor itself is not on its list. An
+  anchor with only neighbours, or none, has I = 0.
+
+  Source: Cakir et al., "MIHash: Online Hashing with Mutual Information", ICCV
+  2017, and the authors' release for deep networks.
+  Differences: tanh(u) (release: 2 sigmoid(p u) - 1 with a tuned p); mean over
+  anchors in place of the sum; one bin per bit.
+
+  Args:
+    num_bits: K.
+    num_classes: L.
+    seed: Unused; nothing here is random.
+    activation: Name of the head activation.
+
+  Returns:
+    The loss; term mutual_information (mean, not negated).
+  """
+  del seed
+
+  def entropy(counts, total):
+    p = counts / jnp.maximum(total, 1)[:, None]
+    # Not 0 log 0: its gradient would not be a number.
+    return -jnp.sum(
+      jnp.where(p > 0, p * jnp.log2(jnp.where(p > 0, p, 1)), 0), axis=1
+    )
+
+  def objective(params, codes, labels, step):
+    del params, step
+    others = similarity.off_diagonal(codes.shape[0])
+    similar = jnp.where(others, similarity.shares_label(labels), 0)
+    different = others.astype(codes.dtype) - similar
+    distance = similarity.code_distance(codes)
+    near = ranking.soft_histogram(distance, similar, num_bits)
+    far = ranking.soft_histogram(distance, different, num_bits)
+    num_near = jnp.sum(similar, axis=1)
+    num_far = jnp.sum(different, axis=1)
+    num_all = num_near + num_far
+    conditional = num_near * entropy(near, num_near)
+    conditional += num_far * entropy(far, num_far)
+    conditional /= jnp.maximum(num_all, 1)
+    information = jnp.mean(entropy(near + far, num_all) - conditional)
+    return -information, {"mutual_information": information}
+
+  return base.Loss(
+    num_bits=num_bits,
+    num_classes=num_classes,
+    objective=objective,
+    activation=activations.get_activation(activation),
+  )

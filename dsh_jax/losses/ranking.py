@@ -1,0 +1,81 @@
+"""Lists of a batch: ideal DCG, and histograms of relaxed distances.
+
+The list of an item is every other item of the batch. A relaxed distance d
+between two integers counts partly in the bin below and partly in the bin above
+(triangular bins), which makes counts differentiable.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def gain(shared: jax.Array) -> jax.Array:
+  """Returns 2^s - 1 for overlaps s."""
+  return 2**shared - 1
+
+
+def ideal_dcg(
+  shared: jax.Array, valid: jax.Array, num_classes: int
+) -> jax.Array:
+  """Computes the DCG of each list in its best order.
+
+  Gains 2^s - 1, discounts 1/log2(1 + rank). Works from the number of items at
+  each overlap, so nothing is sorted.
+
+  Args:
+    shared: [B,B] overlaps.
+    valid: [B,B] bool, items that are on the list.
+    num_classes: L, the largest overlap that can occur.
+
+  Returns:
+    [B], 0 where no item of the list shares a label.
+  """
+  num_items = shared.shape[1]
+  discounts = 1 / np.log2(np.arange(num_items) + 2)
+  cumulative = jnp.asarray(
+    np.concatenate([[0.0], np.cumsum(discounts)]), shared.dtype
+  )
+  levels = jnp.arange(num_classes, 0, -1, dtype=shared.dtype)
+  at_level = (shared[:, None, :] == levels[None, :, None]) & valid[:, None, :]
+  counts = jnp.sum(at_level, axis=2, dtype=jnp.int32)
+  until = jnp.cumsum(counts, axis=1)
+  shares = cumulative[until] - cumulative[until - counts]
+  return jnp.sum(gain(levels)[None, :] * shares, axis=1)
+
+
+def soft_histogram(
+  distance: jax.Array, weights: jax.Array, num_bits: int
+) -> jax.Array:
+  """Adds up weights over bins of relaxed distance.
+
+  The bin of integer k takes max(0, 1 - |d - k|) of an item at distance d, so a
+  distance in [0, K] adds its weight exactly once over two neighbouring bins.
+  The backward pass needs only those two bins, and no array of B x B x K.
+
+  Args:
+    distance: [B,B] in [0, K]; rounding beyond that is cut off.
+    weights: [B,B]; no gradient flows to them.
+    num_bits: K.
+
+  Returns:
+    [B,K+1].
+  """
+
+  @jax.custom_vjp
+  def histogram(d):
+    bins = jnp.arange(num_bits + 1, dtype=d.dtype)
+    share = 1 - jnp.abs(d[:, None, :] - bins[None, :, None])
+    return jnp.sum(weights[:, None, :] * jnp.maximum(share, 0), axis=2)
+
+  def forward(d):
+    return histogram(d), d
+
+  def backward(d, cotangent):
+    below = jnp.clip(jnp.floor(d), 0, num_bits - 1).astype(jnp.int32)
+    low = jnp.take_along_axis(cotangent, below, axis=1)
+    high = jnp.take_along_axis(cotangent, below + 1, axis=1)
+    return (weights * (high - low),)
+
+  histogram.defvjp(forward, backward)
+  return histogram(jnp.clip(distance, 0, num_bits))

@@ -1,0 +1,68 @@
+"""TALR-AP: tie-aware average precision, relaxed."""
+
+import jax.numpy as jnp
+
+from dsh_jax.losses import activations, base, ranking, similarity
+
+
+def talr_ap(
+  num_bits: int,
+  num_classes: int,
+  seed: int,
+  *,
+  activation: str = "tanh",
+) -> base.Loss:
+  """Makes the tie-aware average-precision loss.
+
+  c+_d and c_d are soft counts of relevant and of all other items of the batch
+  at distance d = 0..K of a query (triangular bins, see `ranking`), C+ and C
+  their running sums, N+ the number of relevant items:
+
+      AP_q = (1/N+) sum_d c+_d (C+_(d-1) + C+_d + 1) / (C_(d-1) + C_d + 1)
+
+  Reduction: 1 minus the mean AP over the queries that have a relevant item (0
+  if none has).
+
+  Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
+  simplified form of the tie-aware AP.
+  Differences: tanh(u) without the paper's slope parameter.
+
+  Args:
+    num_bits: K.
+    num_classes: L.
+    seed: Unused; nothing here is random.
+    activation: Name of the head activation.
+
+  Returns:
+    The loss; term average_precision.
+  """
+  del seed
+
+  def objective(params, codes, labels, step):
+    del params, step
+    others = similarity.off_diagonal(codes.shape[0])
+    similar = jnp.where(others, similarity.shares_label(labels), 0)
+    distance = similarity.code_distance(codes)
+    relevant = ranking.soft_histogram(distance, similar, num_bits)
+    items = ranking.soft_histogram(
+      distance, others.astype(codes.dtype), num_bits
+    )
+    relevant_until = jnp.cumsum(relevant, axis=1)
+    items_until = jnp.cumsum(items, axis=1)
+    precision = (2 * relevant_until - relevant + 1) / (
+      2 * items_until - items + 1
+    )
+    num_relevant = jnp.sum(similar, axis=1)
+    per_query = jnp.sum(relevant * precision, axis=1)
+    per_query /= jnp.maximum(num_relevant, 1)
+    num_queries = jnp.sum(num_relevant > 0)
+    average = jnp.sum(per_query) / jnp.maximum(num_queries, 1)
+    value = jnp.where(num_queries > 0, 1 - average, 0)
+    return value, {"average_precision": average}
+
+  return base.Loss(
+    num_bits=num_bits,
+    num_classes=num_classes,
+    objective=objective,
+    activation=activations.get_activation(activation),
+  )

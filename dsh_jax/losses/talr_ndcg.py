@@ -1,0 +1,71 @@
+"""TALR-NDCG: tie-aware NDCG, relaxed."""
+
+import jax.numpy as jnp
+
+from dsh_jax.losses import activations, base, ranking, similarity
+
+
+def talr_ndcg(
+  num_bits: int,
+  num_classes: int,
+  seed: int,
+  *,
+  activation: str = "tanh",
+) -> base.Loss:
+  """Makes the tie-aware NDCG loss.
+
+  c_d is the soft count of the other items of the batch at distance d = 0..K of
+  a query (triangular bins, see `ranking`), C its running sum, G_d the soft sum
+  of gains 2^s - 1 (s the overlap):
+
+      NDCG_q = (1/ideal) sum_d G_d / log2(C_(d-1) + (c_d + 1)/2 + 1)
+
+  ideal is the DCG of the same list in its best order.
+
+  Reduction: 1 minus the mean NDCG over the queries with a relevant item (0 if
+  none has).
+
+  Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
+  simplified form of the tie-aware NDCG.
+  Differences: tanh(u) without the paper's slope parameter.
+
+  Args:
+    num_bits: K.
+    num_classes: L.
+    seed: Unused; nothing here is random.
+    activation: Name of the head activation.
+
+  Returns:
+    The loss; term ndcg.
+  """
+  del seed
+
+  def objective(params, codes, labels, step):
+    del params, step
+    others = similarity.off_diagonal(codes.shape[0])
+    shared = similarity.overlap(labels)
+    distance = similarity.code_distance(codes)
+    gains = ranking.soft_histogram(
+      distance, jnp.where(others, ranking.gain(shared), 0), num_bits
+    )
+    items = ranking.soft_histogram(
+      distance, others.astype(codes.dtype), num_bits
+    )
+    before = jnp.cumsum(items, axis=1) - items
+    rank = before + (items + 1) / 2
+    # Rounding of the running sum must not take a rank below its lower bound.
+    discount = jnp.log2(jnp.maximum(rank, 0.5) + 1)
+    dcg = jnp.sum(gains / discount, axis=1)
+    ideal = ranking.ideal_dcg(shared, others, num_classes)
+    num_queries = jnp.sum(ideal > 0)
+    ndcg = jnp.sum(jnp.where(ideal > 0, dcg / jnp.maximum(ideal, 1e-6), 0))
+    ndcg /= jnp.maximum(num_queries, 1)
+    value = jnp.where(num_queries > 0, 1 - ndcg, 0)
+    return value, {"ndcg": ndcg}
+
+  return base.Loss(
+    num_bits=num_bits,
+    num_classes=num_classes,
+    objective=objective,
+    activation=activations.get_activation(activation),
+  )
