@@ -38,6 +38,8 @@ from dsh_jax.losses import (
 )
 from dsh_jax.losses.base import Loss as Loss
 
+Loss = base.Loss
+
 MAX_BITS = 256
 
 LOSSES: dict[str, Callable[..., base.Loss]] = {
@@ -141,4 +143,4 @@ def _checked(name: str, setting: str, value: Any, default: Any) -> Any:
   )
 
 
-__all__ = ["LOSSES", "MAX_BITS", "default_settings", "make_loss"]
+__all__ = ["LOSSES", "MAX_BITS", "Loss", "default_settings", "make_loss"]

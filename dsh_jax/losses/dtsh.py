@@ -1,6 +1,5 @@
 """DTSH: logistic likelihood of triplets."""
 
-
 from dsh_jax.losses import (
   activations,
   base,

@@ -1,0 +1,154 @@
+"""What a method changes in a config: `METHODS`, name -> nested overrides.
+
+The values are merged over the fields of `configs/default.py` with the same
+names; `source` says where a method comes from and is not a field. A plain name
+sets only what the loss itself needs, so that all methods of a table share one
+network and one optimizer. Presets named `..._release` also set the network,
+the images and the optimizer of the authors' code; they expect pretrained
+weights (`config.model.pretrained`).
+"""
+
+_ALEXNET_227 = {
+  "data": {
+    "image_size": 227,
+    "crop_size": 0,
+    "crop_padding": 0,
+    "flip": False,
+    "resize": "squash",
+  },
+}
+
+METHODS = {
+  "idhn": {
+    "loss": {"name": "idhn"},
+    "source": "Zhang et al., IEEE TMM 2020, arXiv 1803.02987",
+  },
+  "idhn_hard": {
+    "loss": {"name": "idhn", "branches": "hard"},
+    "source": "Ablation of idhn: cross-entropy with target c on every pair",
+  },
+  "idhn_soft": {
+    "loss": {"name": "idhn", "branches": "soft"},
+    "source": "Ablation of idhn: squared error on every pair",
+  },
+  "idhn_release": {
+    **_ALEXNET_227,
+    "loss": {"name": "idhn", "activation": "softsign"},
+    "model": {"backbone": "alexnet_caffe"},
+    "train": {"batch_size": 128, "num_epochs": 100},
+    "optimizer": {
+      "name": "adam",
+      "learning_rate": 1e-3,
+      "schedule": "halve",
+      "halve_every_steps": 500,
+      "weight_decay": 0.0,
+      "multipliers": (("backbone", 0.01),),
+    },
+    "source": "The authors' TensorFlow release of IDHN",
+  },
+  "isdh": {
+    "loss": {"name": "isdh"},
+    "source": "arXiv 1803.02987 version 1",
+  },
+  "idhn_deephash_pytorch": {
+    "loss": {"name": "idhn_deephash_pytorch"},
+    "source": "A port in the DeepHash-pytorch collection; not the paper's loss",
+  },
+  "dsrh": {
+    "loss": {"name": "dsrh"},
+    "source": "Zhao et al., CVPR 2015, arXiv 1501.06272",
+  },
+  "dsrh_two_layers": {
+    "loss": {"name": "dsrh"},
+    "model": {"taps": ("stage3", "stage4")},
+    "source": "dsrh with the paper's two-layer hash head, on a residual network",
+  },
+  "dsrh_release": {
+    **_ALEXNET_227,
+    "loss": {"name": "dsrh", "sampling": "release", "normalizer": "top2"},
+    "model": {"backbone": "alexnet_caffe", "taps": ("fc6", "fc7")},
+    "optimizer": {
+      "name": "sgd",
+      "learning_rate": 1e-3,
+      "schedule": "constant",
+      "weight_decay": 5e-4,
+      "momentum": 0.9,
+      "multipliers": (("backbone", 0.1), ("head/fc6", 0.25)),
+    },
+    "source": "The authors' CUDA release of DSRH",
+  },
+  "dhn": {
+    "loss": {"name": "dhn"},
+    "source": "Zhu et al., AAAI 2016",
+  },
+  "dpsh": {
+    "loss": {"name": "dpsh"},
+    "source": "Li et al., IJCAI 2016",
+  },
+  "hashnet": {
+    "loss": {"name": "hashnet"},
+    "source": "Cao et al., ICCV 2017, and the authors' PyTorch release",
+  },
+  "dsh": {
+    "loss": {"name": "dsh"},
+    "source": "Liu et al., CVPR 2016",
+  },
+  "dqn_cosine": {
+    "loss": {"name": "dqn_cosine"},
+    "source": "Control: the similarity loss of Cao et al., AAAI 2016",
+  },
+  "dtsh": {
+    "loss": {"name": "dtsh"},
+    "source": "Wang et al., ACCV 2016",
+  },
+  "nin_triplet": {
+    "loss": {"name": "nin_triplet"},
+    "source": "Lai et al., CVPR 2015",
+  },
+  "dch": {
+    "loss": {"name": "dch"},
+    "source": "Cao et al., CVPR 2018",
+  },
+  "mihash": {
+    "loss": {"name": "mihash"},
+    "source": "Cakir et al., ICCV 2017",
+  },
+  "talr_ap": {
+    "loss": {"name": "talr_ap"},
+    "source": "He et al., CVPR 2018",
+  },
+  "talr_ndcg": {
+    "loss": {"name": "talr_ndcg"},
+    "source": "He et al., CVPR 2018",
+  },
+  "csq": {
+    "loss": {"name": "csq"},
+    "source": "Yuan et al., CVPR 2020",
+  },
+  "dpn": {
+    "loss": {"name": "dpn"},
+    "source": "Fan et al., IJCAI 2020",
+  },
+  "orthohash": {
+    "loss": {"name": "orthohash"},
+    # Batch normalisation of the logits is the method's way to balance bits.
+    "model": {"head_bias": False, "head_batch_norm": True},
+    "source": "Hoe et al., NeurIPS 2021",
+  },
+  "greedyhash": {
+    "loss": {"name": "greedyhash"},
+    "source": "Su et al., NeurIPS 2018",
+  },
+  "hyp2": {
+    "loss": {"name": "hyp2"},
+    "source": "Xu et al., ACM MM 2022",
+  },
+  "classifier_code": {
+    "loss": {"name": "classifier_code"},
+    "source": "Trivial baseline after Sablayrolles et al., ICASSP 2017",
+  },
+  "bce_sign": {
+    "loss": {"name": "bce_sign"},
+    "source": "Trivial baseline after Sablayrolles et al., ICASSP 2017",
+  },
+}
