@@ -61,7 +61,7 @@ METHODS = {
   "dsrh_two_layers": {
     "loss": {"name": "dsrh"},
     "model": {"taps": ("stage3", "stage4")},
-    "source": "dsrh with the paper's two-layer hash head, on a residual network",
+    "source": "dsrh with the paper's two-layer hash head, on a ResNet",
   },
   "dsrh_release": {
     **_ALEXNET_227,

@@ -38,8 +38,6 @@ from dsh_jax.losses import (
 )
 from dsh_jax.losses.base import Loss as Loss
 
-Loss = base.Loss
-
 MAX_BITS = 256
 
 LOSSES: dict[str, Callable[..., base.Loss]] = {
