@@ -1,0 +1,133 @@
+"""Hash codes as packed words: K bits in ceil(K/32) unsigned integers."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dsh_jax import errors
+
+MAX_BITS = 256
+WORD_BITS = 32
+
+
+def num_words(num_bits: int) -> int:
+  """Returns how many 32-bit words hold `num_bits` bits."""
+  return -(-num_bits // WORD_BITS)
+
+
+def pack_bits(bits: np.ndarray) -> np.ndarray:
+  """Packs truth values into words, 32 to a word, lowest bit first.
+
+  Args:
+    bits: bool [N, M], M >= 1.
+
+  Returns:
+    uint32 [N, ceil(M/32)]. Bit j of a row is bit j % 32 of word j // 32; the
+    unused high bits of the last word are zero.
+  """
+  num_rows, width = bits.shape
+  packed = np.zeros((num_rows, num_words(width) * 4), np.uint8)
+  packed[:, : -(-width // 8)] = np.packbits(bits, axis=1, bitorder="little")
+  return packed.view("<u4").astype(np.uint32, copy=False)
+
+
+def pack(relaxed: ArrayLike) -> np.ndarray:
+  """Binarises relaxed codes and packs them.
+
+  Args:
+    relaxed: [N, K] real or boolean, 1 <= K <= 256; a bit is set where the
+      value is above zero, so logits, tanh outputs, -1/+1 and 0/1 codes all
+      work. Rows may be none.
+
+  Returns:
+    uint32 [N, ceil(K/32)].
+
+  Raises:
+    UserError: If the array is not [N, K], holds NaN, is not real, or K is out
+      of range.
+  """
+  relaxed = np.asarray(relaxed)
+  if relaxed.ndim != 2:
+    raise errors.UserError(
+      f"Codes have shape {relaxed.shape}; give [items, bits]."
+    )
+  if not 1 <= relaxed.shape[1] <= MAX_BITS:
+    raise errors.UserError(
+      f"Codes have {relaxed.shape[1]} bits (shape {relaxed.shape}); allowed:"
+      f" 1 to {MAX_BITS}. Change config.bits or transpose the codes."
+    )
+  try:
+    bits = relaxed > 0
+  except TypeError as error:
+    raise errors.UserError(
+      f"Codes of type {relaxed.dtype} cannot be binarised; give numbers."
+    ) from error
+  if np.iscomplexobj(relaxed):
+    raise errors.UserError("Codes are complex; give real numbers.")
+  # The sign of a NaN means nothing, and `NaN > 0` would hide it as a zero bit.
+  # Whatever is not an integer is compared with itself, so that bfloat16, which
+  # is no np.floating, is caught as well.
+  if relaxed.dtype.kind not in "biu" and np.any(relaxed != relaxed):
+    rows = int(np.any(relaxed != relaxed, axis=1).sum())
+    raise errors.UserError(
+      f"Codes hold NaN in {rows} of {len(relaxed)} items; all values must be"
+      " numbers. Check the network that made them."
+    )
+  return pack_bits(bits)
+
+
+def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
+  """Unpacks words into bits, the inverse of `pack`.
+
+  Args:
+    packed: uint32 [N, ceil(K/32)].
+    num_bits: K.
+
+  Returns:
+    bool [N, K].
+
+  Raises:
+    UserError: If the words do not match `num_bits`.
+  """
+  packed = check(packed, num_bits, "codes")
+  as_bytes = np.ascontiguousarray(packed.astype("<u4", copy=False)).view(
+    np.uint8
+  )
+  bits = np.unpackbits(as_bytes, axis=1, count=num_bits, bitorder="little")
+  return bits.astype(bool)
+
+
+def check(packed: ArrayLike, num_bits: int, name: str) -> np.ndarray:
+  """Checks packed codes against their number of bits.
+
+  Args:
+    packed: uint32 [N, ceil(K/32)].
+    num_bits: K.
+    name: What to call the codes in an error, such as "query codes".
+
+  Returns:
+    The codes as a NumPy array.
+
+  Raises:
+    UserError: If type, shape or K do not match, or unused bits are set.
+  """
+  packed = np.asarray(packed)
+  if not 1 <= num_bits <= MAX_BITS:
+    raise errors.UserError(f"num_bits is {num_bits}; allowed: 1 to {MAX_BITS}.")
+  if packed.ndim != 2 or packed.dtype != np.uint32:
+    raise errors.UserError(
+      f"The {name} are {packed.dtype} of shape {packed.shape}; give packed"
+      " uint32 [items, words], as codes.pack makes them."
+    )
+  words = num_words(num_bits)
+  if packed.shape[1] != words:
+    raise errors.UserError(
+      f"The {name} have {packed.shape[1]} words an item, but num_bits"
+      f" {num_bits} needs {words}. Change num_bits or the codes."
+    )
+  unused = words * WORD_BITS - num_bits
+  if unused and packed.size and int(packed[:, -1].max()) >> (32 - unused):
+    raise errors.UserError(
+      f"The {name} have bits set beyond num_bits {num_bits}; unused bits must"
+      " be zero. Change num_bits."
+    )
+  return packed

@@ -1,0 +1,48 @@
+"""Label sets as packed words, so that an overlap is AND and a bit count."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dsh_jax import errors
+from dsh_jax.retrieval import codes
+
+
+def pack(labels: ArrayLike, name: str = "labels") -> np.ndarray:
+  """Packs 0/1 label vectors.
+
+  Args:
+    labels: [N, L] of zeros and ones, any real or boolean type, L >= 1. An item
+      without any label is allowed.
+    name: What to call the labels in an error, such as "query labels".
+
+  Returns:
+    uint32 [N, ceil(L/32)].
+
+  Raises:
+    UserError: If the array is not [N, L] or holds anything but 0 and 1.
+  """
+  labels = np.asarray(labels)
+  if labels.ndim != 2 or labels.shape[1] == 0:
+    raise errors.UserError(
+      f"The {name} have shape {labels.shape}; give 0/1 vectors [items, classes]"
+      " (class numbers must be made one-hot first)."
+    )
+  if labels.dtype != bool:
+    wrong = (labels != 0) & (labels != 1)
+    if np.any(wrong):
+      raise errors.UserError(
+        f"The {name} hold {labels[wrong][0]!s}; only 0 and 1 are allowed."
+      )
+  return codes.pack_bits(labels.astype(bool))
+
+
+def count(packed: np.ndarray) -> np.ndarray:
+  """Counts the labels of every item.
+
+  Args:
+    packed: uint32 [N, words].
+
+  Returns:
+    int64 [N].
+  """
+  return np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
