@@ -77,6 +77,7 @@ class Table:
   published: tuple[str, str, str]
   downloads: tuple[str, ...]
   notes: tuple[str, ...]
+  sizes: dict[str, int]
   wanted: tuple[Cell, ...]
   grid: tuple[Cell, ...]
 
@@ -186,6 +187,7 @@ def make_table(
     published=(published.dataset, published.protocol, published.backbone),
     downloads=tuple(config.downloads),
     notes=tuple(config.notes),
+    sizes=config.sizes.to_dict(),
     wanted=wanted,
     grid=grid,
   )

@@ -1,8 +1,9 @@
-"""What the measurements ran on, in words."""
+"""What the measurements ran on and with, in words."""
 
 import os
 import pathlib
 import platform
+import subprocess
 
 
 def describe() -> str:
@@ -32,3 +33,27 @@ def cores() -> list[int]:
 def num_cores() -> int:
   """Returns how many cores this process may use."""
   return len(cores())
+
+
+def commit() -> str:
+  """Returns the commit of the code, "+" behind it if files were changed.
+
+  Without git it is "".
+  """
+  try:
+    return subprocess.run(
+      [
+        "git",
+        "describe",
+        "--always",
+        "--abbrev=10",
+        "--exclude=*",
+        "--dirty=+",
+      ],
+      cwd=pathlib.Path(__file__).parent,
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return ""

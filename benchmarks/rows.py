@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import cells, published, rates, records, runner, significance
+from benchmarks import (
+  cells,
+  published,
+  rates,
+  records,
+  references,
+  runner,
+  significance,
+)
 
 BEST, EQUAL = "best", "equal"
 
@@ -150,7 +158,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     )
 
   rows = []
-  for bits, method, folder in records.references(table, workdir):
+  for bits, method, folder in records.references_done(table, workdir):
     rows.append(
       make_row(
         method,
@@ -192,7 +200,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     for cell, state in states.items()
     if state in (runner.FAILED, runner.OTHER)
   ]
-  failures += records.failed_references(workdir)
+  failures += references.failures(table, workdir)
   done = [cell for cell, state in states.items() if state == runner.DONE]
   return Contents(
     rows=rows,

@@ -101,6 +101,12 @@ def error_of(folder: pathlib.Path, settings: list[str]) -> str:
   return read_json(folder / "failed.json").get("error", "")
 
 
+def forget_failures(workdir: pathlib.Path) -> None:
+  """Gives every failed run below a folder another chance."""
+  for path in workdir.glob("**/failed.json"):
+    path.unlink()
+
+
 @contextlib.contextmanager
 def only_one(workdir: pathlib.Path) -> Iterator[None]:
   """Holds the folder against a second table.
@@ -209,6 +215,7 @@ def _start(job, slot, cores, num_jobs):
       "settings": job.settings,
       "hardware": hardware.describe(),
       "cores": len(cores) or hardware.num_cores(),
+      "commit": hardware.commit(),
     },
   )
   child = [sys.executable, "-m", "benchmarks.child", str(os.getpid())]

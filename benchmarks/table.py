@@ -111,8 +111,7 @@ def run_table(
   """Runs what is not done yet; returns the number of runs without result."""
   queue = _Queue(table, workdir)
   with runner.only_one(workdir):
-    for failed in workdir.glob("**/failed.json"):
-      failed.unlink()  # They get another chance.
+    runner.forget_failures(workdir)
     prepare.run(table, workdir)
     items = queue.items()
     progress = _Progress(len(items), num_jobs)

@@ -224,6 +224,7 @@ def _made(table, contents):
     ("machine", _join(info.get("hardware") for info in infos)),
   )
   facts.append(("cores of a run", _join(info.get("cores") for info in infos)))
+  facts.append(("commit", _join(info.get("commit") for info in infos)))
   secs = [info["seconds"] for info in infos if "seconds" in info]
   if secs:
     facts.append(

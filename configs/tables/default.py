@@ -32,6 +32,9 @@ def get_config() -> ml_collections.ConfigDict:
       published=dict(dataset="", protocol="", backbone=""),
       # What a person has to fetch first, and where to put it.
       downloads=(),
+      # Expected images of each split and labels, for --dry_run while the data
+      # is not there.
+      sizes=dict(train=0, validation=0, query=0, database=0, num_classes=20),
       # Sentences to print under the table.
       notes=(),
     )

@@ -28,8 +28,8 @@ METHODS = (
   "nin_triplet",
   "isdh",
   "idhn_deephash_pytorch",
-  "idhn_hard_only",
-  "idhn_soft_only",
+  "idhn_hard",
+  "idhn_soft",
   "classifier_code",
   "bce_sign",
 )
@@ -75,4 +75,7 @@ def get_config():
     "precision@r<=2",
   )
   config.grid.learning_rates = (1e-3, 3e-3, 1e-2)
+  config.sizes = dict(
+    train=4000, validation=500, query=500, database=10000, num_classes=10
+  )
   return config

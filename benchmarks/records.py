@@ -1,0 +1,97 @@
+"""Scores of a finished run, from the codes it has left."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from benchmarks import cells, references, runner
+from dsh_jax import errors
+from dsh_jax.retrieval import evaluate, histogram
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """A finished run.
+
+  Attributes:
+    result: Its result.json.
+    scores: Metric -> {"expected", "optimistic", "pessimistic", "chance"}.
+    per_query: Metric -> float64 [Q], ties in expectation; {} for a ranking
+      that has no codes.
+    query_ids: str [Q]; None for a ranking that has no codes.
+  """
+
+  result: dict[str, Any]
+  scores: dict[str, dict[str, float]]
+  per_query: dict[str, np.ndarray]
+  query_ids: np.ndarray | None
+
+
+def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
+  """Scores the codes of a run; also by metrics that it did not report.
+
+  Args:
+    folder: The run's, with result.json and, unless it ranks without codes,
+      codes.npz.
+    metrics: Names of metrics.
+
+  Returns:
+    The record.
+
+  Raises:
+    UserError: There are no codes and result.json lacks a metric, or codes.npz
+      cannot be read.
+  """
+  result = runner.read_json(folder / "result.json")
+  path = folder / "codes.npz"
+  if not path.exists():
+    missing = [name for name in metrics if name not in result["metrics"]]
+    if missing:
+      raise errors.UserError(
+        f"{folder} has no codes.npz and its result.json no"
+        f" {', '.join(missing)}. Remove the folder to run it again."
+      )
+    scores = {name: result["metrics"][name] for name in metrics}
+    return Record(result, scores, {}, None)
+  options = runner.read_json(folder / "config.json")
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in file.files}
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f"{path} cannot be read ({error}). Remove its folder to run it again."
+    ) from None
+  counts = histogram.joint_histogram(
+    arrays["query_codes"],
+    arrays["database_codes"],
+    arrays["query_labels"],
+    arrays["database_labels"],
+    int(arrays["num_bits"]),
+  )
+  normalizer = options.get("eval.normalizer", "retrieved")
+  per_query = evaluate.score(counts, metrics, normalizer)
+  kept = np.ones(len(counts), bool)
+  if options.get("eval.drop_empty", False):
+    kept = counts[:, :, 1:].any(axis=(1, 2))
+  return Record(
+    result=result,
+    scores={
+      name: {ties: float(s[kept].mean()) for ties, s in by_ties.items()}
+      for name, by_ties in per_query.items()
+    },
+    per_query={name: s["expected"][kept] for name, s in per_query.items()},
+    query_ids=arrays["query_ids"][kept],
+  )
+
+
+def references_done(
+  table: cells.Table, workdir: pathlib.Path
+) -> list[tuple[int, str, pathlib.Path]]:
+  """Returns (bits, method, folder) of the references that are done."""
+  return [
+    (bits, method, folder)
+    for bits, method, folder in references.wanted(table, workdir)
+    if (folder / "result.json").exists()
+  ]

@@ -1,0 +1,43 @@
+"""Why IDHN trails DHN on the digit scenes: its settings, one or two at a time.
+
+python -m benchmarks.study --config=configs/studies/idhn.py --workdir=DIR
+
+31 runs, those of 60 epochs three times as long as the others.
+"""
+
+from configs.tables import default
+
+
+def get_config():
+  """Returns the study."""
+  config = default.get_config()
+  config.title = "IDHN's settings on digit scenes"
+  config.config = "configs/digits.py"
+  config.overrides = (
+    "train.num_epochs=20",
+    "train.batch_size=128",
+    "optimizer.name=adamw",
+    "optimizer.schedule=one_cycle",
+    "optimizer.weight_decay=0.0001",
+    "optimizer.learning_rate=0.003",
+    "eval.select=validation",
+    "eval.select_metric=ndcg@100",
+  )
+  # The default settings, and the method to compare with.
+  config.cells = (dict(methods=("idhn", "dhn"), bits=(48,), seeds=(0,)),)
+  config.metrics = ("ndcg@100",)
+  config.unlock()
+  config.method = "idhn"
+  # One field at a time. The logit is scale <h,h'>/K: 24 at 48 bits is the
+  # 0.5 <h,h'> of DHN.
+  config.sweeps = (
+    dict(field="loss.quantization_weight", values=(0.0, 0.01, 1.0)),
+    dict(field="train.num_epochs", values=(5, 10, 40, 60)),
+  )
+  # Two fields at a time: all pairs.
+  config.plane = (
+    dict(field="loss.logit_scale", values=(2.5, 5.0, 10.0, 24.0, 48.0)),
+    dict(field="loss.mse_weight", values=(0.0, 0.01, 0.1, 1.0)),
+  )
+  config.lock()
+  return config
