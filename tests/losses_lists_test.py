@@ -1,0 +1,269 @@
+"""Triplet and listwise losses against loops over anchors, in float64."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import loss_checks
+import numpy as np
+import pytest
+
+from dsh_jax import losses
+from dsh_jax.losses import ranking, triplets
+
+K = loss_checks.NUM_BITS
+
+
+def overlaps(labels):
+  labels = labels.astype(np.int64)
+  return labels @ labels.T
+
+
+def ideal_dcg(shared):
+  gains = sorted((2.0**s - 1 for s in shared), reverse=True)
+  return sum(g / np.log2(rank + 2) for rank, g in enumerate(gains))
+
+
+def dsrh(params, codes, labels, normalizer="ideal"):
+  s = overlaps(labels)
+  items = range(len(codes))
+  total = 0.0
+  for q in items:
+    others = [i for i in items if i != q]
+    best = sorted((s[q, i] for i in others), reverse=True)
+    z = {
+      "ideal": ideal_dcg(best),
+      "top2": (2.0 ** best[0] - 1) / np.log(2)
+      + (2.0 ** best[1] - 1) / np.log(3),
+      "none": 1.0,
+    }[normalizer]
+    d = [(K - codes[q] @ codes[i]) / 2 for i in items]
+    for i, j in itertools.permutations(others, 2):
+      if s[q, i] > s[q, j]:
+        weight = (2.0 ** s[q, i] - 2.0 ** s[q, j]) / z
+        total += weight * max(0.0, 5 * K / 64 + d[i] - d[j])
+  balance = 0.5 * (codes.mean(axis=0) ** 2).sum()
+  return total / len(codes) + balance
+
+
+def mean_over_triplets(labels, cost):
+  s = overlaps(labels)
+  items = range(len(labels))
+  means = []
+  for a in items:
+    positives = [p for p in items if p != a and s[a, p] > 0]
+    negatives = [n for n in items if s[a, n] == 0]
+    values = [cost(a, p, n) for p in positives for n in negatives]
+    if values:
+      means.append(np.mean(values))
+  return np.mean(means) if means else 0.0
+
+
+def dtsh(params, codes, labels):
+  t = 0.5 * codes @ codes.T
+  value = mean_over_triplets(
+    labels, lambda a, p, n: np.logaddexp(0, -(t[a, p] - t[a, n] - K / 2))
+  )
+  deviation = [(u - (1 if u > 0 else -1)) ** 2 for u in codes.ravel()]
+  return value + np.mean(deviation)
+
+
+def nin_triplet(params, codes, labels):
+  def d2(i, j):
+    return ((codes[i] - codes[j]) ** 2).sum()
+
+  return mean_over_triplets(
+    labels, lambda a, p, n: max(0.0, 1 + d2(a, p) - d2(a, n))
+  )
+
+
+def histogram(distances, weights):
+  counts = np.zeros(K + 1)
+  for d, w in zip(distances, weights, strict=True):
+    for k in range(K + 1):
+      counts[k] += w * max(0.0, 1 - abs(d - k))
+  return counts
+
+
+def entropy(counts):
+  p = counts[counts > 0] / counts.sum() if counts.sum() else np.zeros(0)
+  return -(p * np.log2(p)).sum()
+
+
+def lists(codes, labels):
+  """Yields, per query, distances and overlaps of the other items."""
+  s = overlaps(labels)
+  for q in range(len(codes)):
+    others = np.array([i for i in range(len(codes)) if i != q])
+    yield (K - codes[others] @ codes[q]) / 2, s[q, others]
+
+
+def mihash(params, codes, labels):
+  values = []
+  for d, s in lists(codes, labels):
+    near, far = histogram(d, s > 0), histogram(d, s == 0)
+    share = (s > 0).mean()
+    conditional = share * entropy(near) + (1 - share) * entropy(far)
+    values.append(entropy(near + far) - conditional)
+  return -np.mean(values)
+
+
+def talr_ap(params, codes, labels):
+  values = []
+  for d, s in lists(codes, labels):
+    if not (s > 0).any():
+      continue
+    relevant, items = histogram(d, s > 0), histogram(d, np.ones(len(d)))
+    ap = relevant_before = items_before = 0.0
+    for c_relevant, c in zip(relevant, items, strict=True):
+      ap += (
+        c_relevant
+        * (2 * relevant_before + c_relevant + 1)
+        / (2 * items_before + c + 1)
+      )
+      relevant_before += c_relevant
+      items_before += c
+    values.append(ap / (s > 0).sum())
+  return 1 - np.mean(values)
+
+
+def talr_ndcg(params, codes, labels):
+  values = []
+  for d, s in lists(codes, labels):
+    if not (s > 0).any():
+      continue
+    gains, items = histogram(d, 2.0**s - 1), histogram(d, np.ones(len(d)))
+    dcg = before = 0.0
+    for gain, c in zip(gains, items, strict=True):
+      dcg += gain / np.log2(before + (c + 1) / 2 + 1)
+      before += c
+    values.append(dcg / ideal_dcg(s))
+  return 1 - np.mean(values)
+
+
+REFERENCES = {
+  "dsrh": dsrh,
+  "dtsh": dtsh,
+  "nin_triplet": nin_triplet,
+  "mihash": mihash,
+  "talr_ap": talr_ap,
+  "talr_ndcg": talr_ndcg,
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_equals_loop(name):
+  loss_checks.check_value(name, REFERENCES[name])
+  loss_checks.check_gradient(name, REFERENCES[name])
+
+
+@pytest.mark.parametrize("normalizer", ["top2", "none"])
+def test_dsrh_normalizers_equal_loop(normalizer):
+  def reference(params, codes, labels):
+    return dsrh(params, codes, labels, normalizer)
+
+  loss_checks.check_value("dsrh", reference, normalizer=normalizer)
+
+
+def test_dsrh_release_sampling():
+  # Expected value over the draws: the loop over all choices of the release.
+  loss = losses.make_loss(
+    "dsrh",
+    num_bits=K,
+    num_classes=5,
+    seed=5,
+    sampling="release",
+    normalizer="top2",
+    balance_weight=0.0,
+  )
+  rng = np.random.default_rng(0)
+  labels = loss_checks.make_labels(rng)
+  codes = loss_checks.make_codes(loss, rng)
+  expected = []
+  for d, s in lists(codes.astype(np.float64), labels):
+    first = np.flatnonzero((s == s.max()) & (s > 0))
+    second = np.flatnonzero((s > 0) & (s < s.max()) & (s.max() > 1))
+    none = np.flatnonzero(s == 0)
+    values = []
+    # -1 stands for an item that the batch does not have.
+    for picks in itertools.product(
+      *(x if len(x) else [-1] for x in (first, second, none))
+    ):
+      level = [s[p] if p >= 0 else 0 for p in picks]
+      z = (2.0 ** level[0] - 1) / np.log(2) + (2.0 ** level[1] - 1) / np.log(3)
+      value = 0.0
+      for x, y in ((0, 1), (0, 2), (1, 2)):
+        if picks[x] >= 0 and picks[y] >= 0:
+          weight = (2.0 ** level[x] - 2.0 ** level[y]) / z
+          value += weight * max(0, 5 * K / 64 + d[picks[x]] - d[picks[y]])
+      values.append(value)
+    expected.append(np.mean(values))
+  by_step = jax.jit(
+    jax.vmap(lambda step: loss({}, codes, labels, step=step)[0])
+  )
+  sampled = np.asarray(by_step(jnp.arange(4000)))
+  error = sampled.std() / np.sqrt(len(sampled))
+  assert sampled.std() > 0
+  assert abs(sampled.mean() - np.mean(expected)) < 4 * error
+  np.testing.assert_array_equal(sampled[:3], by_step(jnp.arange(3)))
+
+
+@pytest.mark.parametrize("cost", [triplets.hinge, triplets.logistic])
+@pytest.mark.parametrize("chunk_elements", [1, 3 * 64**2, 2**20])
+def test_chunks_equal_the_array_of_all_triplets(
+  cost, chunk_elements, monkeypatch
+):
+  monkeypatch.setattr(triplets, "_CHUNK_ELEMENTS", chunk_elements)
+  rng = np.random.default_rng(0)
+  size = 64
+  labels = (rng.random((size, 6)) < 0.3).astype(np.float64)
+  gain = 2 ** (labels @ labels.T)
+  badness = rng.normal(size=(size, size)) * 3
+  valid = ~np.eye(size, dtype=bool)
+
+  weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
+  weight *= valid[:, :, None] * valid[:, None, :]
+  x = badness[:, :, None] - badness[:, None, :] + 1.5
+  if cost is triplets.hinge:
+    values, slopes = np.maximum(x, 0), (x > 0).astype(np.float64)
+  else:
+    values, slopes = np.logaddexp(0, x), 1 / (1 + np.exp(-x))
+  slopes = weight * slopes
+  expected = (weight * values).sum(axis=(1, 2))
+  expected_gradient = slopes.sum(axis=2) - slopes.sum(axis=1)
+
+  def total(b):
+    sums = triplets.ranking_cost(
+      b, jnp.asarray(gain, jnp.float32), valid, lambda d: cost(d + 1.5)
+    )
+    return jnp.sum(sums), sums
+
+  (_, sums), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
+    badness.astype(np.float32)
+  )
+  np.testing.assert_allclose(sums, expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    gradient, expected_gradient, atol=1e-5 * np.abs(expected_gradient).max()
+  )
+
+
+@pytest.mark.parametrize(
+  "name", ["dsrh", "dtsh", "nin_triplet", "mihash", "talr_ap", "talr_ndcg"]
+)
+def test_memory_of_a_large_batch(name):
+  loss = losses.make_loss(name, num_bits=64, num_classes=21)
+  function = jax.jit(
+    jax.value_and_grad(lambda codes, labels: loss({}, codes, labels)[0])
+  )
+  codes = jax.ShapeDtypeStruct((1024, 64), jnp.float32)
+  labels = jax.ShapeDtypeStruct((1024, 21), jnp.uint8)
+  compiled = function.lower(codes, labels).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 2e9
+
+
+def test_ideal_dcg_of_empty_and_mixed_lists():
+  shared = jnp.asarray([[3, 0, 2, 1], [0, 3, 0, 0]], jnp.float32)
+  valid = np.array([[False, True, True, True], [True, False, True, True]])
+  values = ranking.ideal_dcg(shared, valid, num_classes=3)
+  expected = [3 / np.log2(2) + 1 / np.log2(3), 0]
+  np.testing.assert_allclose(values, expected, rtol=1e-6)

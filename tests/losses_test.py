@@ -1,0 +1,173 @@
+"""What every loss promises: finite, order-free, explained when misused."""
+
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import loss_checks
+import numpy as np
+import pytest
+
+from configs import methods
+from dsh_jax import errors, losses
+from dsh_jax.losses import activations, quantization
+
+B, L = loss_checks.NUM_ITEMS, loss_checks.NUM_CLASSES
+
+
+def one_hot(indices, num_classes=L):
+  return np.eye(num_classes, dtype=np.uint8)[indices]
+
+
+def corner_batches(loss, rng):
+  codes = loss_checks.make_codes(loss, rng)
+  mixed = loss_checks.make_labels(rng)
+  zeros = np.zeros_like(codes)
+  at_zero = np.asarray(loss.activation(zeros, loss_checks.STEP))
+  saturated = np.asarray(
+    loss.activation(1e4 * np.sign(codes - 0.1), loss_checks.STEP)
+  )
+  yield "all labels equal", codes, np.ones((B, L), np.uint8)
+  yield "one label, all equal", codes, one_hot([0] * B)
+  yield "one label each", codes, one_hot(np.arange(B) % L)
+  yield "zero logits", at_zero, mixed
+  yield "saturated codes", saturated, mixed
+  yield "equal codes", np.tile(codes[:1], (B, 1)), mixed
+  yield "one item differs", codes, one_hot([0] * (B - 1) + [1])
+
+
+def assert_finite(name, corner, result):
+  for leaf in jax.tree.leaves(result):
+    assert np.isfinite(leaf).all(), f"{name}: {corner}"
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_finite_at_the_corners_and_free_of_order(name):
+  loss, params, function = loss_checks.compiled(name)
+  rng = np.random.default_rng(0)
+  for corner, codes, labels in corner_batches(loss, rng):
+    assert_finite(name, corner, function(params, codes, labels))
+
+  labels, codes = (
+    loss_checks.make_labels(rng),
+    loss_checks.make_codes(loss, rng),
+  )
+  order = rng.permutation(B)
+  (value, _), (_, gradient) = function(params, codes, labels)
+  (moved, _), (_, moved_gradient) = function(
+    params, codes[order], labels[order]
+  )
+  np.testing.assert_allclose(moved, value, rtol=2e-6)
+  np.testing.assert_allclose(
+    moved_gradient, gradient[order], atol=1e-5 * np.abs(gradient).max() + 1e-9
+  )
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_two_items_of_one_bit(name):
+  loss, params, function = loss_checks.compiled(name, 1, 3)
+  rng = np.random.default_rng(0)
+  codes = loss_checks.make_codes(loss, rng, num_items=2)
+  for labels in (one_hot([0, 0], 3), one_hot([0, 1], 3)):
+    assert_finite(name, "B=2, K=1", function(params, codes, labels))
+  assert loss.encode(params, codes).shape == (2, 1)
+
+
+def test_disjoint_labels():
+  # More classes than items, so that every pair is disjoint.
+  for name in ("idhn", "dsrh", "hashnet", "dtsh", "mihash", "talr_ndcg"):
+    loss, params, function = loss_checks.compiled(name, 8, B)
+    codes = loss_checks.make_codes(loss, np.random.default_rng(0))
+    result = function(params, codes, np.eye(B, dtype=np.uint8))
+    assert_finite(name, "all disjoint", result)
+
+
+def test_unknown_names_and_settings_are_explained():
+  make = losses.make_loss
+  with pytest.raises(errors.UserError, match="'idnh'. Did you mean"):
+    make("idnh", num_bits=8, num_classes=3)
+  with pytest.raises(errors.UserError, match="mse_weight.*quantization_weight"):
+    make("idhn", num_bits=8, num_classes=3, mse=1.0)
+  with pytest.raises(errors.UserError, match="finite number"):
+    make("idhn", num_bits=8, num_classes=3, mse_weight="much")
+  with pytest.raises(errors.UserError, match="finite number"):
+    make("idhn", num_bits=8, num_classes=3, mse_weight=math.nan)
+  with pytest.raises(errors.UserError, match="top2"):
+    make("dsrh", num_bits=8, num_classes=3, normalizer="top3")
+  with pytest.raises(errors.UserError, match="softsign"):
+    make("idhn", num_bits=8, num_classes=3, activation="relu")
+  for bits in (0, 257, 8.0, True):
+    with pytest.raises(errors.UserError, match="1 to 256.*config.bits"):
+      make("idhn", num_bits=bits, num_classes=3)
+
+
+def test_settings_have_their_defaults_filled_in():
+  loss = losses.make_loss("idhn", num_bits=8, num_classes=3, mse_weight=1)
+  assert loss.name == "idhn" and loss.num_outputs == 8
+  assert loss.settings["mse_weight"] == 1.0
+  assert loss.settings["logit_scale"] == 5.0
+  assert loss.learning_rate_multiplier == 1.0
+  assert loss.init(jax.random.key(0)) == {}
+
+
+def test_wrong_shapes_are_refused():
+  loss = losses.make_loss("idhn", num_bits=8, num_classes=3)
+  with pytest.raises(ValueError, match=r"expected \[B,8\]"):
+    loss({}, jnp.zeros((4, 7)), jnp.zeros((4, 3)))
+  with pytest.raises(ValueError, match=r"expected \(4, 3\)"):
+    loss({}, jnp.zeros((4, 8)), jnp.zeros((5, 3)))
+
+
+def test_low_precision_codes_are_computed_in_float32():
+  loss = losses.make_loss("dhn", num_bits=8, num_classes=3)
+  value, _ = loss({}, jnp.ones((4, 8), jnp.bfloat16), jnp.ones((4, 3)))
+  assert value.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_presets_make_their_loss(name):
+  settings = dict(methods.METHODS[name]["loss"])
+  assert methods.METHODS[name]["source"]
+  losses.make_loss(
+    settings.pop("name"), num_bits=12, num_classes=10, **settings
+  )
+
+
+def test_every_loss_has_a_preset_and_a_full_docstring():
+  presets = {preset["loss"]["name"] for preset in methods.METHODS.values()}
+  assert presets == set(losses.LOSSES)
+  for name, factory in losses.LOSSES.items():
+    text = inspect.getdoc(factory)
+    for part in ("Reduction:", "Source:", "Differences:"):
+      assert part in text, f"{name} lacks {part}"
+    for setting in losses.default_settings(name):
+      assert f"{setting}: " in text, f"{name} does not explain {setting}"
+
+
+def test_continuation_sharpens_with_the_step():
+  activation = activations.make_continuation(rate=0.005, power=0.5)
+  codes = jax.jit(activation)(jnp.asarray([[0.5]]), jnp.int32(600))
+  np.testing.assert_allclose(codes, np.tanh([[2.0 * 0.5]]), rtol=1e-6)
+  codes = activation(jnp.asarray([[0.5]]), 0)
+  np.testing.assert_allclose(codes, np.tanh([[0.5]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", activations.ACTIVATIONS)
+def test_activations_keep_the_bit(name):
+  threshold = 0.5 if name == "sigmoid" else 0.0
+  logits = jnp.asarray([[-3.0, -0.1, 0.1, 3.0]])
+  codes = activations.get_activation(name)(logits, 10)
+  np.testing.assert_array_equal(codes > threshold, logits > 0)
+
+
+def test_straight_through_sign():
+  codes = jnp.asarray([[-2.0, 0.0, 3.0]])
+  signs, pullback = jax.vjp(quantization.straight_through_sign, codes)
+  np.testing.assert_array_equal(signs, [[-1, -1, 1]])
+  np.testing.assert_array_equal(pullback(jnp.full((1, 3), 7.0))[0], [[7] * 3])
+
+
+def test_log_cosh_does_not_overflow():
+  value = quantization.log_cosh(jnp.full((1, 1), 1e4))
+  np.testing.assert_allclose(value, 9999 - np.log(2), rtol=1e-6)
