@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.data import arrays, digits, images, protocols
+from dsh_jax.data import (
+  arrays,
+  coco,
+  digits,
+  iaprtc12,
+  images,
+  listfile,
+  mirflickr25k,
+  nuswide,
+  protocols,
+  voc,
+)
 from dsh_jax.data.dataset import Dataset
 from dsh_jax.data.splits import Split, Splits
 
@@ -16,6 +27,13 @@ __all__ = ["DATASETS", "Dataset", "Split", "Splits", "load_splits"]
 
 DATASETS: dict[str, Dataset] = {
   "digits": digits.DATASET,
+  "mirflickr25k": mirflickr25k.DATASET,
+  "nuswide": nuswide.DATASET,
+  "iaprtc12": iaprtc12.DATASET,
+  "voc2007": voc.DATASET_2007,
+  "voc2012": voc.DATASET_2012,
+  "coco": coco.DATASET,
+  "listfile": listfile.DATASET,
 }
 
 
@@ -46,7 +64,8 @@ def load_splits(
     seed: Seed of what the protocol draws.
     manual_dir: Folder of the archives that a person downloaded.
     resize: "squash" or "crop", see `images.decode`.
-    labels: A label set of the data set; "" is that of the protocol.
+    labels: A label set of the data set, a number N for its N most frequent
+      labels, or names with ";" between; "" is the label set of the protocol.
     num_train: Images to draw instead of the protocol's number; -1 keeps it.
     num_query: The same for queries.
     num_database: The same for the database.
@@ -61,8 +80,7 @@ def load_splits(
   if name not in DATASETS:
     raise errors.unknown("data set", name, DATASETS, "config.data.name")
   dataset = DATASETS[name]
-  protocol = protocol or next(iter(dataset.protocols))
-  if protocol not in dataset.protocols:
+  if protocol and protocol not in dataset.protocols:
     raise errors.unknown(
       f"protocol of {name}",
       protocol,
@@ -78,26 +96,27 @@ def load_splits(
       raise errors.unknown(
         f"option of {name}", option, dataset.options, "config.data"
       )
+  protocol, rule = _choose_protocol(dataset, protocol, options)
   rule = _with_numbers(
-    dataset.protocols[protocol],
+    rule,
     train=num_train,
     query=num_query,
     database=num_database,
     validation=num_validation,
   )
   data_dir = os.path.abspath(os.path.expanduser(data_dir or _cache_dir()))
-  builder = dataset.create_builder(data_dir, manual_dir, **options)
   found = arrays.load(
     dataset,
-    builder,
     data_dir=data_dir,
     manual_dir=manual_dir,
     image_size=image_size,
     resize=resize,
+    max_missing=max_missing,
+    options=options,
   )
   _check_missing(name, found.notes, max_missing)
-  chosen, class_names = _choose_labels(
-    dataset, labels or rule.labels, found.class_names
+  chosen = _choose_labels(
+    dataset, labels or rule.labels, found.class_names, found.labels
   )
   return protocols.apply(
     protocol,
@@ -106,7 +125,7 @@ def load_splits(
     found.labels[:, chosen],
     found.ids,
     found.groups,
-    class_names,
+    tuple(found.class_names[column] for column in chosen),
     seed,
     found.notes,
   )
@@ -122,16 +141,34 @@ def _with_numbers(rule, **numbers):
   return dataclasses.replace(rule, **given)
 
 
-def _choose_labels(dataset, name, class_names):
-  """Returns the columns and the names of a label set."""
-  if not name:
-    return np.arange(len(class_names)), class_names
-  if name not in dataset.label_sets:
-    raise errors.unknown(
-      "label set", name, dataset.label_sets, "config.data.labels"
-    )
-  kept = tuple(dataset.label_sets[name](class_names))
-  return np.array([class_names.index(label) for label in kept]), kept
+def _choose_protocol(dataset, name, options):
+  if dataset.choose is not None:
+    return dataset.choose(name, options)
+  name = name or next(iter(dataset.protocols))
+  return name, dataset.protocols[name]
+
+
+def _choose_labels(dataset, wanted, class_names, labels):
+  """Returns the columns of a label set: a name, a number N, or names."""
+  if not wanted:
+    return np.arange(len(class_names))
+  kept = dataset.label_sets.get(wanted) or wanted.split(";")
+  if wanted.isdecimal() and wanted not in dataset.label_sets:
+    if not 1 <= int(wanted) <= len(class_names):
+      raise errors.UserError(
+        f"config.data.labels is {wanted}; there are {len(class_names)} labels."
+      )
+    frequent = np.argsort(-labels.sum(axis=0, dtype=np.int64), kind="stable")
+    return np.sort(frequent[: int(wanted)])
+  for name in kept:
+    if name not in class_names:
+      raise errors.unknown(
+        "label or label set",
+        name,
+        [*dataset.label_sets, *class_names],
+        "config.data.labels",
+      )
+  return np.array([class_names.index(name) for name in kept])
 
 
 def _check_missing(name, notes, max_missing):

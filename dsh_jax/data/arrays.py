@@ -22,7 +22,6 @@ from concurrent import futures
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from dsh_jax import errors
 from dsh_jax.data import dataset as dataset_lib
@@ -41,10 +40,10 @@ class Arrays:
     images: uint8 [M,H,W,3], memory-mapped.
     labels: uint8 [M,L], 0 or 1.
     ids: str [M].
-    groups: Name of a split of the builder -> int64 rows.
+    groups: Name of a split of the builder, or of a list -> int64 rows.
     class_names: Names of the L labels.
-    notes: "absent" and "unreadable" images, left out, and their "listed"
-      total.
+    notes: "absent", "unreadable" and "unlabelled" images, left out, and
+      how many were "listed" (without the unlabelled ones).
   """
 
   images: np.ndarray
@@ -57,23 +56,25 @@ class Arrays:
 
 def load(
   dataset: dataset_lib.Dataset,
-  builder: tfds.core.DatasetBuilder,
   *,
   data_dir: str,
   manual_dir: str = "",
   image_size: int,
   resize: str = "squash",
+  max_missing: float = 0.01,
+  options: Mapping[str, Any] | None = None,
   num_threads: int = 0,
 ) -> Arrays:
   """Opens the arrays of a data set; builds them if they are not there.
 
   Args:
-    dataset: How the examples of the builder are read.
-    builder: The builder; it runs only if the arrays have to be made.
+    dataset: Who builds it, and how it is read.
     data_dir: Where prepared data are kept.
     manual_dir: Folder of the archives that a person downloaded.
     image_size: H and W, pixels.
     resize: A rule of `images.RESIZE_RULES`.
+    max_missing: Share of the listed pictures that may be absent.
+    options: Options of the data set.
     num_threads: Decoding threads (Pillow decodes outside the interpreter's
       lock); 0 is one per core.
 
@@ -81,7 +82,9 @@ def load(
     UserError: A source is missing or wrong, there is no space, or prepared
       files are damaged.
   """
-  key = f"{builder.info.full_name}/{image_size}-{resize}-v{_VERSION}"
+  options = options or {}
+  key = dataset.key(manual_dir, **options)
+  key = f"{key}/{image_size}-{resize}-v{_VERSION}"
   digest = hashlib.sha256(key.encode()).hexdigest()[:8]
   name = re.sub(r"[^\w.-]+", "-", key) + f"-{digest}"
   final = pathlib.Path(data_dir) / "arrays" / name
@@ -90,12 +93,16 @@ def load(
       final.parent.mkdir(parents=True, exist_ok=True)
       with _lock(final.with_name(f"{name}.lock")):
         if not final.is_dir():
-          dataset_lib.prepare(builder, manual_dir)
+          with dataset_lib.quiet():
+            builder = dataset.create_builder(
+              data_dir, manual_dir, max_missing, **options
+            )
+          dataset_lib.prepare(builder, manual_dir, dataset.by_tfds)
           _build(dataset, builder, final, image_size, resize, num_threads)
     except OSError as error:
       raise errors.UserError(
-        f"Cannot prepare {builder.name} in {final}: {error}. Free space there,"
-        " or change config.data.dir."
+        f"Cannot prepare {final}: {error}. Free space there, or change"
+        " config.data.dir."
       ) from error
   return _open(final)
 
@@ -229,11 +236,16 @@ def _create_info(builder, names, offsets, items, class_names):
     ]
     for split, name in enumerate(names)
   }
+  rows = {item: row for row, item, _, problem in items if not problem}
+  for name, members in getattr(builder, "groups", {}).items():
+    groups[name] = [rows[item] for item in members if item in rows]
   problems = {item: problem for _, item, _, problem in items if problem}
-  absent = int((builder.info.metadata or {}).get("absent", 0))
+  metadata = builder.info.metadata or {}
+  absent = int(metadata.get("absent", 0))
   notes = {
     "listed": len(items) + absent,
     "absent": absent,
+    "unlabelled": int(metadata.get("unlabelled", 0)),
     "unreadable": len(problems),
     "first_unreadable": dict(list(problems.items())[:10]),
   }

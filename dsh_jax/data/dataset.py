@@ -7,6 +7,8 @@ array_record files, which are read without TensorFlow.
 import contextlib
 import dataclasses
 import io
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -64,15 +66,23 @@ class Dataset:
   """A data set: who builds it, how it is read, how it is split.
 
   Attributes:
-    create_builder: (data_dir, manual_dir, **options) -> TFDS builder.
+    key: (manual_dir, **options) -> name, variant and version; prepared data
+      with the same key are used again.
+    create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
+      builder. It may have `groups`: name -> ids that a list puts together.
     protocols: Name -> protocol; the first is the default.
-    options: Names of the options that `create_builder` takes.
+    options: Names of the options that `key` and `create_builder` take.
     splits: TFDS splits that are read; () is all of them.
     read: Example of the builder -> encoded image, id, label numbers.
     class_names: Prepared builder -> names of its labels.
-    label_sets: Name -> (class names -> the names to keep); "" is all.
+    label_sets: Name -> labels to keep.
+    choose: (name of a protocol or "", options) -> name and protocol, where
+      options have a say in it.
+    by_tfds: Whether the builder is one of TFDS's own, which needs TensorFlow
+      to prepare and shows its own progress.
   """
 
+  key: Callable[..., str]
   create_builder: Callable[..., tfds.core.DatasetBuilder]
   protocols: Mapping[str, protocols.Protocol]
   options: tuple[str, ...] = ()
@@ -81,12 +91,16 @@ class Dataset:
   class_names: Callable[[tfds.core.DatasetBuilder], tuple[str, ...]] = (
     _class_names
   )
-  label_sets: Mapping[str, Callable[[Sequence[str]], Sequence[str]]] = (
-    dataclasses.field(default_factory=dict)
+  label_sets: Mapping[str, tuple[str, ...]] = dataclasses.field(
+    default_factory=dict
   )
+  choose: Callable[..., tuple[str, protocols.Protocol]] | None = None
+  by_tfds: bool = False
 
 
-def prepare(builder: tfds.core.DatasetBuilder, manual_dir: str) -> None:
+def prepare(
+  builder: tfds.core.DatasetBuilder, manual_dir: str, by_tfds: bool
+) -> None:
   """Builds the record files unless they are there.
 
   TFDS writes to a temporary folder and renames it at the end.
@@ -94,28 +108,46 @@ def prepare(builder: tfds.core.DatasetBuilder, manual_dir: str) -> None:
   Args:
     builder: The builder.
     manual_dir: Folder of the archives that a person downloaded.
+    by_tfds: Whether the builder is one of TFDS's own.
 
   Raises:
     UserError: A source is missing or wrong, or the disk is full.
   """
-  with _quiet():  # It warns of a folder that is not there yet.
+  with quiet():  # It warns of a folder that is not there yet.
     if builder.is_prepared():
       return
   _remove_unfinished(builder)
+  if by_tfds:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   config = tfds.download.DownloadConfig(
-    manual_dir=manual_dir or None, try_download_gcs=False
+    manual_dir=os.path.abspath(manual_dir) if manual_dir else None,
+    try_download_gcs=False,
   )
   try:
-    with _quiet():
+    with quiet(bars=by_tfds and sys.stderr.isatty()):
       builder.download_and_prepare(
         download_config=config, file_format="array_record"
       )
   except errors.UserError:
     raise
+  except ImportError as error:
+    raise errors.UserError(
+      f"Preparing {builder.name} needs TensorFlow ({error}); install it, or"
+      " copy the prepared data from a machine that has it into"
+      " config.data.dir."
+    ) from error
   except OSError as error:
     raise errors.UserError(
       f"Cannot prepare {builder.name} in {builder.data_dir}: {error}."
       " Free space there, or change config.data.dir."
+    ) from error
+  # TFDS raises what its downloaders raise: no network, a wrong checksum.
+  except Exception as error:
+    if not by_tfds:
+      raise
+    raise errors.UserError(
+      f"Cannot prepare {builder.name}: {' '.join(str(error).split())}. Put the"
+      " archives into config.data.manual_dir to do without the network."
     ) from error
 
 
@@ -136,11 +168,12 @@ def _remove_unfinished(builder):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet(bars: bool = False) -> Iterator[None]:
   """Silences TFDS, whose lines and bars would drown ours."""
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
-  tfds.disable_progress_bar()
+  if not bars:
+    tfds.disable_progress_bar()
   try:
     with contextlib.redirect_stdout(io.StringIO()):
       with warnings.catch_warnings():

@@ -107,12 +107,20 @@ def _load_scans(first, last):
   return chosen
 
 
-def _create_builder(data_dir: str, manual_dir: str) -> DshDigits:
+def _key(manual_dir: str) -> str:
   del manual_dir
+  return f"dsh_digits/{DshDigits.VERSION}"
+
+
+def _create_builder(
+  data_dir: str, manual_dir: str, max_missing: float
+) -> DshDigits:
+  del manual_dir, max_missing
   return DshDigits(data_dir=data_dir, file_format="array_record")
 
 
 DATASET = dataset.Dataset(
+  key=_key,
   create_builder=_create_builder,
   protocols={
     "digits": protocols.Protocol(

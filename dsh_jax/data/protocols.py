@@ -23,28 +23,30 @@ class Protocol:
   """How a data set is split, for one published way of doing it.
 
   A split is given by the groups (of the builder, or of list files) that make
-  it up, or by a number of images to draw. Queries are drawn first, then
-  training images, then the database.
+  it up, by a number of images to draw, by a share below 1 of the images there
+  are, or as REST, all that are left. Queries are drawn first, then training
+  images, then the database.
 
   Attributes:
-    train: Groups, or a number.
-    query: Groups, or a number.
-    database: Groups, a number, or REST: all that are no queries (and, unless
-      `train_in_database`, no training images).
-    validation: Groups, or a number of training images to set apart as
-      queries that choose the epoch.
+    train: Images that are trained on.
+    query: Test queries.
+    database: What they are searched in. REST is all that are no queries (and,
+      unless `train_in_database`, no training images).
+    validation: Groups, or a number or share of training images to set apart
+      as queries that choose the epoch.
     train_in_database: Whether drawn training images are in the database.
     per_class: Numbers of `query` and `train` are per class: class by class
       in label order, from images that no earlier class took.
     keep_unlabelled: Whether images without any label take part.
-    labels: Name of the label set; "" is all labels.
+    labels: Name of the label set, or a number for the most frequent labels;
+      "" is all labels.
     source: The paper or code that the numbers come from.
   """
 
-  train: tuple[str, ...] | int
-  query: tuple[str, ...] | int
-  database: tuple[str, ...] | int | str
-  validation: tuple[str, ...] | int = 0
+  train: tuple[str, ...] | int | float | str
+  query: tuple[str, ...] | int | float | str
+  database: tuple[str, ...] | int | float | str
+  validation: tuple[str, ...] | int | float = 0
   train_in_database: bool = False
   per_class: bool = False
   keep_unlabelled: bool = False
@@ -85,7 +87,7 @@ def apply(
   pool = np.unique(np.concatenate(list(groups.values())))
   unlabelled = pool[~labels[pool].any(axis=1)]
   notes = dict(notes)
-  notes["unlabelled"] = len(unlabelled)
+  notes["unlabelled"] += len(unlabelled)
   notes["unlabelled_kept"] = protocol.keep_unlabelled
   left_out = unlabelled[:0] if protocol.keep_unlabelled else unlabelled
   draw = _Draw(name, labels, ids, groups, left_out, seed)
@@ -97,7 +99,7 @@ def apply(
   if not protocol.train_in_database:
     free = free[~np.isin(free, train)]
   database = draw.rows(protocol.database, free, "database", False)
-  if isinstance(protocol.validation, int):
+  if not isinstance(protocol.validation, tuple):
     validation = draw.rows(protocol.validation, draw.order(train), "validation")
     train = train[~np.isin(train, validation)]
   else:
@@ -156,6 +158,8 @@ class _Draw:
         [self.groups[group] for group in wanted] or [free[:0]]
       )
       return rows[~np.isin(rows, self.left_out)]
+    if isinstance(wanted, float):
+      wanted = int(wanted * len(free))
     if not per_class:
       return np.sort(self._first(free, wanted, split, ""))
     taken = np.zeros(len(self.labels), bool)

@@ -1,0 +1,181 @@
+"""Files of a folder or a zip archive, by names that cannot leave it."""
+
+import pathlib
+import re
+import zipfile
+from collections.abc import Sequence
+
+from dsh_jax import errors
+
+MAX_FILE_BYTES = 256 * 2**20  # Unpacked; a label file or picture is smaller.
+
+
+def clean_path(path: str) -> str:
+  """Returns a relative path with forward slashes.
+
+  Args:
+    path: A path from a list or an archive, perhaps with backslashes.
+
+  Raises:
+    UserError: The path is empty, absolute, or leads out of its folder.
+  """
+  parts = [part for part in re.split(r"[/\\]+", path) if part != "."]
+  if (
+    not parts
+    or not all(parts)
+    or ".." in parts
+    or "\0" in path
+    or parts[0].endswith(":")
+  ):
+    raise errors.UserError(
+      f"The path {path!r} is not allowed; paths must be relative and stay in"
+      " their folder. Change the list or archive that holds it."
+    )
+  return "/".join(parts)
+
+
+class Folder:
+  """Files of a folder. Links that its owner made are followed."""
+
+  def __init__(self, root: pathlib.Path):
+    """Reads files under `root`."""
+    self.root = root
+
+  def __contains__(self, path: str) -> bool:
+    return (self.root / clean_path(path)).is_file()
+
+  def list(self, suffix: str) -> list[str]:
+    """Returns the sorted paths of files that end with `suffix`."""
+    return sorted(
+      path.relative_to(self.root).as_posix()
+      for path in self.root.rglob(f"*{suffix}")
+    )
+
+  def read(self, path: str) -> bytes:
+    """Returns the bytes of a file.
+
+    Raises:
+      UserError: There is no such file, or it is too large.
+    """
+    full = self.root / clean_path(path)
+    if not full.is_file():
+      raise errors.UserError(f"There is no file {path} in {self.root}.")
+    _check_size(full, full.stat().st_size)
+    return full.read_bytes()
+
+
+class Zip:
+  """Files of a zip archive, read in place."""
+
+  def __init__(self, path: pathlib.Path, prefix: str = ""):
+    """Reads files of the archive `path` whose names begin with `prefix`.
+
+    Raises:
+      UserError: The archive is damaged.
+    """
+    self.root = path
+    self._prefix = prefix
+    try:
+      self._zip = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+      raise errors.UserError(
+        f"The archive {path} is damaged: {error}. Download it again."
+      ) from error
+    self._names = set(self._zip.namelist())
+
+  def __contains__(self, path: str) -> bool:
+    return self._prefix + clean_path(path) in self._names
+
+  def list(self, suffix: str) -> list[str]:
+    """Returns the sorted paths of files that end with `suffix`."""
+    return sorted(
+      name.removeprefix(self._prefix)
+      for name in self._names
+      if name.startswith(self._prefix) and name.endswith(suffix)
+    )
+
+  def read(self, path: str) -> bytes:
+    """Returns the bytes of a file.
+
+    Raises:
+      UserError: There is no such file, it is damaged or too large.
+    """
+    if path not in self:
+      raise errors.UserError(f"There is no file {path} in {self.root}.")
+    member = self._zip.getinfo(self._prefix + clean_path(path))
+    _check_size(f"{self.root}/{path}", member.file_size)
+    try:
+      return self._zip.read(member)
+    except Exception as error:  # zipfile, zlib and struct raise their own.
+      raise errors.UserError(
+        f"{path} in the archive {self.root} is damaged: {error}. Download it"
+        " again."
+      ) from error
+
+
+def open_first(
+  manual_dir: str, places: Sequence[str], probe: str, where: str
+) -> Folder | Zip:
+  """Opens the first place that exists.
+
+  Args:
+    manual_dir: The folder of what a person downloaded.
+    places: Relative to it: folders, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
+    probe: Suffix of a file that the place has to have.
+    where: Where a person gets the files.
+
+  Raises:
+    UserError: None of the places has the file.
+  """
+  root = pathlib.Path(manual_dir).expanduser()
+  for place in places:
+    archive, dot_zip, prefix = place.partition(".zip")
+    if not dot_zip:
+      source = Folder(root / place)
+      if next(source.root.rglob(f"*{probe}"), None):
+        return source
+    elif (root / f"{archive}.zip").is_file():
+      source = Zip(root / f"{archive}.zip", prefix.lstrip("/"))
+      if source.list(probe):
+        return source
+  raise errors.UserError(
+    f"Found none of {', '.join(places)} (with a file {probe}) in"
+    f" {root.absolute()}. Get it from {where}, put it there, or change"
+    " config.data.manual_dir."
+  )
+
+
+def read_lines(source: Folder | Zip, path: str) -> list[str]:
+  """Returns the lines of a text file, stripped, without empty ones at the end.
+
+  Raises:
+    UserError: There is no such file, or it is no text.
+  """
+  return decode_lines(source.read(path), f"{source.root}/{path}")
+
+
+def decode_lines(encoded: bytes, name: str) -> list[str]:
+  """Returns the lines of UTF-8 text, stripped, without empty ones at the end.
+
+  Args:
+    encoded: The text, with line ends of any system.
+    name: What to call it in an error.
+
+  Raises:
+    UserError: It is not UTF-8 text.
+  """
+  try:
+    text = encoded.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise errors.UserError(f"{name} is not UTF-8 text: {error}.") from error
+  lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
+  while lines and not lines[-1]:
+    lines.pop()
+  return lines
+
+
+def _check_size(name, size):
+  if size > MAX_FILE_BYTES:
+    raise errors.UserError(
+      f"{name} has {size:,} bytes; at most {MAX_FILE_BYTES:,} are read."
+    )

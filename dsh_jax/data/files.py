@@ -1,0 +1,99 @@
+"""The TFDS builder of pictures that lie in folders and archives."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import tensorflow_datasets as tfds
+
+from dsh_jax import errors
+from dsh_jax.data import archives, dataset, progress
+
+
+class Item(NamedTuple):
+  """A picture that a data set lists.
+
+  Attributes:
+    source: The folder or archive.
+    path: Its path there.
+    id: Its name in the data set.
+    labels: Numbers of its labels.
+  """
+
+  source: archives.Folder | archives.Zip
+  path: str
+  id: str
+  labels: Sequence[int]
+
+
+class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Copies listed pictures and labels into records, files as they are.
+
+  Pictures that are listed but absent, and those left out for want of a label,
+  are counted in the metadata.
+  """
+
+  VERSION = tfds.core.Version("1.0.0")
+  # Whether pictures without a label are built; else they are only counted.
+  KEEP_UNLABELLED = True
+
+  def __init__(
+    self,
+    *,
+    data_dir: str,
+    variant: str,
+    class_names: Sequence[str],
+    find_items: Callable[[], list[Item]],
+    max_missing: float,
+  ):
+    """Prepares to build.
+
+    Args:
+      data_dir: Where prepared data are kept.
+      variant: Tells apart data sets of one kind: a name for its folder.
+      class_names: Names of the L labels.
+      find_items: Returns everything that is listed.
+      max_missing: Share of the listed pictures that may be absent.
+    """
+    self._class_names = class_names
+    self._find_items = find_items
+    self._max_missing = max_missing
+    super().__init__(
+      data_dir=data_dir,
+      config=tfds.core.BuilderConfig(name=variant),
+      file_format="array_record",
+    )
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return dataset.create_info(self, self._class_names, type(self).__doc__)
+
+  def _split_generators(self, dl_manager) -> dict[str, Iterator]:
+    del dl_manager  # The files are read where they are.
+    return {"images": self._generate_examples()}
+
+  def _generate_examples(self) -> Iterator:
+    listed = self._find_items()
+    items = [item for item in listed if item.labels or self.KEEP_UNLABELLED]
+    present = [item for item in items if item.path in item.source]
+    absent = len(items) - len(present)
+    if absent > self._max_missing * len(items):
+      first = next(item for item in items if item.path not in item.source)
+      raise errors.UserError(
+        f"{absent:,} of {len(items):,} listed images are absent, such as"
+        f" {first.path} in {first.source.root}; at most"
+        f" {self._max_missing:.1%} may be. Complete the images, or raise"
+        " config.data.max_missing."
+      )
+    self.info.metadata["absent"] = absent
+    self.info.metadata["unlabelled"] = len(listed) - len(items)
+    title = f"{self.name}: reading {len(present):,} images"
+    with progress.bar(title, len(present)) as update:
+      for number, item in enumerate(present):
+        yield (
+          number,
+          {
+            "image": item.source.read(item.path),
+            "labels": list(item.labels),
+            "id": item.id,
+          },
+        )
+        update(1)

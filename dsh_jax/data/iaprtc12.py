@@ -1,0 +1,134 @@
+"""IAPR TC-12 (Grubinger et al. 2006) with the region labels of SAIAPR.
+
+SAIAPR TC-12 (Escalante et al. 2010) names every region of an image; an
+image's labels are those of its regions. Papers use 275, 255 or 22 of them:
+choose by `config.data.labels`, such as "255".
+"""
+
+from dsh_jax import errors
+from dsh_jax.data import archives, dataset, files, protocols
+
+WHERE = "https://www.imageclef.org/SIAPRdata"
+NUM_IMAGES = 20000
+
+
+class Iaprtc12(files.FileBuilder):
+  """IAPR TC-12 with the region labels of SAIAPR TC-12."""
+
+
+def _open_annotations(manual_dir):
+  return archives.open_first(
+    manual_dir,
+    ("saiapr_tc-12", "saiapr_tc-12.zip/saiapr_tc-12/", "."),
+    "wlist.txt",
+    WHERE,
+  )
+
+
+def _read_words(annotations):
+  """Returns {number in the files: word}, from lines "number word"."""
+  words = {}
+  for place, line in enumerate(archives.read_lines(annotations, "wlist.txt")):
+    number, *word = line.split(maxsplit=1)
+    if not number.isdigit() or not word or int(number) in words:
+      raise errors.UserError(
+        f"Line {place + 1} of {annotations.root}/wlist.txt is {line!r}; it"
+        " must be a new number and a word."
+      )
+    words[int(number)] = word[0]
+  return words
+
+
+def _find_items(manual_dir: str, num_images: int) -> list[files.Item]:
+  annotations = _open_annotations(manual_dir)
+  images = archives.open_first(
+    manual_dir,
+    (
+      "images",
+      "iaprtc12/images",
+      "iaprtc12.zip/images/",
+      "iaprtc12.zip/iaprtc12/images/",
+    ),
+    ".jpg",
+    WHERE,
+  )
+  places = {
+    number: place for place, number in enumerate(_read_words(annotations))
+  }
+  labels: dict[tuple[str, int], set[int]] = {}
+  for path in annotations.list("/labels.txt"):
+    folder = path.split("/")[0]
+    for place, line in enumerate(archives.read_lines(annotations, path)):
+      numbers = line.split()
+      if len(numbers) != 3 or not all(n.isdigit() for n in numbers):
+        raise errors.UserError(
+          f"Line {place + 1} of {annotations.root}/{path} is {line!r}; it"
+          " must be the numbers of image, region and label."
+        )
+      image, _, label = map(int, numbers)
+      if label not in places:
+        raise errors.UserError(
+          f"Line {place + 1} of {annotations.root}/{path} has label {label},"
+          " which wlist.txt does not name."
+        )
+      labels.setdefault((folder, image), set()).add(places[label])
+  if len(labels) > num_images or not labels:
+    raise errors.UserError(
+      f"{annotations.root} has labels of {len(labels):,} images; it must have"
+      f" 1 to {num_images:,}. Get it from {WHERE}."
+    )
+  return [
+    files.Item(
+      images, f"{folder}/{image}.jpg", f"{folder}/{image}", sorted(found)
+    )
+    for (folder, image), found in sorted(labels.items())
+  ]
+
+
+def _key(manual_dir: str, num_images: int = NUM_IMAGES) -> str:
+  del manual_dir
+  return f"iaprtc12/{num_images}/{Iaprtc12.VERSION}"
+
+
+def _create_builder(
+  data_dir: str,
+  manual_dir: str,
+  max_missing: float,
+  num_images: int = NUM_IMAGES,
+) -> Iaprtc12:
+  words = _read_words(_open_annotations(manual_dir))
+  return Iaprtc12(
+    data_dir=data_dir,
+    variant=str(num_images),
+    class_names=list(words.values()),
+    find_items=lambda: _find_items(manual_dir, num_images),
+    max_missing=max_missing,
+  )
+
+
+_IDHN = dict(
+  query=2000,
+  database=protocols.REST,
+  validation=500,
+  train_in_database=True,
+)
+
+DATASET = dataset.Dataset(
+  key=_key,
+  create_builder=_create_builder,
+  options=("num_images",),
+  protocols={
+    "idhn": protocols.Protocol(
+      **_IDHN,
+      train=4000,
+      labels="255",
+      source="Zhang et al. 2019; sizes and labels could not be checked",
+    ),
+    "dsrh": protocols.Protocol(
+      **_IDHN,
+      train=protocols.REST,
+      labels="22",
+      source="Zhao et al. 2015; sizes and labels could not be checked",
+    ),
+  },
+)
