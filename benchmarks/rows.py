@@ -32,7 +32,7 @@ class Score:
     chance: The metric when all codes are equal.
     mark: BEST of its code length, EQUAL when it cannot be told from the
       best, or "".
-    published: The same number elsewhere, None where there is none.
+    printed: The same number elsewhere, None where there is none.
   """
 
   mean: float
@@ -41,7 +41,7 @@ class Score:
   pessimistic: float
   chance: float
   mark: str = ""
-  published: published.Published | None = None
+  printed: published.Published | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
         scores[metric] = dataclasses.replace(
           score,
           mark=marks.get((method, bits, metric), ""),
-          published=beside.get((method, bits, metric)),
+          printed=beside.get((method, bits, metric)),
         )
     secs = [r.result.get("seconds", {}).get("training") for r in members]
     secs = [s for s in secs if s is not None]

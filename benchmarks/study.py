@@ -15,7 +15,7 @@ import sys
 
 import matplotlib.figure
 import ml_collections
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks import cells, prepare, rates, runner, table_text
@@ -228,6 +228,7 @@ def _run() -> None:
 def _main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown argument {argv[1]!r}.")
+  logging.set_verbosity(logging.WARNING)
   try:
     _run()
   except errors.UserError as error:

@@ -11,7 +11,7 @@ the workdir: table.md, table.csv, table.tex and table.png, of whatever is done.
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from benchmarks import cells, prepare, rates, references, runner
@@ -122,6 +122,7 @@ def run_table(
 def _main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown argument {argv[1]!r}.")
+  logging.set_verbosity(logging.WARNING)
   try:
     num_failed = _run()
   except errors.UserError as error:

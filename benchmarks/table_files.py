@@ -36,7 +36,7 @@ def to_csv(contents: rows.Contents) -> str:
   )
   for row in contents.rows:
     for metric, score in row.scores.items():
-      found = score.published
+      found = score.printed
       writer.writerow(
         [
           row.method,

@@ -68,8 +68,8 @@ def _draw_methods(axis, members, metric, with_names):
     axis.errorbar(
       score.mean, height, xerr=half, fmt="o", ms=4, capsize=2.5, color=color
     )
-    if score.published:
-      axis.plot(score.published.value, height, "D", ms=4, color=_ORANGE)
+    if score.printed:
+      axis.plot(score.printed.value, height, "D", ms=4, color=_ORANGE)
   chance = members[-1].scores[metric].chance
   axis.axvline(chance, color=_GREY, linestyle=":", linewidth=1)
   names = [row.method for row in members] if with_names else []
@@ -96,7 +96,7 @@ def _draw_lengths(axis, lines, metric):
       capsize=2.5,
       label=name,
     )
-    known = [(k, s.published) for k, s in zip(lengths, scores, strict=True)]
+    known = [(k, s.printed) for k, s in zip(lengths, scores, strict=True)]
     known = [(k, p.value) for k, p in known if p]
     if known:
       axis.plot(

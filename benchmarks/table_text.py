@@ -153,7 +153,7 @@ def _metric_tables(table, contents):
       if not row.scores:
         continue
       score = row.scores[metric]
-      found = score.published
+      found = score.printed
       lines.append(
         [
           name_of(row),
