@@ -119,6 +119,7 @@ def prepare(
   _remove_unfinished(builder)
   if by_tfds:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Prints, if on.
   config = tfds.download.DownloadConfig(
     manual_dir=os.path.abspath(manual_dir) if manual_dir else None,
     try_download_gcs=False,

@@ -107,7 +107,7 @@ def _create_builder(
 
 
 _IDHN = dict(
-  query=2000,
+  query=1000,
   database=protocols.REST,
   validation=500,
   train_in_database=True,
@@ -121,7 +121,6 @@ DATASET = dataset.Dataset(
     "idhn": protocols.Protocol(
       **_IDHN,
       train=4000,
-      labels="255",
       source="Zhang et al. 2019; sizes and labels could not be checked",
     ),
     "dsrh": protocols.Protocol(

@@ -110,7 +110,7 @@ _BY_CLASS = dict(
   train=500,
   query=100,
   database=protocols.REST,
-  validation=1050,
+  validation=500,
   train_in_database=True,
   per_class=True,
   labels="21",
@@ -131,7 +131,7 @@ DATASET = dataset.Dataset(
       train=10000,
       query=5000,
       database=protocols.REST,
-      validation=1000,
+      validation=500,
       train_in_database=True,
       source=(
         "Cao et al. 2017; their list files name other images, see listfile"

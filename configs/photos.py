@@ -1,0 +1,58 @@
+"""What the data sets of photographs have in common; no config by itself.
+
+Images are stored at 256 pixels; the network sees 224, at random places and
+mirrored at random in training, the centre otherwise.
+"""
+
+import ml_collections
+
+from configs import default
+
+
+def get_config(name: str, **data) -> ml_collections.ConfigDict:
+  """Returns the config of a data set, before a method is applied.
+
+  Args:
+    name: Of `dsh_jax.data.DATASETS`.
+    **data: Further fields of config.data, or other values for them.
+  """
+  config = default.get_config()
+  with config.unlocked():
+    config.data.update(
+      dict(
+        name=name,
+        # "" is the first protocol of the data set.
+        protocol="",
+        image_size=256,
+        crop_size=224,
+        crop_padding=0,
+        flip=True,
+        # Of ImageNet, as pretrained weights expect.
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        # Non-square images: "squash", or "crop" to the centre.
+        resize="squash",
+        # Label set: "" is the protocol's; else a name ("24" of mirflickr25k),
+        # a number N for the most frequent N, or names as "sea;sky".
+        labels="",
+        # Numbers of images instead of the protocol's; -1 keeps those. With
+        # num_validation=0 all training images are trained on.
+        num_train=-1,
+        num_query=-1,
+        num_database=-1,
+        num_validation=-1,
+        # Share of listed images that may be absent or unreadable, 0 to 1.
+        max_missing=0.01,
+        **data,
+      )
+    )
+  config.model.backbone = "resnet18"
+  config.train.num_epochs = 30
+  config.train.log_every_steps = 10
+  config.train.checkpoint_every_steps = 500
+  config.train.validate_every_epochs = 5
+  config.optimizer.learning_rate = 1e-3
+  # The head learns faster than a backbone that is (or could be) pretrained.
+  config.optimizer.multipliers = (("backbone", 0.1),)
+  config.eval.batch_size = 256
+  return config
