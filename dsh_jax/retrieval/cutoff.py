@@ -6,156 +6,171 @@ orders is a mean over m, and the best and the worst order are not simply the
 sorted ones: a relevant item late in the list can lower the average.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
-from dsh_jax.retrieval import harmonic, hypergeometric
+from dsh_jax.retrieval import harmonic
 
 
-def expected(
-  score: np.ndarray,
-  relevant: np.ndarray,
-  gain: np.ndarray,
-  items: np.ndarray,
-  edge: np.ndarray,
-  gains: np.ndarray,
-  slots: np.ndarray,
-) -> np.ndarray:
-  """Averages over all orders of the bucket that the cut goes through.
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """Rankings cut at rank k; all float64.
+
+  Attributes:
+    score: [Q], sum of ACG@rank at the relevant ranks before the cut bucket.
+    relevant: [Q], P, relevant items before it.
+    gain: [Q], C, sum of overlaps before it.
+    items: [Q], N, items before it.
+    edge: [Q, S+1], items of the cut bucket by overlap.
+    slots: [Q], t, its ranks that count: 1 to all of them.
+    chances: How many relevant items the slots hold, and how probable that is
+      over all orders, as of `hypergeometric.weights`; for `expected` alone.
+  """
+
+  score: np.ndarray
+  relevant: np.ndarray
+  gain: np.ndarray
+  items: np.ndarray
+  edge: np.ndarray
+  slots: np.ndarray
+  chances: tuple[np.ndarray, np.ndarray] | None = None
+
+  @property
+  def fewest(self) -> np.ndarray:
+    """Fewest relevant items that the slots can hold, [Q]."""
+    return np.maximum(0, self.slots - self.edge[:, 0])
+
+  @property
+  def most(self) -> np.ndarray:
+    """Most relevant items that the slots can hold, [Q]."""
+    return np.minimum(self.slots, self.edge[:, 1:].sum(axis=1))
+
+  def average(self, added: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """Score plus `added` over relevant plus m; nothing retrieved is 0."""
+    count = self.relevant + m
+    return np.divide(
+      self.score + added, count, out=np.zeros_like(count), where=count > 0
+    )
+
+
+def expected(cut: Cut) -> np.ndarray:
+  """Averages over all orders of the cut bucket.
+
+  An order that retrieves nothing relevant counts as 0.
 
   Args:
-    score: float64 [Q], sum of precisions (or ACGs) at the relevant ranks of
-      the buckets that lie before the cut as a whole.
-    relevant: float64 [Q], P, relevant items in them.
-    gain: float64 [Q], C, sum of their gains.
-    items: float64 [Q], N, their items.
-    edge: float64 [Q, S+1], items of the cut bucket by overlap.
-    gains: float64 [S+1], gain by overlap.
-    slots: float64 [Q], t, ranks of the cut bucket that count, >= 1.
+    cut: The rankings.
 
   Returns:
-    float64 [Q]. An order that retrieves nothing relevant counts as 0.
+    float64 [Q].
   """
-  size = edge.sum(axis=1)
-  marked = size - edge[:, 0]
-  mean_gain = edge @ gains / np.maximum(marked, 1)
-  values, probabilities = hypergeometric.weights(size, marked, slots)
-  inverse = harmonic.difference(items, slots)
-  rising = slots - (items + 1) * inverse  # sum of (u - 1) / (N + u)
-  linear = (gain + mean_gain) * inverse / slots
-  square = mean_gain * rising / (slots * np.maximum(slots - 1, 1))
-  total = score[:, None] + values * (
-    linear[:, None] + square[:, None] * (values - 1)
-  )
-  count = relevant[:, None] + values
-  scores = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-  return np.sum(scores * probabilities, axis=1)
+  slots = cut.slots
+  marked = cut.edge[:, 1:].sum(axis=1)
+  overlaps = np.arange(cut.edge.shape[1])
+  mean_gain = cut.edge @ overlaps / np.maximum(marked, 1)
+  values, probabilities = cut.chances
+  inverse = harmonic.difference(cut.items, slots)
+  rising = slots - (cut.items + 1) * inverse  # sum of (u - 1) / (N + u)
+  # Given m: what one relevant item adds, and what each pair of them adds.
+  single = (cut.gain + mean_gain) * inverse / slots
+  pair = mean_gain * rising / (slots * np.maximum(slots - 1, 1))
+  total = values - 1
+  total *= pair[:, None]
+  total += single[:, None]
+  total *= values
+  total += cut.score[:, None]
+  count = values + cut.relevant[:, None]
+  np.divide(total, count, out=total, where=count > 0)
+  return np.einsum("qv,qv->q", total, probabilities)
 
 
-def optimistic(
-  score: np.ndarray,
-  relevant: np.ndarray,
-  gain: np.ndarray,
-  items: np.ndarray,
-  edge: np.ndarray,
-  gains: np.ndarray,
-  slots: np.ndarray,
-) -> np.ndarray:
+def optimistic(cut: Cut) -> np.ndarray:
   """Finds the highest value that an order of the cut bucket can give.
 
   For a given m the best order puts the m relevant items of highest gain first.
   The m-th of them adds the term g_m = (C + T_m) / (N + m), T_m = the m highest
   gains. g rises and then falls, so the average falls, rises and falls (or a
   part of that): it is highest at the fewest m, or at the last m that raises
-  it, found by bisection. Arguments and result as in `expected`.
+  it, found by bisection.
+
+  Args:
+    cut: The rankings.
+
+  Returns:
+    float64 [Q].
   """
-  fewest = np.maximum(0, slots - edge[:, 0])
-  most = np.minimum(slots, edge[:, 1:].sum(axis=1))
-  ordered = edge[:, :0:-1]
-  worth = gains[:0:-1]
+  ordered = cut.edge[:, :0:-1]
+  each = np.arange(cut.edge.shape[1], dtype=np.float64)[:0:-1]
   earlier = np.cumsum(ordered, axis=1) - ordered
 
-  def taken(m):
-    return np.clip(m[:, None] - earlier, 0, ordered)
-
   def term(m):
-    return (gain + taken(m) @ worth) / np.maximum(items + m, 1)
+    taken = np.clip(m[:, None] - earlier, 0, ordered)
+    return (cut.gain + taken @ each) / np.maximum(cut.items + m, 1)
 
   def average(m):
-    counts = taken(m)
-    return _average(score + _terms(items, gain, counts, worth), relevant + m)
+    taken = np.clip(m[:, None] - earlier, 0, ordered)
+    return cut.average(_runs(cut.items, cut.gain, taken, each), m)
 
   def raises_term(m):
-    last = worth[np.argmax(earlier + ordered >= m[:, None], axis=1)]
+    last = each[np.argmax(earlier + ordered >= m[:, None], axis=1)]
     return last >= term(m - 1)
 
   def raises_average(m):
     return term(m) >= average(m - 1)
 
-  peak = _last_true(raises_term, np.zeros_like(most), most)
-  start = np.maximum(peak, fewest)
-  # At the start itself the term may be on its rising side.
-  last = _last_true(raises_average, start, most)
-  return np.maximum(average(fewest), average(last))
+  peak = _last_true(raises_term, np.zeros_like(cut.most), cut.most)
+  last = _last_true(raises_average, np.maximum(peak, cut.fewest), cut.most)
+  return np.maximum(average(cut.fewest), average(last))
 
 
-def pessimistic(
-  score: np.ndarray,
-  relevant: np.ndarray,
-  gain: np.ndarray,
-  items: np.ndarray,
-  edge: np.ndarray,
-  gains: np.ndarray,
-  slots: np.ndarray,
-) -> np.ndarray:
+def pessimistic(cut: Cut) -> np.ndarray:
   """Finds the lowest value that an order of the cut bucket can give.
 
   For a given m the worst order puts the m relevant items of lowest gain last,
   in rising order. What one more item adds to the sum never falls with m, so
   the average falls and then rises, and its lowest point is found by bisection.
-  Arguments and result as in `expected`.
+
+  Args:
+    cut: The rankings.
+
+  Returns:
+    float64 [Q].
   """
-  fewest = np.maximum(0, slots - edge[:, 0])
-  most = np.minimum(slots, edge[:, 1:].sum(axis=1))
-  ordered = edge[:, 1:]
-  worth = gains[1:]
+  ordered = cut.edge[:, 1:]
+  each = np.arange(1, cut.edge.shape[1], dtype=np.float64)
   earlier = np.cumsum(ordered, axis=1) - ordered
 
   def average(m):
-    counts = np.clip(m[:, None] - earlier, 0, ordered)
-    return _average(
-      score + _terms(items + slots - m, gain, counts, worth), relevant + m
-    )
+    taken = np.clip(m[:, None] - earlier, 0, ordered)
+    start = cut.items + cut.slots - m
+    return cut.average(_runs(start, cut.gain, taken, each), m)
 
   def lowers(m):
     return average(m) < average(m - 1)
 
-  return average(_last_true(lowers, fewest, most))
+  return average(_last_true(lowers, cut.fewest, cut.most))
 
 
-def _terms(
-  start: np.ndarray, gain: np.ndarray, counts: np.ndarray, worth: np.ndarray
+def _runs(
+  items: np.ndarray, gain: np.ndarray, counts: np.ndarray, each: np.ndarray
 ) -> np.ndarray:
-  """Sums ACG over relevant items that follow each other without gaps.
+  """Sums ACG@rank over runs of equal items that follow each other.
 
   Args:
-    start: float64 [Q], items before the first of them.
-    gain: float64 [Q], sum of gains before.
-    counts: float64 [Q, S], items by overlap, in rank order.
-    worth: float64 [S], their gains.
+    items: float64 [Q], items before the first run.
+    gain: float64 [Q], sum of gains before it.
+    counts: float64 [Q, S], items of each run, in rank order.
+    each: float64 [S], their gains.
+
+  Returns:
+    float64 [Q].
   """
-  before = start[:, None] + np.cumsum(counts, axis=1) - counts
-  each = counts * worth[None, :]
-  total = gain[:, None] + np.cumsum(each, axis=1) - each
-  # (total + worth j) / (before + j) summed over j = 1 ... counts.
-  inverse = harmonic.difference(before, counts)
-  return np.sum(each + (total - worth[None, :] * before) * inverse, axis=1)
-
-
-def _average(total: np.ndarray, count: np.ndarray) -> np.ndarray:
-  """Divides; nothing retrieved counts as 0."""
-  return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+  order = np.triu(np.ones((len(each),) * 2), 1)
+  before = items[:, None] + counts @ order
+  total = gain[:, None] + counts @ (each[:, None] * order)
+  return harmonic.run(before, total, counts, each[None, :]).sum(axis=1)
 
 
 def _last_true(

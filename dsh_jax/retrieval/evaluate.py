@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import buckets, codes, histogram, labels, metrics
+from dsh_jax.retrieval import codes, histogram, labels, metrics, rankings
 
 METRICS = (
   "ndcg@k",
@@ -88,7 +88,7 @@ def per_query(
   """
   metric = parse(name)
   if metric.kind == "ball":
-    buckets.check(hist, ties)
+    hist = rankings.read(hist, ties)
     return metrics.precision_within_radius(hist, metric.radius)
   functions: dict[str, Callable] = {
     "ndcg": metrics.ndcg,
@@ -118,13 +118,15 @@ def score(
   Returns:
     name -> {"expected", "optimistic", "pessimistic", "chance"} -> float64 [Q].
   """
-  chance = metrics.all_tied(hist)
+  found = rankings.read(hist)
   scores = {}
   for name in names:
     scores[name] = {
-      ties: per_query(hist, name, ties, normalizer) for ties in buckets.TIES
+      ties: per_query(found, name, ties, normalizer) for ties in rankings.TIES
     }
-    scores[name]["chance"] = per_query(chance, name, "expected", normalizer)
+    scores[name]["chance"] = per_query(
+      found.all_tied, name, "expected", normalizer
+    )
   return scores
 
 

@@ -55,6 +55,23 @@ def difference(start: np.ndarray, count: np.ndarray) -> np.ndarray:
   return total
 
 
+def run(
+  items: np.ndarray, gain: np.ndarray, count: np.ndarray, each: np.ndarray
+) -> np.ndarray:
+  """Sums ACG@rank over a run of equal items.
+
+  Args:
+    items: float64, items before the run.
+    gain: float64, sum of the gains before the run.
+    count: float64, items of the run.
+    each: float64, gain of each of them.
+
+  Returns:
+    float64: the sum over u = 1 ... count of (gain + each u) / (items + u).
+  """
+  return each * count + (gain - each * items) * difference(items, count)
+
+
 @functools.lru_cache(maxsize=16)
 def discount_sums(num_ranks: int) -> np.ndarray:
   """Running sums of 1 / log2(rank + 1).

@@ -1,7 +1,8 @@
 """Retrieval metrics from a joint histogram, exact under ties, in float64.
 
-Every function takes hist, int64 [Q, K+1, S+1] (`histogram.joint_histogram`),
-and returns float64 [Q]. Items at one distance are tied; `ties` says how the
+Every function takes hist, int64 [Q, K+1, S+1] (`histogram.joint_histogram`), or
+the `Rankings` made of it where several metrics share one, and returns float64
+[Q]. Items at one distance are tied; `ties` says how the
 orders inside a tie count:
 
   expected     the mean over all orders
@@ -21,7 +22,8 @@ multi-label image retrieval, CVPR 2015.
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.retrieval import buckets, cutoff, harmonic
+from dsh_jax.retrieval import cutoff, harmonic, rankings
+from dsh_jax.retrieval.rankings import Rankings
 
 DEFAULT_METRICS = (
   "ndcg@100",
@@ -36,7 +38,7 @@ NORMALIZERS = ("relevant", "retrieved")
 
 
 def precision(
-  hist: np.ndarray, k: int | None, ties: str = "expected"
+  hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
   """Share of relevant items among the first k.
 
@@ -51,10 +53,12 @@ def precision(
   Raises:
     UserError: If an argument is not as said.
   """
-  return acg(buckets.binary(buckets.check(hist, ties)), k, ties)
+  return acg(rankings.read(hist, ties).binary, k, ties)
 
 
-def acg(hist: np.ndarray, k: int | None, ties: str = "expected") -> np.ndarray:
+def acg(
+  hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
+) -> np.ndarray:
   """Average cumulative gain: mean number of shared labels in the first k.
 
   Args:
@@ -68,12 +72,13 @@ def acg(hist: np.ndarray, k: int | None, ties: str = "expected") -> np.ndarray:
   Raises:
     UserError: If an argument is not as said.
   """
-  hist, k = _check(hist, k, ties)
-  return _gain_in_first(hist, k, ties) / k
+  found = rankings.read(hist, ties)
+  k = _cut(found, k)
+  return _gain_in_first(found, k, ties) / k
 
 
 def recall(
-  hist: np.ndarray, k: int | None, ties: str = "expected"
+  hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
   """Share of a query's relevant items that are among the first k.
 
@@ -88,13 +93,13 @@ def recall(
   Raises:
     UserError: If an argument is not as said.
   """
-  hist, k = _check(hist, k, ties)
-  hist = buckets.binary(hist)
-  return _divide(_gain_in_first(hist, k, ties), hist[:, :, 1].sum(axis=1))
+  found = rankings.read(hist, ties).binary
+  gain = _gain_in_first(found, _cut(found, k), ties)
+  return _divide(gain, found.total_relevant)
 
 
 def ndcg(
-  hist: np.ndarray, k: int | None = None, ties: str = "expected"
+  hist: np.ndarray | Rankings, k: int | None = None, ties: str = "expected"
 ) -> np.ndarray:
   """Normalised discounted cumulative gain, gain 2^s - 1, discount log2(1+r).
 
@@ -109,24 +114,32 @@ def ndcg(
   Raises:
     UserError: If an argument is not as said.
   """
-  hist, k = _check(hist, k, ties)
-  gains = np.exp2(np.arange(hist.shape[2])) - 1
-  sums = harmonic.discount_sums(min(k, int(hist[0].sum())))
+  found = rankings.read(hist, ties)
+  k = min(_cut(found, k), found.num_items)
+  gains = np.exp2(found.overlaps) - 1
+  sums = harmonic.discount_sums(k)
 
-  def discounted(tied: buckets.Buckets) -> np.ndarray:
-    first = np.minimum(tied.items_before, len(sums) - 1)
-    last = np.minimum(tied.items_before + tied.items, len(sums) - 1)
-    discounts = sums[last.astype(np.int64)] - sums[first.astype(np.int64)]
-    return np.sum(_divide(tied.gain, tied.items) * discounts, axis=1)
+  def discount(ranks: np.ndarray) -> np.ndarray:
+    return sums[np.minimum(ranks, k).astype(np.intp)]
 
-  found = buckets.create(buckets.first_ranks(hist, k), gains, ties)
-  all_tied = hist.sum(axis=1, keepdims=True)
-  ideal = buckets.create(all_tied, gains, "optimistic")
-  return _divide(discounted(found), discounted(ideal))
+  def in_order(some: Rankings, buckets: slice, order: str) -> np.ndarray:
+    first = getattr(some, order)[0][:, buckets]
+    last = discount(first + some.cells[:, buckets])
+    return ((last - discount(first)) @ gains).sum(axis=1)
+
+  buckets = slice(found.first(k))
+  if ties == "expected":
+    before, items = found.items_before[:, buckets], found.items[:, buckets]
+    mean_gain = _divide(found.cells[:, buckets] @ gains, items)
+    reached = mean_gain * (discount(before + items) - discount(before))
+    reached = reached.sum(axis=1)
+  else:
+    reached = in_order(found, buckets, ties)
+  return _divide(reached, in_order(found.all_tied, slice(1), "optimistic"))
 
 
 def average_precision(
-  hist: np.ndarray,
+  hist: np.ndarray | Rankings,
   k: int | None = None,
   normalizer: str = "relevant",
   ties: str = "expected",
@@ -147,12 +160,12 @@ def average_precision(
   Raises:
     UserError: If an argument is not as said.
   """
-  hist = buckets.binary(buckets.check(hist, ties))
-  return weighted_average_precision(hist, k, normalizer, ties)
+  found = rankings.read(hist, ties).binary
+  return weighted_average_precision(found, k, normalizer, ties)
 
 
 def weighted_average_precision(
-  hist: np.ndarray,
+  hist: np.ndarray | Rankings,
   k: int | None = None,
   normalizer: str = "relevant",
   ties: str = "expected",
@@ -171,21 +184,20 @@ def weighted_average_precision(
   Raises:
     UserError: If an argument is not as said.
   """
-  hist, k = _check(hist, k, ties)
+  found = rankings.read(hist, ties)
+  k = _cut(found, k)
   if normalizer not in NORMALIZERS:
     raise errors.unknown("normalizer", normalizer, NORMALIZERS, "normalizer")
-  gains = np.arange(hist.shape[2], dtype=np.float64)
-  relevant = hist[:, :, 1:].sum(axis=(1, 2)).astype(np.float64)
-  whole = k >= int(hist[0].sum())
-  hist = buckets.first_ranks(hist, k)
-  if normalizer == "retrieved" and not whole:
-    return _over_retrieved(hist, k, gains, ties)
-  tied = buckets.create(hist, gains, ties)
-  total = _gain_at_relevant(tied, tied.slots(k)).sum(axis=1)
-  return _divide(total, np.minimum(relevant, k))
+  if normalizer == "retrieved" and k < found.num_items:
+    return _over_retrieved(found, k, ties)
+  reach = np.full(len(found.cells), float(k))
+  total = _gain_at_relevant(found, reach, ties)
+  return _divide(total, np.minimum(found.total_relevant, k))
 
 
-def precision_within_radius(hist: np.ndarray, radius: int) -> np.ndarray:
+def precision_within_radius(
+  hist: np.ndarray | Rankings, radius: int
+) -> np.ndarray:
   """Share of relevant items in the Hamming ball; an empty ball counts as 0.
 
   Ties do not matter to it.
@@ -204,7 +216,7 @@ def precision_within_radius(hist: np.ndarray, radius: int) -> np.ndarray:
   return _divide(inside[:, 1:].sum(axis=1), inside.sum(axis=1))
 
 
-def empty_balls(hist: np.ndarray, radius: int) -> np.ndarray:
+def empty_balls(hist: np.ndarray | Rankings, radius: int) -> np.ndarray:
   """Tells which queries find nothing within a Hamming radius.
 
   Args:
@@ -220,7 +232,9 @@ def empty_balls(hist: np.ndarray, radius: int) -> np.ndarray:
   return _ball(hist, radius).sum(axis=1) == 0
 
 
-def precision_recall_curve(hist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def precision_recall_curve(
+  hist: np.ndarray | Rankings,
+) -> tuple[np.ndarray, np.ndarray]:
   """Precision and recall of the Hamming balls of every radius.
 
   Args:
@@ -233,28 +247,15 @@ def precision_recall_curve(hist: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   Raises:
     UserError: If the histogram is not as said.
   """
-  hist = buckets.check(hist, "expected")
-  items = np.cumsum(hist.sum(axis=2), axis=1)
-  relevant = np.cumsum(hist[:, :, 1:].sum(axis=2), axis=1)
+  found = rankings.read(hist)
+  items = found.items_before + found.items
+  relevant = found.relevant_before + found.relevant
   return _divide(relevant, items), _divide(relevant, relevant[:, -1:])
 
 
-def without_relevant(hist: np.ndarray) -> np.ndarray:
+def without_relevant(hist: np.ndarray | Rankings) -> np.ndarray:
   """Tells which queries share no label with any item: bool [Q]."""
-  hist = buckets.check(hist, "expected")
-  return hist[:, :, 1:].sum(axis=(1, 2)) == 0
-
-
-def all_tied(hist: np.ndarray) -> np.ndarray:
-  """Makes the histogram of codes that are all equal: what chance scores.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
-
-  Returns:
-    int64 [Q, 1, S+1]; "expected" metrics of it are those of a random order.
-  """
-  return np.asarray(hist).sum(axis=1, keepdims=True)
+  return rankings.read(hist).total_relevant == 0
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -265,88 +266,99 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
   )
 
 
-def _check(
-  hist: np.ndarray, k: int | None, ties: str
-) -> tuple[np.ndarray, int]:
-  """Checks arguments, fills in k, and gives the histogram a relevant column."""
-  hist = buckets.check(hist, ties)
+def _cut(found: Rankings, k: int | None) -> int:
+  """Checks a cut-off and fills it in."""
   if k is None:
-    k = int(hist[0].sum())
+    return found.num_items
   if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
     raise errors.UserError(
       f"The cut-off is {k!r}; give a whole number of at least 1, or None for"
       " the whole database."
     )
-  if hist.shape[2] == 1:
-    hist = np.concatenate([hist, np.zeros_like(hist)], axis=2)
-  return hist, int(k)
+  return int(k)
 
 
-def _ball(hist: np.ndarray, radius: int) -> np.ndarray:
-  """Counts items within a radius by overlap, int64 [Q, S+1]."""
-  hist = buckets.check(hist, "expected")
+def _at(values: np.ndarray, buckets: np.ndarray) -> np.ndarray:
+  """Picks one bucket a query: [Q, D, ...] and [Q] -> [Q, ...]."""
+  return values[np.arange(len(values)), buckets]
+
+
+def _ball(hist: np.ndarray | Rankings, radius: int) -> np.ndarray:
+  """Counts items within a radius by overlap, float64 [Q, S+1]."""
+  if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
+    raise errors.UserError(f"The radius is {radius!r}; give a whole number.")
   if radius < 0:
     raise errors.UserError(f"The radius is {radius}; give 0 or more.")
-  return hist[:, : radius + 1].sum(axis=1)
+  return rankings.read(hist).cells[:, : radius + 1].sum(axis=1)
 
 
-def _gain_in_first(hist: np.ndarray, k: int, ties: str) -> np.ndarray:
+def _gain_in_first(found: Rankings, k: int, ties: str) -> np.ndarray:
   """Sums overlaps over the first k ranks, float64 [Q]."""
-  gains = np.arange(hist.shape[2], dtype=np.float64)
-  tied = buckets.create(buckets.first_ranks(hist, k), gains, ties)
-  return np.sum(tied.gain * _divide(tied.slots(k), tied.items), axis=1)
+  k = min(k, found.num_items)
+  edge = found.edge(k)
+  slots = k - _at(found.items_before, edge)
+  before = _at(found.gain_before, edge)
+  if ties == "expected":
+    return before + slots * _at(found.gain, edge) / _at(found.items, edge)
+  first = _at(getattr(found, ties)[0], edge)
+  taken = np.clip(k - first, 0, _at(found.cells, edge))
+  return before + taken @ found.overlaps
 
 
-def _gain_at_relevant(tied: buckets.Buckets, slots: np.ndarray) -> np.ndarray:
-  """Expected sum of ACG@rank over the relevant among each bucket's first ranks.
+def _gain_at_relevant(
+  found: Rankings, reach: np.ndarray, ties: str
+) -> np.ndarray:
+  """Sums ACG@rank over the relevant ranks up to `reach`.
 
   At rank N + u of a bucket stands a relevant item in p of n orders; then the
   u - 1 ranks above it in the bucket hold (u - 1)(p - 1)/(n - 1) others, of
-  mean gain G/p.
+  mean gain G/p. If overlaps order the bucket, each cell is a run of equal
+  items.
 
   Args:
-    tied: The buckets.
-    slots: float64 [Q, M], how many ranks of each bucket count.
+    found: The rankings.
+    reach: float64 [Q], last rank that counts.
+    ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q, M].
+    float64 [Q].
   """
-  inverse = harmonic.difference(tied.items_before, slots)
-  rising = slots - (tied.items_before + 1) * inverse  # sum of (u-1)/(N+u)
-  pairs = (tied.relevant - 1) / np.maximum(tied.items - 1, 1)
-  fixed = tied.relevant * tied.gain_before + tied.gain
-  return _divide(fixed * inverse + tied.gain * pairs * rising, tied.items)
+  buckets = slice(found.first(min(int(reach.max(initial=1)), found.num_items)))
+  if ties == "expected":
+    items = found.items[:, buckets]
+    before = found.items_before[:, buckets]
+    relevant = found.relevant[:, buckets]
+    gain = found.gain[:, buckets]
+    slots = np.clip(reach[:, None] - before, 0, items)
+    inverse = harmonic.difference(before, slots)
+    rising = slots - (before + 1) * inverse  # sum of (u - 1) / (N + u)
+    pairs = (relevant - 1) / np.maximum(items - 1, 1)
+    fixed = relevant * found.gain_before[:, buckets] + gain
+    return _divide(fixed * inverse + gain * pairs * rising, items).sum(axis=1)
+  before, gain = (x[:, buckets, 1:] for x in getattr(found, ties))
+  counts = np.clip(
+    reach[:, None, None] - before, 0, found.cells[:, buckets, 1:]
+  )
+  # Most cells are empty; the others become one list.
+  queries, positions, overlaps = np.nonzero(counts)
+  chosen = queries, positions, overlaps
+  sums = harmonic.run(
+    before[chosen], gain[chosen], counts[chosen], overlaps + 1.0
+  )
+  return np.bincount(queries, sums, minlength=len(reach))
 
 
-def _over_retrieved(
-  hist: np.ndarray, k: int, gains: np.ndarray, ties: str
-) -> np.ndarray:
-  """Weighted AP@k over the relevant items retrieved, float64 [Q]."""
-  items = hist.sum(axis=2)
-  ends = np.cumsum(items, axis=1)
-  inside = ends <= k
-  whole = hist * inside[:, :, None]
-  tied = buckets.create(whole, gains, ties)
-  score = _gain_at_relevant(tied, tied.items).sum(axis=1)
-  relevant = tied.relevant.sum(axis=1)
-  num_items = tied.items.sum(axis=1)
-  result = _divide(score, relevant)
-  # Queries whose rank k falls inside a bucket.
-  cut = np.flatnonzero(num_items < k)
-  if cut.size:
-    edge = hist[cut, np.argmax(ends[cut] > k, axis=1)].astype(np.float64)
-    bounds = {
-      "expected": cutoff.expected,
-      "optimistic": cutoff.optimistic,
-      "pessimistic": cutoff.pessimistic,
-    }
-    result[cut] = bounds[ties](
-      score[cut],
-      relevant[cut],
-      tied.gain.sum(axis=1)[cut],
-      num_items[cut],
-      edge,
-      gains,
-      k - num_items[cut],
-    )
-  return result
+def _over_retrieved(found: Rankings, k: int, ties: str) -> np.ndarray:
+  """Weighted AP@k over the relevant items retrieved, float64 [Q]; k < N."""
+  edge = found.edge(k)
+  before = _at(found.items_before, edge)
+  cut = cutoff.Cut(
+    score=_gain_at_relevant(found, before, ties),
+    relevant=_at(found.relevant_before, edge),
+    gain=_at(found.gain_before, edge),
+    items=before,
+    edge=_at(found.cells, edge),
+    slots=k - before,
+    chances=found.cut_chances(k) if ties == "expected" else None,
+  )
+  return getattr(cutoff, ties)(cut)
