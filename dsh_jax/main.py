@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dsh_jax import errors, summary, train
@@ -52,6 +52,7 @@ EXIT_NONFINITE = 3
 
 def main(argv: list[str]) -> None:
   """Runs what the flags say; ends the process with a code if it cannot."""
+  logging.set_verbosity(logging.WARNING)  # Orbax tells much at INFO.
   if len(argv) > 1:
     _fail(f"Unexpected argument {argv[1]!r}; all are --flags.", EXIT_USER_ERROR)
   if _DISTRIBUTED.value:
