@@ -170,8 +170,8 @@ def make_table(
       learning_rate=float(rate),
       in_grid=True,
     )
-    for method in dict.fromkeys(cell.method for cell in wanted)
     for rate in config.grid.learning_rates
+    for method in dict.fromkeys(cell.method for cell in wanted)
   )
   published = config.published
   return Table(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,15 @@ import numpy as np
 from benchmarks import cells, references, runner
 from dsh_jax import errors
 from dsh_jax.retrieval import evaluate, histogram
+
+_ARRAYS = (
+  "query_codes",
+  "database_codes",
+  "query_labels",
+  "database_labels",
+  "query_ids",
+  "num_bits",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +67,9 @@ def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
     return Record(result, scores, {}, None)
   options = runner.read_json(folder / "config.json")
   try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-  except (OSError, ValueError) as error:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as npz:
+      arrays = {name: npz[name] for name in _ARRAYS}
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
     raise errors.UserError(
       f"{path} cannot be read ({error}). Remove its folder to run it again."
     ) from None

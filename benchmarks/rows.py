@@ -16,6 +16,7 @@ from benchmarks import (
   runner,
   significance,
 )
+from dsh_jax import errors
 
 BEST, EQUAL = "best", "equal"
 
@@ -80,6 +81,7 @@ class Contents:
     choices: Method -> outcome of its grid; {} without one.
     failures: (title, error, folder) of runs that have failed.
     num_done: Runs that are done.
+    num_missing: Runs that are still to come.
     num_runs: Runs there are, those of the grid counted.
     elsewhere: Published rows of the protocol that stand beside no row.
     is_paired: Whether all cells have the same queries, as marks need.
@@ -90,6 +92,7 @@ class Contents:
   choices: dict[str, rates.Choice]
   failures: list[tuple[str, str, str]]
   num_done: int
+  num_missing: int
   num_runs: int
   elsewhere: list[published.Published]
   is_paired: bool
@@ -108,7 +111,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
 
   runs = dict.fromkeys(table.grid)
   found: dict[tuple[str, int], list[records.Record]] = {}
-  used_rates = {}
+  used_rates, unreadable = {}, []
   for key, members in groups.items():
     rate = choices[key[0]].rate if choices else None
     used_rates[key] = rate
@@ -118,7 +121,10 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
       runs[cell] = None
       folder = workdir / cell.folder
       if runner.state(folder, table.settings(cell)) == runner.DONE:
-        found[key].append(records.read(folder, table.metrics))
+        try:
+          found[key].append(records.read(folder, table.metrics))
+        except errors.UserError as error:
+          unreadable.append((cell.title, str(error), str(cell.folder)))
 
   queries = {
     record.query_ids.tobytes()
@@ -200,13 +206,14 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     for cell, state in states.items()
     if state in (runner.FAILED, runner.OTHER)
   ]
-  failures += references.failures(table, workdir)
+  failures += [*unreadable, *references.failures(table, workdir)]
   done = [cell for cell, state in states.items() if state == runner.DONE]
   return Contents(
     rows=rows,
     choices=choices,
     failures=failures,
     num_done=len(done),
+    num_missing=list(states.values()).count(runner.TODO),
     num_runs=len(runs),
     elsewhere=[
       row

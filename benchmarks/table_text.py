@@ -68,8 +68,7 @@ def _progress(contents):
   text = f"{contents.num_done} of {contents.num_runs} runs are done"
   if contents.failures:
     text += f", {len(contents.failures)} have failed"
-  missing = contents.num_runs - contents.num_done - len(contents.failures)
-  if missing > 0:
+  if contents.num_missing:
     text += "; the table is not complete"
   return text + "."
 

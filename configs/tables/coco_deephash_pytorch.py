@@ -1,4 +1,4 @@
-"""COCO, protocol of DeepHash-pytorch (that of HashNet): map@5000, AlexNet.
+"""COCO, protocol of DeepHash-pytorch (as HashNet's): map@5000, AlexNet.
 
 python -m benchmarks.table \\
   --config=configs/tables/coco_deephash_pytorch.py --workdir=DIR \\
@@ -16,7 +16,7 @@ def get_config():
   config = default.get_config()
   config.title = "COCO, protocol of DeepHash-pytorch"
   config.config = "configs/coco.py"
-  config.arguments = "protocol=hashnet,backbone=alexnet"
+  config.arguments = "protocol=deephash-pytorch,backbone=alexnet"
   config.cells = (
     dict(
       methods=(

@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
       metrics=(),
       # Peak learning rates of which each method gets the one with the best
       # `metric` on validation queries, at these bits and this seed; without
-      # rates every method has its preset's.
+      # rates every method has its preset's. Rates are run in the order given.
       grid=dict(learning_rates=(), bits=48, seed=0, metric="ndcg@100"),
       # Which rows of benchmarks/published.csv stand beside the results.
       published=dict(dataset="", protocol="", backbone=""),

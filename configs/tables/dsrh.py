@@ -17,7 +17,7 @@ _DATASETS = {
     "protocol=dsrh",
     "mirflickr25k-38",
     downloads.MIRFLICKR25K,
-    (3500, 500, 2000, 22581, 38),
+    (22081, 500, 2000, 22581, 38),
   ),
   "nuswide": (
     "configs/nuswide.py",

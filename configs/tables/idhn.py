@@ -28,7 +28,7 @@ _DATASETS = {
   ),
   "iaprtc12": (
     "configs/iaprtc12.py",
-    "",
+    "protocol=idhn",
     "iaprtc12",
     downloads.IAPRTC12,
     (3500, 500, 1000, 19000, 275),
@@ -54,7 +54,7 @@ def get_config(dataset: str = "mirflickr25k"):
   config = default.get_config()
   config.title = f"IDHN's table on {dataset}"
   config.config = path
-  config.arguments = ",".join(filter(None, (protocol, "backbone=alexnet")))
+  config.arguments = f"{protocol},backbone=alexnet"
   config.cells = (
     dict(
       methods=("idhn", "dsrh", "dhn", "hashnet", "dqn_cosine"),
