@@ -114,7 +114,7 @@ def _open(final: pathlib.Path) -> Arrays:
     labels = np.load(final / "labels.npy", allow_pickle=False)
     if not len(images) >= len(labels) == len(info["ids"]):
       raise ValueError("the files do not have the same number of images")
-  except (OSError, ValueError, KeyError) as error:
+  except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
     raise errors.UserError(
       f"Prepared data in {final} are damaged: {error}. Delete that folder and"
       " run again."
@@ -195,7 +195,7 @@ def _create_images(partial, total, image_size):
   path = partial / "images.npy"
   shape = (total, image_size, image_size, 3)
   if path.exists():
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, EOFError):
       images = np.load(path, mmap_mode="r+", allow_pickle=False)
       if images.shape == shape and images.dtype == np.uint8:
         return images

@@ -1,0 +1,212 @@
+"""A person's own lists, right and wrong."""
+
+import pathlib
+import tempfile
+
+import fake_archives
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsh_jax import data, errors
+from dsh_jax.data import listfile
+
+
+def _load(folder, options):
+  return data.load_splits("listfile", "", str(folder / "data"), 16, **options)
+
+
+def test_three_lists(tmp_path):
+  options = fake_archives.listfiles(tmp_path)
+  splits = _load(tmp_path, options)
+  assert splits.protocol == "lists" and splits.train_in_database
+  lines = pathlib.Path(options["query"]).read_text().splitlines()
+  assert list(splits.query.ids) == [line.split()[0] for line in lines]
+  expected = [[int(word) for word in line.split()[1:]] for line in lines]
+  np.testing.assert_array_equal(splits.query.labels, expected)
+  assert len(splits.train) == 27 and len(splits.validation) == 3
+  assert len(splits.database) == 50
+  assert splits.class_names == tuple("01234")
+
+
+def test_a_list_of_validation_queries_and_class_names(tmp_path):
+  options = fake_archives.listfiles(tmp_path)
+  lines = pathlib.Path(options["train"]).read_text().splitlines()
+  for name, part in (("train", lines[5:]), ("validation", lines[:5])):
+    (tmp_path / f"{name}.txt").write_text("\r\n".join(part))
+  (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+  options["validation"] = str(tmp_path / "validation.txt")
+  options["classes"] = str(tmp_path / "classes.txt")
+  splits = _load(tmp_path, options)
+  assert len(splits.train) == 25
+  assert list(splits.validation.ids) == [line.split()[0] for line in lines[:5]]
+  assert splits.class_names == tuple("abcde")
+
+
+def test_a_csv_is_split_by_itself(tmp_path):
+  splits = _load(tmp_path, fake_archives.csv(tmp_path))
+  assert splits.protocol == "auto"
+  assert splits.class_names == ("c0", "c1", "c2", "c3", "c4")
+  sizes = [len(splits.train), len(splits.validation), len(splits.query)]
+  assert sizes == [49, 5, 6] and len(splits.database) == 54
+
+
+def test_a_changed_picture_or_list_is_noticed(tmp_path):
+  options = fake_archives.csv(tmp_path)
+  first = _load(tmp_path, options)
+  path = tmp_path / "pictures" / "000.jpg"
+  path.write_bytes(fake_archives.jpeg(99, (50, 50)))
+  second = _load(tmp_path, options)
+  assert not np.array_equal(first.train.images[0], second.train.images[0])
+  csv = pathlib.Path(options["csv"])
+  csv.write_text(csv.read_text() + "\nnew.jpg,c0")
+  with pytest.raises(errors.UserError, match="new.jpg"):
+    _load(tmp_path, options)
+
+
+def _lists(tmp_path, lines, classes=""):
+  path = tmp_path / "list.txt"
+  path.write_text(lines)
+  if classes:
+    (tmp_path / "classes.txt").write_text(classes)
+    classes = str(tmp_path / "classes.txt")
+  return listfile.read_lists({"train": str(path)}, classes)
+
+
+def test_paths_with_spaces_backslashes_and_a_byte_order_mark(tmp_path):
+  found = _lists(tmp_path, "\ufeffa b.jpg 0 1\r\nc\\d.jpg 1 0\r\n\r\n")
+  assert found.labels == {"a b.jpg": (1,), "c/d.jpg": (0,)}
+  found = _lists(tmp_path, "picture 1 0 1\n", "x\ny\n")
+  assert found.labels == {"picture 1": (1,)}
+
+
+def test_the_same_line_twice_counts_once(tmp_path):
+  found = _lists(tmp_path, "a 0 1\na 0 1\n")
+  assert found.groups["train"] == ["a"]
+
+
+@pytest.mark.parametrize(
+  ("lines", "words"),
+  [
+    ("a 0 1\nb 1\n", "line 2 of .*list.txt is 'b 1'"),
+    ("a 0 1\nb 0 2\n", "line 2 of"),
+    ("a 0 1\nb 0 1 x\n", "line 2 of"),
+    ("a 7\n", "line 1 of"),
+    ("a\n", "without labels"),
+    ("a 0 1\nb 1 1\na 1 1\n", "line 3 of .*'a' other labels"),
+    ("../a 0 1\n", "not allowed"),
+    ("/etc/passwd 0 1\n", "not allowed"),
+    ("", "lists no image"),
+  ],
+)
+def test_bad_lists(tmp_path, lines, words):
+  with pytest.raises(errors.UserError, match=words):
+    _lists(tmp_path, lines)
+
+
+def _csv(tmp_path, text, classes=""):
+  (tmp_path / "a.csv").write_text(text)
+  if classes:
+    (tmp_path / "classes.txt").write_text(classes)
+    classes = str(tmp_path / "classes.txt")
+  return listfile.read_csv(str(tmp_path / "a.csv"), classes)
+
+
+def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
+  found = _csv(tmp_path, '"a, b.jpg",sea; sky\r\nc.jpg,\r\n')
+  assert found.class_names == ("sea", "sky")
+  assert found.labels == {"a, b.jpg": (0, 1), "c.jpg": ()}
+
+
+@pytest.mark.parametrize(
+  ("text", "classes", "words"),
+  [
+    ("a.jpg\n", "", "line 1 of .*a.csv has 1 columns"),
+    ("a.jpg,x,y\n", "", "has 3 columns"),
+    ("a.jpg,x\na.jpg,y\n", "", "line 2 .*other labels"),
+    ("a.jpg,see\n", "sea\nsky\n", "Did you mean 'sea'.*config.data.classes"),
+    ("a.jpg,x\n", "x\nx\n", "different class name"),
+    ('"a.jpg,x\n', "", "no CSV"),
+    ("path,labels\n", "", "lists no image"),
+    ("..,x\n", "", "not allowed"),
+  ],
+)
+def test_bad_csv(tmp_path, text, classes, words):
+  with pytest.raises(errors.UserError, match=words):
+    _csv(tmp_path, text, classes)
+
+
+@pytest.mark.parametrize(
+  "given_options", [{}, {"train": "a"}, {"csv": "a", "train": "b"}]
+)
+def test_which_files_are_needed(tmp_path, given_options):
+  with pytest.raises(errors.UserError, match="config.data.train"):
+    _load(tmp_path, given_options)
+
+
+def test_a_list_that_is_not_there(tmp_path):
+  with pytest.raises(errors.UserError, match="Cannot read the list"):
+    _load(tmp_path, {"csv": str(tmp_path / "none.csv")})
+
+
+_TEXT = st.one_of(
+  st.binary(max_size=200),
+  st.lists(
+    st.text(alphabet='ab01/\\." ,;\r\n\t\0é', max_size=20), max_size=8
+  ).map(lambda lines: "\n".join(lines).encode()),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(_TEXT)
+def test_any_bytes_are_a_listing_or_a_clear_error(content):
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "list"
+    path.write_bytes(content)
+    for read in (
+      lambda: listfile.read_lists({"train": str(path)}),
+      lambda: listfile.read_csv(str(path)),
+    ):
+      try:
+        found = read()
+      except errors.UserError as error:
+        assert "\n" not in str(error)
+        continue
+      assert found.labels
+      for labels in found.labels.values():
+        assert all(0 <= n < len(found.class_names) for n in labels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+  st.dictionaries(
+    st.from_regex(r"[a-z]{1,5}/[a-z0-9 é]{0,8}[a-z]\.jpg", fullmatch=True),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    min_size=1,
+    max_size=10,
+  ),
+  st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_is_written_is_what_is_read(images, end):
+  """Never a wrong label, whatever the names and line ends."""
+  expected = {
+    name: tuple(int(n) for n in np.flatnonzero(row))
+    for name, row in images.items()
+  }
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / "list"
+    lines = [
+      f"{name} {' '.join(str(int(v)) for v in row)}"
+      for name, row in images.items()
+    ]
+    path.write_bytes(end.join(lines).encode())
+    assert listfile.read_lists({"train": str(path)}).labels == expected
+    (pathlib.Path(folder) / "classes").write_text("x\ny\nz\n")
+    rows = [
+      f"{name},{';'.join('xyz'[n] for n in labels)}"
+      for name, labels in expected.items()
+    ]
+    path.write_bytes(end.join(rows).encode())
+    found = listfile.read_csv(str(path), f"{folder}/classes")
+    assert found.labels == expected

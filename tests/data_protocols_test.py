@@ -1,0 +1,144 @@
+"""Who is in which split."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dsh_jax import data, errors
+from dsh_jax.data import protocols
+
+IMAGES = np.zeros((100, 2, 2, 3), np.uint8)
+IDS = np.array([f"image{n}" for n in range(100)])
+LABELS = (np.arange(100)[:, None] % 7 == np.arange(5)[None, :]).astype(np.uint8)
+GROUPS = {"first": np.arange(60), "second": np.arange(60, 100)}
+COUNTED = protocols.Protocol(
+  train=30, query=20, database=protocols.REST, validation=10
+)
+
+
+def _apply(protocol, seed=0, ids=IDS, labels=LABELS, groups=GROUPS):
+  return protocols.apply(
+    "p", protocol, IMAGES, labels, ids, groups, tuple("abcde"), seed,
+    {"unlabelled": 0},
+  )  # fmt: skip
+
+
+def _rows(splits):
+  return {
+    name: set(getattr(splits, name).rows.tolist())
+    for name in ("train", "validation", "query", "database")
+  }
+
+
+def test_counts_and_disjointness():
+  splits = _apply(COUNTED)
+  rows = _rows(splits)
+  labelled = set(np.flatnonzero(LABELS.any(axis=1)).tolist())
+  assert {k: len(v) for k, v in rows.items()} == {
+    "train": 20,
+    "validation": 10,
+    "query": 20,
+    "database": len(labelled) - 50,
+  }
+  assert set().union(*rows.values()) == labelled
+  assert not splits.train_in_database
+  assert splits.notes["unlabelled"] == 100 - len(labelled)
+  for split in (splits.train, splits.database):
+    np.testing.assert_array_equal(split.labels, LABELS[split.rows])
+    np.testing.assert_array_equal(split.ids, IDS[split.rows])
+
+
+def test_train_in_database():
+  splits = _apply(dataclasses.replace(COUNTED, train_in_database=True))
+  rows = _rows(splits)
+  assert splits.train_in_database
+  assert rows["train"] | rows["validation"] <= rows["database"]
+  assert not rows["query"] & rows["database"]
+  assert not rows["validation"] & rows["train"]
+
+
+def test_unlabelled_images_can_stay():
+  rows = _rows(_apply(dataclasses.replace(COUNTED, keep_unlabelled=True)))
+  assert sum(map(len, rows.values())) == 100
+
+
+def test_groups_keep_their_order_and_shares_are_counted():
+  protocol = protocols.Protocol(
+    train=("first",),
+    query=("second",),
+    database=("first",),
+    validation=0.1,
+    keep_unlabelled=True,
+  )
+  splits = _apply(protocol)
+  np.testing.assert_array_equal(splits.database.rows, np.arange(60))
+  assert len(splits.validation) == 6 and len(splits.train) == 54
+  assert splits.train_in_database
+
+
+def test_per_class():
+  protocol = protocols.Protocol(
+    train=5,
+    query=3,
+    database=protocols.REST,
+    per_class=True,
+    train_in_database=True,
+  )
+  splits = _apply(protocol)
+  assert splits.query.labels.sum(axis=0).tolist() == [3] * 5
+  assert splits.train.labels.sum(axis=0).tolist() == [5] * 5
+
+
+def test_the_seed_decides_and_the_order_of_the_source_does_not():
+  one, other = _apply(COUNTED, seed=0), _apply(COUNTED, seed=1)
+  assert one.sha256 == _apply(COUNTED, seed=0).sha256
+  assert one.sha256["query"] != other.sha256["query"]
+  back = np.arange(100)[::-1]
+  turned = _apply(COUNTED, 0, IDS[back], LABELS[back], {"all": np.arange(100)})
+  assert set(turned.query.ids) == set(one.query.ids)
+  assert set(turned.train.ids) == set(one.train.ids)
+
+
+def test_splits_are_the_published_ones():
+  """The draw must never change: published numbers depend on it."""
+  assert _apply(COUNTED).sha256["query"][:16] == "bda19769678bb175"
+
+
+def test_an_image_keeps_its_split_when_others_are_left_out():
+  smaller = _apply(COUNTED, groups={"all": np.arange(99)})
+  shared = set(smaller.query.ids) & set(_apply(COUNTED).query.ids)
+  assert len(shared) >= 19
+
+
+def test_a_changed_label_changes_the_hash():
+  labels = LABELS.copy()
+  labels[0, 4] = 1
+  protocol = protocols.Protocol(
+    train=("first",), query=("second",), database=("first",)
+  )
+  before, after = _apply(protocol), _apply(protocol, labels=labels)
+  assert before.sha256["train"] != after.sha256["train"]
+  assert before.sha256["query"] == after.sha256["query"]
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"query": 200}, "draws 200 query images; there are 72"),
+    ({"query": 40, "train": 40}, "num_train"),
+    ({"per_class": True}, "of class 0"),
+    ({"train": 52}, "leaves no image for the database split"),
+    ({"train": 10}, "leaves no image for the train split"),
+  ],
+)
+def test_too_few_images(change, words):
+  with pytest.raises(errors.UserError, match=words):
+    _apply(dataclasses.replace(COUNTED, **change))
+
+
+def test_every_protocol_of_every_data_set_says_where_it_is_from():
+  for dataset in data.DATASETS.values():
+    assert dataset.protocols
+    for protocol in dataset.protocols.values():
+      assert protocol.source
