@@ -55,19 +55,20 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
       f"Codes have {relaxed.shape[1]} bits (shape {relaxed.shape}); allowed:"
       f" 1 to {MAX_BITS}. Change config.bits or transpose the codes."
     )
+  if np.iscomplexobj(relaxed):
+    raise errors.UserError("Codes are complex; give real numbers.")
   try:
-    bits = relaxed > 0
+    # Some types warn where they compare NaN, which is looked for below.
+    with np.errstate(invalid="ignore"):
+      bits = relaxed > 0
+      wrong = relaxed != relaxed
   except TypeError as error:
     raise errors.UserError(
       f"Codes of type {relaxed.dtype} cannot be binarised; give numbers."
     ) from error
-  if np.iscomplexobj(relaxed):
-    raise errors.UserError("Codes are complex; give real numbers.")
   # The sign of a NaN means nothing, and `NaN > 0` would hide it as a zero bit.
-  # Whatever is not an integer is compared with itself, so that bfloat16, which
-  # is no np.floating, is caught as well.
-  if relaxed.dtype.kind not in "biu" and np.any(relaxed != relaxed):
-    rows = int(np.any(relaxed != relaxed, axis=1).sum())
+  if np.any(wrong):
+    rows = int(np.any(wrong, axis=1).sum())
     raise errors.UserError(
       f"Codes hold NaN in {rows} of {len(relaxed)} items; all values must be"
       " numbers. Check the network that made them."

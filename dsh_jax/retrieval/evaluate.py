@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import codes, histogram, labels, metrics, rankings
+from dsh_jax.retrieval import (
+  codes,
+  histogram,
+  labels,
+  metrics,
+  rankings,
+  threads,
+)
 
 METRICS = (
   "ndcg@k",
@@ -24,6 +31,8 @@ METRICS = (
 # Cells of the histogram that are held at a time, eight bytes each; metrics
 # need a few arrays of that size beside it.
 MAX_CELLS = 1 << 22
+# Queries whose metrics are computed at a time: their arrays stay in the cache.
+QUERY_BLOCK = 256
 
 _NAME = re.compile(
   r"(?P<kind>ndcg|acg|map|wmap|precision|recall)@(?P<k>all|0*[1-9]\d*)"
@@ -117,8 +126,30 @@ def score(
 
   Returns:
     name -> {"expected", "optimistic", "pessimistic", "chance"} -> float64 [Q].
+
+  Raises:
+    UserError: If a name is unknown or there are no queries.
   """
-  found = rankings.read(hist)
+  if len(hist) == 0:
+    raise errors.UserError("There are no queries to score; give at least one.")
+
+  def work(first, last):
+    return _score_block(rankings.read(hist[first:last]), names, normalizer)
+
+  parts = threads.map_blocks(work, len(hist), QUERY_BLOCK)
+  return {
+    name: {
+      ties: np.concatenate([part[name][ties] for part in parts])
+      for ties in (*rankings.TIES, "chance")
+    }
+    for name in names
+  }
+
+
+def _score_block(
+  found: rankings.Rankings, names: Sequence[str], normalizer: str
+) -> dict[str, dict[str, np.ndarray]]:
+  """Scores the rankings of some queries; see `score`."""
   scores = {}
   for name in names:
     scores[name] = {
@@ -209,7 +240,7 @@ def evaluate_codes(
       backend=backend,
       devices=devices,
     )
-    empty = metrics.without_relevant(hist)
+    empty = ~hist[:, :, 1:].any(axis=(1, 2))
     counts["queries_without_relevant"] += int(empty.sum())
     for name, values in score(hist, list(parsed), normalizer).items():
       metric = parsed[name]

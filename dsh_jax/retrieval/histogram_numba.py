@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dsh_jax.retrieval import threads
+
 # Database rows that are transposed at a time.
 CHUNK_ROWS = 1 << 17
 
@@ -43,4 +45,4 @@ def add(
         counts[first:last],
       )
 
-    kernels.run_blocks(work, len(queries))
+    threads.map_blocks(work, len(queries), kernels.QUERY_BLOCK)

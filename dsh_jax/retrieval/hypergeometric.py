@@ -8,8 +8,8 @@ def weights(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Probabilities of how many marked items a draw without repetition holds.
 
-  Only values within nine standard deviations (and 40 more) of the mode are
-  sure to be listed; Bernstein's inequality puts less than 1e-15 outside.
+  Only values within eight standard deviations (and 40 more) of the mode are
+  sure to be listed; Bernstein's inequality puts less than 1e-13 outside.
 
   Args:
     population: float64 [Q], whole numbers: items in the bucket.
@@ -27,7 +27,7 @@ def weights(
   share = marked / population
   spread = drawn * share * (1 - share) * (population - drawn)
   spread = np.sqrt(spread / np.maximum(population - 1, 1))
-  reach = np.ceil(9 * spread) + 40
+  reach = np.ceil(8 * spread) + 40
   mode = np.floor((drawn + 1) * (marked + 1) / (population + 2))
   first = np.maximum(lowest, mode - reach)
   last = np.minimum(highest, mode + reach)

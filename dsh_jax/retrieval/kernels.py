@@ -2,13 +2,11 @@
 
 Import it inside the function that needs it: compiling and even importing numba
 costs time that a program which never compares codes should not pay. The loops
-release the interpreter lock and `run_blocks` spreads them over threads; numba's
-own threading is not used because its default layer may not be entered from two
+release the interpreter lock, and `threads.map_blocks` spreads them; numba's own
+threading is not used because its default layer may not be entered from two
 threads at a time.
 """
 
-import concurrent.futures
-import os
 from collections.abc import Callable
 
 import numba
@@ -20,29 +18,6 @@ from numba.extending import intrinsic
 TILE = 2048
 # Queries that share a pass over one tile of the database.
 QUERY_BLOCK = 16
-
-
-def num_threads() -> int:
-  """Returns how many threads this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
-def run_blocks(
-  work: Callable[[int, int], None], num_rows: int, block: int = QUERY_BLOCK
-) -> None:
-  """Calls `work(first, last)` for blocks of rows, on all processors.
-
-  Args:
-    work: Handles rows first to last - 1; must release the interpreter lock.
-    num_rows: How many rows there are.
-    block: Rows a call.
-  """
-  starts = range(0, num_rows, block)
-  with concurrent.futures.ThreadPoolExecutor(num_threads()) as pool:
-    # list() so that an exception of any block surfaces here.
-    list(pool.map(lambda i: work(i, min(i + block, num_rows)), starts))
 
 
 def compile_loop(function: Callable) -> Callable:

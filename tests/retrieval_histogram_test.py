@@ -1,0 +1,153 @@
+"""Tests of the joint histogram: every backend, split and device count."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import retrieval_problems as problems
+
+from dsh_jax import errors
+from dsh_jax.retrieval import histogram, histogram_xla, labels
+
+SIZES = [(1, 1, 3, 10), (33, 40, 7, 501), (64, 21, 20, 3000), (256, 5, 2, 90)]
+
+
+def _problem(num_bits, num_classes, num_queries, num_items):
+  queries = problems.random_items(0, num_queries, num_bits, num_classes)
+  database = problems.random_items(1, num_items, num_bits, num_classes)
+  expected = problems.joint_histogram(
+    queries[2], database[2], queries[1], database[1]
+  )
+  return (queries[0], database[0], queries[1], database[1]), expected
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("backend", ["numba", "xla"])
+def test_backends_count_every_pair(size, backend):
+  arguments, expected = _problem(*size)
+  hist = histogram.joint_histogram(*arguments, size[0], backend=backend)
+  assert hist.dtype == np.int64
+  np.testing.assert_array_equal(hist, expected)
+
+
+def test_chunks_and_database_order_change_no_bit():
+  (queries, database, query_labels, database_labels), expected = _problem(
+    64, 21, 5, 300
+  )
+  order = np.random.default_rng(2).permutation(len(database))
+  for backend, chunk_rows in [
+    ("numba", 1),
+    ("numba", 77),
+    ("xla", 64),
+    ("xla", 300),
+  ]:
+    hist = histogram.joint_histogram(
+      queries,
+      database[order],
+      query_labels,
+      database_labels[order],
+      64,
+      backend=backend,
+      chunk_rows=chunk_rows,
+    )
+    np.testing.assert_array_equal(hist, expected)
+
+
+@pytest.mark.parametrize("num_devices", [1, 3, 8])
+@pytest.mark.parametrize("binning", ["scatter", "onehot"])
+def test_devices_change_no_bit(num_devices, binning):
+  (queries, database, query_labels, database_labels), expected = _problem(
+    33, 40, 9, 157
+  )
+  counts = np.zeros_like(expected)
+  histogram_xla.add(
+    queries,
+    labels.pack(query_labels),
+    database,
+    labels.pack(database_labels),
+    counts,
+    chunk_rows=64,
+    devices=jax.devices()[:num_devices],
+    binning=binning,
+  )
+  np.testing.assert_array_equal(counts, expected)
+
+
+def test_stream_gives_what_the_whole_gives():
+  (queries, database, query_labels, database_labels), expected = _problem(
+    32, 6, 4, 100
+  )
+  accumulator = histogram.Accumulator(queries, query_labels, 32)
+  for rows in (slice(0, 1), slice(1, 60), slice(60, 100)):
+    accumulator.add(database[rows], database_labels[rows])
+  np.testing.assert_array_equal(accumulator.result(), expected)
+  assert accumulator.num_items == 100
+  np.testing.assert_array_equal(
+    histogram.sum_over_hosts(accumulator.counts), accumulator.counts
+  )
+
+
+def test_items_without_labels_share_none():
+  packed = np.array([[1], [3]], np.uint32)
+  hist = histogram.joint_histogram(
+    packed, packed, np.zeros((2, 4)), np.ones((2, 4)), 2
+  )
+  assert hist.tolist() == [[[1], [1], [0]]] * 2
+
+
+def test_bad_input_is_refused():
+  packed = np.zeros((3, 1), np.uint32)
+  some = np.zeros((3, 4), np.uint8)
+  call = histogram.joint_histogram
+  with pytest.raises(errors.UserError, match="3 query codes but 2 query"):
+    call(packed, packed, some[:2], some, 8)
+  with pytest.raises(errors.UserError, match="3 database codes but 2"):
+    call(packed, packed, some, some[:2], 8)
+  with pytest.raises(errors.UserError, match="same classes"):
+    call(packed, packed, some, some[:, :3], 8)
+  with pytest.raises(errors.UserError, match="no query items"):
+    call(packed[:0], packed, some[:0], some, 8)
+  with pytest.raises(errors.UserError, match="no database items"):
+    call(packed, packed[:0], some, some[:0], 8)
+  with pytest.raises(errors.UserError, match="40 needs 2"):
+    call(packed, packed, some, some, 40)
+  with pytest.raises(errors.UserError, match="hold 2"):
+    call(packed, packed, some + 2, some, 8)
+  with pytest.raises(errors.UserError, match="Did you mean 'numba'"):
+    call(packed, packed, some, some, 8, backend="number")
+  with pytest.raises(errors.UserError, match="chunk_rows"):
+    call(packed, packed, some, some, 8, chunk_rows=0)
+  accumulator = histogram.Accumulator(packed, some + 1, 8, max_shared=2)
+  with pytest.raises(errors.UserError, match="max_shared is 2"):
+    accumulator.add(packed, some + 1)
+
+
+def test_kernels_work_where_nothing_can_be_cached(tmp_path):
+  """A read-only installation without a home only compiles again."""
+  program = """
+import numba.core.caching as caching
+for locator in list(caching.CacheImpl._locator_classes):
+  locator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError())
+import numpy as np
+from dsh_jax.retrieval import histogram
+words = np.arange(4, dtype=np.uint32)[:, None]
+print(histogram.joint_histogram(words, words, words < 9, words < 9, 2).sum())
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True
+  )
+  assert done.stdout.strip() == "16", done.stderr
+
+
+def test_imports_wait_for_use():
+  program = """
+import sys
+from dsh_jax.retrieval import evaluate, search
+print("numba" in sys.modules, "faiss" in sys.modules)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True
+  )
+  assert done.stdout.strip() == "False False", done.stderr
