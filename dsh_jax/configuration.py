@@ -124,6 +124,24 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
   return flat
 
 
+def unflatten(flat: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """Returns the configuration that `flatten` was given, lists as tuples."""
+  config = ml_collections.ConfigDict()
+  for path, value in flat.items():
+    *sections, name = path.split(".")
+    owner = config
+    for section in sections:
+      owner = owner.setdefault(section, ml_collections.ConfigDict())
+    owner[name] = _as_tuples(value)
+  return config
+
+
+def _as_tuples(value: Any) -> Any:
+  if isinstance(value, list):
+    return tuple(_as_tuples(item) for item in value)
+  return value
+
+
 def _as_json(value: Any) -> Any:
   if isinstance(value, (tuple, list)):
     return [_as_json(item) for item in value]

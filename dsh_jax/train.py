@@ -328,6 +328,7 @@ def _result(parts, facts, report) -> dict[str, Any]:
     "seed": config.seed,
     "dataset": config.data.name,
     "protocol": splits.protocol,
+    "class_names": list(splits.class_names),
     "split_sha256": dict(splits.sha256),
     "train_in_database": splits.train_in_database,
     "data_notes": dict(splits.notes),
