@@ -8,6 +8,7 @@ the database, and sums of it over chunks, devices and hosts are exact.
 """
 
 import functools
+import importlib
 import importlib.util
 from collections.abc import Sequence
 
@@ -16,9 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import codes, histogram_numba, histogram_xla, labels
+from dsh_jax.retrieval import codes, labels
 
-BACKENDS = {"numba": histogram_numba.add, "xla": histogram_xla.add}
+# Each is a module with a function `add`, imported when it is first used.
+BACKENDS = {
+  "numba": "dsh_jax.retrieval.histogram_numba",
+  "xla": "dsh_jax.retrieval.histogram_xla",
+}
 
 
 def default_backend() -> str:
@@ -65,7 +70,7 @@ class Accumulator:
     backend = backend or default_backend()
     if backend not in BACKENDS:
       raise errors.unknown("backend", backend, BACKENDS, "backend")
-    self._add = BACKENDS[backend]
+    self._add = importlib.import_module(BACKENDS[backend]).add
     if backend == "xla":
       self._add = functools.partial(self._add, devices=devices)
     self._num_bits = num_bits

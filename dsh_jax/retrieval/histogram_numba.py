@@ -2,10 +2,67 @@
 
 import numpy as np
 
-from dsh_jax.retrieval import threads
+from dsh_jax.retrieval import compiled, threads
 
 # Database rows that are transposed at a time.
 CHUNK_ROWS = 1 << 17
+
+
+# Queries that share a pass over one tile of the database.
+QUERY_BLOCK = 16
+
+
+@compiled.compile_loop
+def _add_chunk(queries, query_sets, database, database_sets, counts):
+  """Counts pairs by distance and overlap; no array of pairs exists.
+
+  Args:
+    queries: uint32 [Q, words], the codes.
+    query_sets: uint32 [Q, words], the label sets.
+    database: uint32 [words, N]; transposed, so that the loops over items
+      vectorise. N < 2^31.
+    database_sets: uint32 [words, N].
+    counts: int64 [Q, K+1, S+1], added to.
+  """
+  num_queries, num_distances, num_overlaps = counts.shape
+  num_items = database.shape[1]
+  width = np.uint32(num_overlaps)
+  one = np.uint32(1)
+  bins = np.empty(compiled.TILE, np.uint32)
+  # Four counters a bin: an increment that waits for the one before it, to the
+  # same address, would take several cycles.
+  lanes = np.zeros((num_queries, 4, num_distances * num_overlaps), np.uint32)
+  for start in range(0, num_items, compiled.TILE):
+    size = min(compiled.TILE, num_items - start)
+    for query in range(num_queries):
+      compiled.tile_distances(queries[query], database, start, size, bins)
+      for word in range(query_sets.shape[1]):
+        mine = query_sets[query, word]
+        theirs = database_sets[word, start : start + size]
+        if word == 0:
+          for i in range(size):
+            bins[i] = bins[i] * width + compiled.popcount(mine & theirs[i])
+        else:
+          for i in range(size):
+            bins[i] += compiled.popcount(mine & theirs[i])
+      lane0 = lanes[query, 0]
+      lane1 = lanes[query, 1]
+      lane2 = lanes[query, 2]
+      lane3 = lanes[query, 3]
+      whole = size // 4 * 4
+      for i in range(0, whole, 4):
+        lane0[bins[i]] += one
+        lane1[bins[i + 1]] += one
+        lane2[bins[i + 2]] += one
+        lane3[bins[i + 3]] += one
+      for i in range(whole, size):
+        lane0[bins[i]] += one
+  for query in range(num_queries):
+    for distance in range(num_distances):
+      for overlap in range(num_overlaps):
+        cell = distance * num_overlaps + overlap
+        for lane in range(4):
+          counts[query, distance, overlap] += np.int64(lanes[query, lane, cell])
 
 
 def add(
@@ -26,8 +83,6 @@ def add(
     counts: int64 [Q, K+1, S+1], added to.
     chunk_rows: Database rows at a time; does not change the result.
   """
-  from dsh_jax.retrieval import kernels
-
   queries = np.ascontiguousarray(queries)
   query_sets = np.ascontiguousarray(query_sets)
   chunk_rows = chunk_rows or CHUNK_ROWS
@@ -37,7 +92,7 @@ def add(
     chunk_sets = np.ascontiguousarray(database_sets[rows].T)
 
     def work(first, last, chunk=chunk, chunk_sets=chunk_sets):
-      kernels.add_to_histogram(
+      _add_chunk(
         queries[first:last],
         query_sets[first:last],
         chunk,
@@ -45,4 +100,4 @@ def add(
         counts[first:last],
       )
 
-    threads.map_blocks(work, len(queries), kernels.QUERY_BLOCK)
+    threads.map_blocks(work, len(queries), QUERY_BLOCK)

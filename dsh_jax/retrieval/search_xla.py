@@ -1,0 +1,157 @@
+"""Nearest neighbours in XLA: the database is spread over the devices.
+
+Every device keeps the nearest items of the rows it has seen; the host merges
+the lists of the devices at the end.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+AXIS = "devices"
+# Pairs a device holds at a time, some 8 bytes each.
+PAIRS_PER_CHUNK = 1 << 24
+# A distance and a place in the chunk share one int32: 257 * 2^22 < 2^31.
+MAX_ROWS_PER_DEVICE = 1 << 22
+_FAR = np.iinfo(np.int32).max
+
+
+def _distances(queries: jax.Array, database: jax.Array) -> jax.Array:
+  """Hamming distances int32 [Q, n] of words [words, Q] and [words, n]."""
+  different = queries[:, :, None] ^ database[:, None, :]
+  return jax.lax.population_count(different).astype(jnp.int32).sum(axis=0)
+
+
+@functools.lru_cache(maxsize=8)
+def _mesh(devices: tuple[jax.Device, ...]) -> jax.sharding.Mesh:
+  return jax.make_mesh(
+    (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
+  )
+
+
+@functools.lru_cache(maxsize=8)
+def _make_top_k_step(devices: tuple[jax.Device, ...], k: int):
+  """Makes the compiled step that merges a chunk into the devices' lists."""
+
+  def step(distances, rows, queries, database, first_row, last_row):
+    size = database.shape[2]
+    places = jnp.arange(size, dtype=jnp.int32)
+    start = first_row + size * jax.lax.axis_index(AXIS).astype(jnp.int32)
+    # Order by distance, then by place; padding comes last.
+    keys = _distances(queries, database[0]) * size + places[None, :]
+    keys = jnp.where((start + places < last_row)[None, :], keys, _FAR)
+    keys = -jax.lax.top_k(-keys, min(k, size))[0]
+    far = keys == _FAR
+    new_distances = jnp.where(far, _FAR, keys // size)
+    new_rows = jnp.where(far, _FAR, start + keys % size)
+    merged = jax.lax.sort(
+      (
+        jnp.concatenate([distances[0], new_distances], axis=1),
+        jnp.concatenate([rows[0], new_rows], axis=1),
+      ),
+      num_keys=2,
+    )
+    return merged[0][None, :, :k], merged[1][None, :, :k]
+
+  split, whole = PartitionSpec(AXIS), PartitionSpec()
+  mapped = jax.shard_map(
+    step,
+    mesh=_mesh(devices),
+    in_specs=(split, split, whole, split, whole, whole),
+    out_specs=(split, split),
+    check_vma=False,
+  )
+  return jax.jit(mapped, donate_argnums=(0, 1))
+
+
+@functools.lru_cache(maxsize=8)
+def _make_distance_step(devices: tuple[jax.Device, ...]):
+  """Makes the compiled step that gives all distances of a chunk."""
+  split, whole = PartitionSpec(AXIS), PartitionSpec()
+  return jax.jit(
+    jax.shard_map(
+      lambda queries, database: _distances(queries, database[0])[None],
+      mesh=_mesh(devices),
+      in_specs=(whole, split),
+      out_specs=split,
+      check_vma=False,
+    )
+  )
+
+
+def _chunks(queries, database, chunk_rows, devices):
+  """Yields the first row of each chunk and its words [P, words, size]."""
+  num_devices = len(devices)
+  if chunk_rows is None:
+    chunk_rows = num_devices * max(256, PAIRS_PER_CHUNK // len(queries))
+  size = min(-(-chunk_rows // num_devices), -(-len(database) // num_devices))
+  size = max(1, min(size, MAX_ROWS_PER_DEVICE))
+  split = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+  for start in range(0, len(database), num_devices * size):
+    rows = database[start : start + num_devices * size]
+    padded = np.zeros((num_devices * size, database.shape[1]), np.uint32)
+    padded[: len(rows)] = rows
+    words = padded.reshape(num_devices, size, -1).transpose(0, 2, 1)
+    yield start, jax.device_put(words, split)
+
+
+def top_k(
+  queries: np.ndarray,
+  database: np.ndarray,
+  k: int,
+  chunk_rows: int | None = None,
+  devices: Sequence[jax.Device] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Finds the k nearest items of at most 2^31 - 1; see `search.top_k`."""
+  devices = tuple(devices if devices is not None else jax.local_devices())
+  split = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+  whole = NamedSharding(_mesh(devices), PartitionSpec())
+  words = jax.device_put(np.ascontiguousarray(queries.T), whole)
+  empty = np.full((len(devices), len(queries), k), _FAR, np.int32)
+  distances = jax.device_put(empty, split)
+  rows = jax.device_put(empty, split)
+  step = _make_top_k_step(devices, k)
+  last_row = np.int32(len(database))
+  for start, chunk in _chunks(queries, database, chunk_rows, devices):
+    distances, rows = step(
+      distances, rows, words, chunk, np.int32(start), last_row
+    )
+  # [P, Q, k] -> [Q, P k]
+  distances, rows = (
+    np.asarray(x).transpose(1, 0, 2).reshape(len(queries), -1)
+    for x in (distances, rows)
+  )
+  order = np.lexsort((rows, distances), axis=1)[:, :k]
+  return (
+    np.take_along_axis(distances, order, axis=1),
+    np.take_along_axis(rows, order, axis=1).astype(np.int64),
+  )
+
+
+def within_radius(
+  queries: np.ndarray,
+  database: np.ndarray,
+  radius: int,
+  chunk_rows: int | None = None,
+  devices: Sequence[jax.Device] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Lists the items within a radius; see `search_numba.within_radius`."""
+  devices = tuple(devices if devices is not None else jax.local_devices())
+  whole = NamedSharding(_mesh(devices), PartitionSpec())
+  words = jax.device_put(np.ascontiguousarray(queries.T), whole)
+  step = _make_distance_step(devices)
+  found = []
+  for start, chunk in _chunks(queries, database, chunk_rows, devices):
+    near = np.asarray(step(words, chunk)).transpose(1, 0, 2)
+    near = near.reshape(len(queries), -1)[:, : len(database) - start]
+    query, place = np.nonzero(near <= radius)
+    found.append((query, near[query, place], place + start))
+  query, distances, rows = (np.concatenate(x) for x in zip(*found, strict=True))
+  order = np.argsort(query, kind="stable")
+  counts = np.bincount(query, minlength=len(queries))
+  offsets = np.concatenate([[0], np.cumsum(counts)])
+  return offsets, distances[order].astype(np.int32), rows[order]
