@@ -126,14 +126,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def unflatten(flat: Mapping[str, Any]) -> ml_collections.ConfigDict:
   """Returns the configuration that `flatten` was given, lists as tuples."""
-  config = ml_collections.ConfigDict()
+  nested: dict[str, Any] = {}
   for path, value in flat.items():
     *sections, name = path.split(".")
-    owner = config
+    owner = nested
     for section in sections:
-      owner = owner.setdefault(section, ml_collections.ConfigDict())
+      owner = owner.setdefault(section, {})
     owner[name] = _as_tuples(value)
-  return config
+  return ml_collections.ConfigDict(nested)
 
 
 def _as_tuples(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from dsh_jax import (
