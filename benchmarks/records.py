@@ -1,6 +1,7 @@
 """Scores of a finished run, from the codes it has left."""
 
 import dataclasses
+import math
 import pathlib
 import zipfile
 from typing import Any
@@ -11,6 +12,7 @@ from benchmarks import cells, references, runner
 from dsh_jax import errors
 from dsh_jax.retrieval import evaluate, histogram
 
+_TIES = ("expected", "optimistic", "pessimistic", "chance")
 _ARRAYS = (
   "query_codes",
   "database_codes",
@@ -27,7 +29,8 @@ class Record:
 
   Attributes:
     result: Its result.json.
-    scores: Metric -> {"expected", "optimistic", "pessimistic", "chance"}.
+    scores: Metric -> {"expected", "optimistic", "pessimistic", "chance"}; nan
+      for a metric of codes where there are none.
     per_query: Metric -> float64 [Q], ties in expectation; {} for a ranking
       that has no codes.
     query_ids: str [Q]; None for a ranking that has no codes.
@@ -51,19 +54,13 @@ def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
     The record.
 
   Raises:
-    UserError: There are no codes and result.json lacks a metric, or codes.npz
-      cannot be read.
+    UserError: codes.npz cannot be read.
   """
   result = runner.read_json(folder / "result.json")
   path = folder / "codes.npz"
   if not path.exists():
-    missing = [name for name in metrics if name not in result["metrics"]]
-    if missing:
-      raise errors.UserError(
-        f"{folder} has no codes.npz and its result.json no"
-        f" {', '.join(missing)}. Remove the folder to run it again."
-      )
-    scores = {name: result["metrics"][name] for name in metrics}
+    nothing = dict.fromkeys(_TIES, math.nan)
+    scores = {name: result["metrics"].get(name, nothing) for name in metrics}
     return Record(result, scores, {}, None)
   options = runner.read_json(folder / "config.json")
   try:

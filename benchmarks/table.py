@@ -112,6 +112,7 @@ def run_table(
   queue = _Queue(table, workdir)
   with runner.only_one(workdir):
     runner.forget_failures(workdir)
+    references.refresh(table, workdir)
     prepare.run(table, workdir)
     items = queue.items()
     progress = _Progress(len(items), num_jobs)

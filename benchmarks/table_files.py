@@ -96,6 +96,8 @@ def _escape_metric(name):
 
 
 def _tex_score(score):
+  if math.isnan(score.mean):
+    return ""
   mean = f"{score.mean:.3f}"
   if score.mark == rows.BEST:
     mean = rf"\textbf{{{mean}}}"

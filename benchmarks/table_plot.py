@@ -5,6 +5,7 @@ import math
 import pathlib
 
 import matplotlib.figure
+import numpy as np
 
 from benchmarks import cells, rows
 
@@ -70,8 +71,8 @@ def _draw_methods(axis, members, metric, with_names):
     )
     if score.printed:
       axis.plot(score.printed.value, height, "D", ms=4, color=_ORANGE)
-  chance = members[-1].scores[metric].chance
-  axis.axvline(chance, color=_GREY, linestyle=":", linewidth=1)
+  chances = [row.scores[metric].chance for row in members]
+  axis.axvline(np.nanmean(chances), color=_GREY, linestyle=":", linewidth=1)
   names = [row.method for row in members] if with_names else []
   axis.set_yticks(range(len(members)) if with_names else [], names, size=8)
   axis.set_xlabel(f"{metric} (dotted: chance; pale: ties)", size=8)

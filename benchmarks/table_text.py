@@ -22,7 +22,9 @@ def markdown(table: cells.Table, contents: rows.Contents) -> str:
 
 
 def format_score(score: rows.Score) -> str:
-  """Returns "mean ± half-width", without the latter for one seed."""
+  """Returns "mean ± half-width", the latter for two seeds or more."""
+  if math.isnan(score.mean):
+    return ""
   if math.isnan(score.half_width):
     return f"{score.mean:.3f}"
   return f"{score.mean:.3f} ± {score.half_width:.3f}"
@@ -152,6 +154,8 @@ def _metric_tables(table, contents):
       if not row.scores:
         continue
       score = row.scores[metric]
+      if math.isnan(score.mean):
+        continue
       found = score.printed
       lines.append(
         [
