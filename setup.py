@@ -52,6 +52,7 @@ setuptools.setup(
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
+    "faiss": ["faiss-cpu>=1.8"],  # Writes and reads FAISS index files.
     "test": TEST,
   },
 )

@@ -1,0 +1,272 @@
+"""Evaluates codes that other code made: exact NDCG, ACG, MAP, WMAP.
+
+python -m dsh_jax.evaluate --query_codes=run/codes.npz
+python -m dsh_jax.evaluate --query_codes=q.npy --query_labels=ql.npy \\
+  --database_codes=db.npy --database_labels=dbl.npy \\
+  --convention=deephash-pytorch
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+from dsh_jax import errors
+from dsh_jax.retrieval import codes, conventions, evaluate, metrics
+
+_QUERY_CODES = flags.DEFINE_string(
+  "query_codes",
+  None,
+  "codes.npz of a run, or .npy of -1/+1 or 0/1 codes [queries, bits].",
+)
+_DATABASE_CODES = flags.DEFINE_string(
+  "database_codes", None, "The same for the database. Default: --query_codes."
+)
+_QUERY_LABELS = flags.DEFINE_string(
+  "query_labels", None, "For .npy codes: .npy of 0/1 [queries, classes]."
+)
+_DATABASE_LABELS = flags.DEFINE_string(
+  "database_labels", None, "For .npy codes: .npy of 0/1 [items, classes]."
+)
+_CONVENTION = flags.DEFINE_string(
+  "convention",
+  None,
+  "Cut-off, normalizer and handling of empty queries as in other code:"
+  f" {', '.join(conventions.CONVENTIONS)}.",
+)
+_METRICS = flags.DEFINE_list(
+  "metrics", None, f"Names, with commas: {', '.join(evaluate.METRICS)}."
+)
+_NORMALIZER = flags.DEFINE_string(
+  "normalizer",
+  None,
+  "AP@k is divided by the items retrieved (default) or min(k, relevant).",
+)
+_DROP_EMPTY = flags.DEFINE_bool(
+  "drop_empty", None, "Leave queries without a relevant item out of the means."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write as well.")
+
+EXIT_USER_ERROR = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+  """Codes and labels of queries or of a database.
+
+  Attributes:
+    packed: uint32 [N, ceil(K/32)].
+    labels: [N, L] of 0 and 1.
+    num_bits: K.
+  """
+
+  packed: np.ndarray
+  labels: np.ndarray
+  num_bits: int
+
+
+def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
+  """Reads codes and labels.
+
+  Args:
+    codes_path: A .npz as a run writes it, or a .npy of codes [N, K].
+    labels_path: A .npy of labels [N, L]; with a .npz it may be None.
+    kind: "query" or "database".
+
+  Raises:
+    UserError: If a file cannot be read or does not hold what it should.
+  """
+  loaded = _load(codes_path, f"--{kind}_codes")
+  if isinstance(loaded, Mapping):
+    missing = {f"{kind}_codes", f"{kind}_labels", "num_bits"} - set(loaded)
+    if missing:
+      raise errors.UserError(
+        f"{codes_path} lacks {', '.join(sorted(missing))}; give codes.npz as a"
+        " run writes it, or .npy files."
+      )
+    packed, num_bits = loaded[f"{kind}_codes"], int(loaded["num_bits"])
+    labels = loaded[f"{kind}_labels"]
+    if labels_path is not None:
+      labels = _load_array(labels_path, f"--{kind}_labels")
+    packed = codes.check(packed, num_bits, f"{kind} codes")
+    return Items(packed, labels, num_bits)
+  if labels_path is None:
+    raise errors.UserError(
+      f"{codes_path} holds no labels; give --{kind}_labels=FILE.npy."
+    )
+  try:
+    packed = codes.pack(loaded)
+    known = np.isin(loaded, (-1, 0, 1))
+  except errors.UserError as error:
+    raise errors.UserError(f"{codes_path}: {error}") from error
+  if not known.all():
+    raise errors.UserError(
+      f"{codes_path} holds {loaded[~known][0]!s}; give -1/+1 or 0/1 codes, one"
+      " value a bit (binarise real values first: code > 0)."
+    )
+  labels = _load_array(labels_path, f"--{kind}_labels")
+  return Items(packed, labels, loaded.shape[1])
+
+
+def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
+  try:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+      return loaded
+    with loaded:
+      return {name: loaded[name] for name in loaded.files}
+  except (OSError, ValueError, EOFError) as error:
+    raise errors.UserError(
+      f"Cannot read {path}: {error} Change {flag}."
+    ) from error
+
+
+def _load_array(path: str, flag: str) -> np.ndarray:
+  loaded = _load(path, flag)
+  if not isinstance(loaded, np.ndarray):
+    raise errors.UserError(f"{path} is a .npz; {flag} takes a .npy file.")
+  return loaded
+
+
+def evaluate_files(
+  query_codes: str,
+  database_codes: str | None = None,
+  query_labels: str | None = None,
+  database_labels: str | None = None,
+  convention: str | None = None,
+  names: list[str] | None = None,
+  normalizer: str | None = None,
+  drop_empty: bool | None = None,
+) -> dict[str, Any]:
+  """Evaluates codes in files; the arguments are the flags of the same names.
+
+  Returns:
+    As `retrieval.evaluate.evaluate_codes`, and "settings": num_bits and what
+    the means depend on.
+
+  Raises:
+    UserError: If files or settings do not fit.
+  """
+  if convention is not None and convention not in conventions.CONVENTIONS:
+    raise errors.unknown(
+      "convention", convention, conventions.CONVENTIONS, "--convention"
+    )
+  chosen = conventions.CONVENTIONS.get(convention) or conventions.Convention(
+    metrics.DEFAULT_METRICS, "retrieved", False, False, ""
+  )
+  names = tuple(names or chosen.names)
+  normalizer = normalizer or chosen.normalizer
+  drop_empty = chosen.drop_empty if drop_empty is None else drop_empty
+  queries = load_items(query_codes, query_labels, "query")
+  database = load_items(
+    database_codes or query_codes, database_labels, "database"
+  )
+  if queries.num_bits != database.num_bits:
+    raise errors.UserError(
+      f"Query codes have {queries.num_bits} bits, database codes"
+      f" {database.num_bits}; they must be equal."
+    )
+  result = evaluate.evaluate_codes(
+    queries.packed,
+    database.packed,
+    queries.labels,
+    database.labels,
+    queries.num_bits,
+    names,
+    drop_empty,
+    normalizer,
+    drop_unretrieved=chosen.drop_unretrieved,
+  )
+  result["settings"] = {
+    "num_bits": queries.num_bits,
+    "convention": convention,
+    "normalizer": normalizer,
+    "drop_empty": drop_empty,
+  }
+  return result
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """Returns the result of `evaluate_files` as text."""
+  counts, settings = result["counts"], result["settings"]
+  empty = "left out" if settings["drop_empty"] else "counted as 0"
+  lines = [
+    f"{settings['num_bits']} bits, {counts['queries']} queries,"
+    f" {counts['database']} database items",
+    f"{counts['queries_without_relevant']} queries with nothing relevant"
+    f" ({counts['queries_without_label']} of them without labels), {empty};"
+    f" AP@k over items {settings['normalizer']}",
+    "",
+    f"{'metric':<16}{'expected':>10}{'pessimistic':>13}{'optimistic':>12}"
+    f"{'chance':>9}",
+  ]
+  for name, value in result["metrics"].items():
+    lines.append(
+      f"{name:<16}{value['expected']:>10.4f}{value['pessimistic']:>13.4f}"
+      f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
+    )
+  return "\n".join(lines)
+
+
+def _write(path: str, result: Mapping[str, Any]) -> None:
+  """Writes JSON so that the file is whole or absent."""
+  target = pathlib.Path(path)
+  partial = target.with_name(f".{target.name}.{os.getpid()}")
+  try:
+    partial.write_text(json.dumps(result, indent=2) + "\n")
+    partial.replace(target)
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot write {path}: {error}. Change --output."
+    ) from error
+
+
+def main(argv: list[str]) -> None:
+  """Evaluates what the flags name; exit code 2 if a person must change it."""
+  try:
+    if len(argv) > 1:
+      raise errors.UserError(
+        f"Unexpected argument {argv[1]!r}; all are --flags."
+      )
+    if _QUERY_CODES.value is None:
+      raise errors.UserError(
+        "Nothing to evaluate; give --query_codes=FILE (.npz or .npy)."
+      )
+    result = evaluate_files(
+      _QUERY_CODES.value,
+      _DATABASE_CODES.value,
+      _QUERY_LABELS.value,
+      _DATABASE_LABELS.value,
+      _CONVENTION.value,
+      _METRICS.value,
+      _NORMALIZER.value,
+      _DROP_EMPTY.value,
+    )
+    if _OUTPUT.value:
+      _write(_OUTPUT.value, result)
+  except errors.UserError as error:
+    _fail(error)
+  print(table(result))
+
+
+def _parse(argv: list[str]) -> list[str]:
+  """Parses flags; a wrong one is one line, not a traceback."""
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    _fail(f"Cannot use the command line: {error}")
+
+
+def _fail(message: object) -> None:
+  print(f"dsh_jax: {' '.join(str(message).split())}", file=sys.stderr)
+  sys.exit(EXIT_USER_ERROR)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_parse)

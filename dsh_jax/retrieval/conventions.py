@@ -1,0 +1,60 @@
+"""How other code bases average what they print, by name."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Convention:
+  """Settings of `evaluate.evaluate_codes`.
+
+  Attributes:
+    names: Metrics with the cut-off of the code's multi-label experiments.
+    normalizer: What AP@k is divided by.
+    drop_empty: Leaves queries without a relevant item out of the mean.
+    drop_unretrieved: Leaves queries out whose first k hold nothing relevant.
+    source: Where it stands.
+  """
+
+  names: tuple[str, ...]
+  normalizer: str
+  drop_empty: bool
+  drop_unretrieved: bool
+  source: str
+
+
+CONVENTIONS = {
+  "deephash-pytorch": Convention(
+    names=("map@5000",),
+    normalizer="retrieved",
+    drop_empty=False,
+    drop_unretrieved=False,
+    source=(
+      "DeepHash-pytorch, utils/tools.py, CalcTopMap: a query that retrieves"
+      " nothing adds 0, and all queries are counted; topK is 5000 on NUS-WIDE,"
+      " MS-COCO and MIRFlickr, 1000 on ImageNet."
+    ),
+  ),
+  "hashnet": Convention(
+    names=("map@5000",),
+    normalizer="retrieved",
+    drop_empty=True,
+    drop_unretrieved=True,
+    source=(
+      "HashNet, pytorch/src/test.py, mean_average_precision: a query that"
+      " retrieves nothing relevant is not counted; R is 5000 on NUS-WIDE and"
+      " MS-COCO, 1000 on ImageNet. Under ties at rank k a query counts here"
+      " if any order retrieves something."
+    ),
+  ),
+  "dsrh": Convention(
+    names=("ndcg@100", "acg@100", "wmap@5000"),
+    normalizer="retrieved",
+    drop_empty=False,
+    drop_unretrieved=False,
+    source=(
+      "Deep semantic ranking based hashing (Zhao et al., CVPR 2015), released"
+      " evaluation code: NDCG and ACG of the first 100, weighted mAP of the"
+      " first 5000."
+    ),
+  ),
+}
