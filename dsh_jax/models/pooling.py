@@ -1,9 +1,10 @@
-"""Max-pooling whose gradient is cheap on a CPU."""
+"""Pooling: maxima with a gradient that is cheap on a CPU, and averages."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def max_pool(
@@ -42,3 +43,33 @@ def max_pool(
     for column in range(window)
   ]
   return functools.reduce(jnp.maximum, slices)
+
+
+def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
+  """Averages an image of any size into side x side bins.
+
+  Bin i of a row of n pixels covers floor(i n / side) up to, and without,
+  ceil((i + 1) n / side), so bins overlap where side does not divide n.
+
+  Args:
+    x: float [B,H,W,C].
+    side: Height and width of the result.
+
+  Returns:
+    float [B,side,side,C] of the type of x.
+
+  Source: PyTorch's adaptive_avg_pool2d.
+  """
+  if x.shape[1:3] == (side, side):
+    return x
+  rows, columns = (_bins(size, side, x.dtype) for size in x.shape[1:3])
+  return jnp.einsum("bhwc,ih,jw->bijc", x, rows, columns)
+
+
+def _bins(size: int, side: int, dtype) -> jax.Array:
+  """The [side,size] matrix that averages a row of `size` into `side` bins."""
+  index = np.arange(side)[:, None]
+  place = np.arange(size)[None, :]
+  first, last = index * size // side, -((index + 1) * size // -side)
+  inside = (place >= first) & (place < last)
+  return jnp.asarray(inside / inside.sum(1, keepdims=True), dtype)

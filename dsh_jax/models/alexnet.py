@@ -1,0 +1,192 @@
+"""AlexNet, as torchvision has it and as the Caffe release has it.
+
+Sources: Krizhevsky, "One weird trick for parallelizing convolutional neural
+networks", 2014, which torchvision follows; Krizhevsky et al., "ImageNet
+Classification with Deep Convolutional Neural Networks", NIPS 2012, in the form
+of the BVLC release: two convolution groups, response normalisation, images of
+227 x 227. Dropout sits where each of them has it: before both fully connected
+layers in torchvision, after both in Caffe. Differences: the Caffe release cuts
+pooling windows at the border where its rule rounds up; at 227 x 227 nothing is
+cut, and here the rule rounds down.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dsh_jax import errors
+from dsh_jax.models import pooling
+
+# Torch's default for both layer types: uniform within 1/sqrt(inputs).
+_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# The fully connected layers read a map of this side.
+_SIDE = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """One convolution of AlexNet and what follows it.
+
+  Attributes:
+    channels: Of the output.
+    kernel: Height and width of the convolution.
+    stride: Of the convolution.
+    padding: Rows and columns of zeros on every side.
+    groups: Groups of channels that do not see each other.
+    normalize: Whether responses are normalised over neighbouring channels.
+    pool: Whether a 3x3 max-pool of stride 2 ends the stage.
+  """
+
+  channels: int
+  kernel: int
+  stride: int = 1
+  padding: int = 1
+  groups: int = 1
+  normalize: bool = False
+  pool: bool = False
+
+
+_TORCHVISION = (
+  Stage(64, kernel=11, stride=4, padding=2, pool=True),
+  Stage(192, kernel=5, padding=2, pool=True),
+  Stage(384, kernel=3),
+  Stage(256, kernel=3),
+  Stage(256, kernel=3, pool=True),
+)
+_CAFFE = (
+  Stage(96, kernel=11, stride=4, padding=0, normalize=True, pool=True),
+  Stage(256, kernel=5, padding=2, groups=2, normalize=True, pool=True),
+  Stage(384, kernel=3),
+  Stage(384, kernel=3, groups=2),
+  Stage(256, kernel=3, groups=2, pool=True),
+)
+
+
+class ConvolutionStage(nn.Module):
+  """Convolution, relu, and the normalisation and pooling of its stage.
+
+  Attributes:
+    stage: What it consists of.
+    dtype: Type of the computation.
+  """
+
+  stage: Stage
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps float [B,H,W,C] to float [B,H',W',channels]."""
+    x = nn.Conv(
+      self.stage.channels,
+      (self.stage.kernel, self.stage.kernel),
+      strides=(self.stage.stride, self.stage.stride),
+      padding=self.stage.padding,
+      feature_group_count=self.stage.groups,
+      kernel_init=_INIT,
+      dtype=self.dtype,
+      name="conv",
+    )(x)
+    x = nn.relu(x)
+    if self.stage.normalize:
+      x = normalize_responses(x)
+    if self.stage.pool:
+      x = pooling.max_pool(x, window=3, stride=2)
+    return x
+
+
+class AlexNet(nn.Module):
+  """AlexNet without its classifier.
+
+  Attributes:
+    stages: The convolutions.
+    dropout_after: Whether dropout follows the fully connected layers (Caffe)
+      instead of standing before them (torchvision).
+    dtype: Type of the computation; parameters are float32.
+    axis_name: Unused, there is no BatchNorm; backbones share their arguments.
+    remat: Whether the backward pass computes the convolutional stages again
+      instead of keeping their activations.
+    dropout_rate: Share of activations that training drops.
+  """
+
+  stages: Sequence[Stage] = _TORCHVISION
+  dropout_after: bool = False
+  dtype: Any = jnp.float32
+  axis_name: str | None = None
+  remat: bool = False
+  dropout_rate: float = 0.5
+
+  taps = ("fc6", "fc7")
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """Returns the outputs of the two fully connected layers.
+
+    Args:
+      images: Normalised images, float [B,H,W,3] with H and W of 63 or more.
+      train: Whether dropout drops.
+
+    Returns:
+      "fc6" and "fc7", float [B,4096] after relu. In the Caffe form fc7 has
+      been through dropout and fc6 has not, which is what DSRH reads.
+
+    Raises:
+      UserError: If the image is too small for the three max-pools.
+    """
+    if min(images.shape[1:3]) < 63:
+      raise errors.UserError(
+        f"AlexNet needs images of 63 x 63 or more, got {images.shape[1]} x"
+        f" {images.shape[2]}. Change config.data.image_size."
+      )
+    stage_class = nn.remat(ConvolutionStage) if self.remat else ConvolutionStage
+    x = images.astype(self.dtype)
+    for index, stage in enumerate(self.stages, start=1):
+      x = stage_class(stage, self.dtype, name=f"conv{index}")(x)
+    x = pooling.adaptive_average_pool(x, _SIDE)
+    x = x.reshape(x.shape[0], -1)
+    taps = {}
+    for name in self.taps:
+      drop = nn.Dropout(self.dropout_rate, deterministic=not train)
+      if not self.dropout_after:
+        x = drop(x)
+      x = nn.Dense(4096, kernel_init=_INIT, dtype=self.dtype, name=name)(x)
+      taps[name] = x = nn.relu(x)
+      if self.dropout_after:
+        x = drop(x)
+    return {**taps, "fc7": x}
+
+
+def normalize_responses(
+  x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+) -> jax.Array:
+  """Divides by (1 + alpha/size * sum of squares of nearby channels)^beta.
+
+  Args:
+    x: float [B,H,W,C].
+    size: Number of channels in a neighbourhood, odd.
+    alpha: Weight of the mean square.
+    beta: Exponent.
+
+  Returns:
+    float [B,H,W,C] of the type of x; computed in float32.
+
+  Source: Krizhevsky et al., NIPS 2012, with alpha divided by the size as Caffe
+  and PyTorch do.
+  """
+  squares = jnp.square(x.astype(jnp.float32))
+  reach = size // 2
+  squares = jnp.pad(squares, ((0, 0), (0, 0), (0, 0), (reach, reach)))
+  total = sum(
+    squares[..., first : first + x.shape[-1]] for first in range(size)
+  )
+  return (x * (1 + alpha / size * total) ** -beta).astype(x.dtype)
+
+
+alexnet: Callable[..., AlexNet] = functools.partial(AlexNet)
+alexnet_caffe: Callable[..., AlexNet] = functools.partial(
+  AlexNet, stages=_CAFFE, dropout_after=True
+)
