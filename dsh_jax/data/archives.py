@@ -44,6 +44,10 @@ class Folder:
   def __contains__(self, path: str) -> bool:
     return (self.root / clean_path(path)).is_file()
 
+  def size(self, path: str) -> int:
+    """Returns the bytes of a file that is there."""
+    return (self.root / clean_path(path)).stat().st_size
+
   def list(self, suffix: str) -> list[str]:
     """Returns the sorted paths of files that end with `suffix`."""
     return sorted(
@@ -85,6 +89,10 @@ class Zip:
 
   def __contains__(self, path: str) -> bool:
     return self._prefix + clean_path(path) in self._names
+
+  def size(self, path: str) -> int:
+    """Returns the unpacked bytes of a file that is there."""
+    return self._zip.getinfo(self._prefix + clean_path(path)).file_size
 
   def list(self, suffix: str) -> list[str]:
     """Returns the sorted paths of files that end with `suffix`."""

@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -25,8 +24,8 @@ import numpy as np
 
 from dsh_jax import errors
 from dsh_jax.data import dataset as dataset_lib
+from dsh_jax.data import disk, progress
 from dsh_jax.data import images as images_lib
-from dsh_jax.data import progress
 
 _VERSION = 1  # Of the files and of the decoding; a new one builds anew.
 _PART = 256  # Images that are lost when a build is killed, per thread.
@@ -84,14 +83,14 @@ def load(
   """
   options = options or {}
   key = dataset.key(manual_dir, **options)
-  key = f"{key}/{image_size}-{resize}-v{_VERSION}"
-  digest = hashlib.sha256(key.encode()).hexdigest()[:8]
-  name = re.sub(r"[^\w.-]+", "-", key) + f"-{digest}"
-  final = pathlib.Path(data_dir) / "arrays" / name
+  folder = pathlib.Path(data_dir) / "arrays"
+  final = folder / _file_name(f"{key}/{image_size}-{resize}-v{_VERSION}")
+  # Arrays of another size come from the same records.
+  lock = folder / f"{_file_name(key)}.lock"
   if not final.is_dir():
     try:
-      final.parent.mkdir(parents=True, exist_ok=True)
-      with _lock(final.with_name(f"{name}.lock")):
+      folder.mkdir(parents=True, exist_ok=True)
+      with _lock(lock):
         if not final.is_dir():
           with dataset_lib.quiet():
             builder = dataset.create_builder(
@@ -105,6 +104,11 @@ def load(
         " config.data.dir."
       ) from error
   return _open(final)
+
+
+def _file_name(key):
+  digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+  return re.sub(r"[^\w.-]+", "-", key) + f"-{digest}"
 
 
 def _open(final: pathlib.Path) -> Arrays:
@@ -202,25 +206,31 @@ def _create_images(partial, total, image_size):
   for part in partial.glob("part*.json"):
     part.unlink()
   path.unlink(missing_ok=True)
-  needed = int(np.prod(shape, dtype=np.int64)) + 4096
-  free = shutil.disk_usage(partial).free
-  if free < needed:
-    raise errors.UserError(
-      f"{partial} needs {needed / 2**30:.1f} GiB for {total:,} images of"
-      f" {image_size} pixels; {free / 2**30:.1f} GiB are free. Free space, or"
-      " change config.data.dir or config.data.image_size."
-    )
+  size = int(np.prod(shape, dtype=np.int64))
+  disk.check_space(partial, size, f"{total:,} images of {image_size} pixels")
   temporary = path.with_name("images.reserved")
-  with open(temporary, "wb") as file:
+  try:
+    _reserve(temporary, shape)
+  except OSError:
+    temporary.unlink()
+    raise
+  temporary.rename(path)
+  return np.load(path, mmap_mode="r+", allow_pickle=False)
+
+
+def _reserve(path, shape):
+  """Writes a .npy file of zeros that has all its blocks on the disk."""
+  with open(path, "wb") as file:
     np.lib.format.write_array_header_2_0(
       file,
       {"descr": "|u1", "fortran_order": False, "shape": shape},
     )
     file.flush()
     size = int(np.prod(shape, dtype=np.int64))
-    os.posix_fallocate(file.fileno(), file.tell(), size)
-  temporary.rename(path)
-  return np.load(path, mmap_mode="r+", allow_pickle=False)
+    if hasattr(os, "posix_fallocate"):
+      os.posix_fallocate(file.fileno(), file.tell(), size)
+    else:  # Not on macOS.
+      file.truncate(file.tell() + size)
 
 
 def _create_info(builder, names, offsets, items, class_names):
@@ -263,10 +273,16 @@ def _write_json(path, value):
   temporary.replace(path)
 
 
+def _num_cores():
+  if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def _map_threads(function, values, num_threads):
   """Yields function(value) of every value, as they become ready."""
   pool = futures.ThreadPoolExecutor(
-    num_threads or len(os.sched_getaffinity(0)), thread_name_prefix="decode"
+    num_threads or _num_cores(), thread_name_prefix="decode"
   )
   try:
     tasks = [pool.submit(function, value) for value in values]

@@ -121,7 +121,7 @@ def prepare(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Prints, if on.
   config = tfds.download.DownloadConfig(
-    manual_dir=os.path.abspath(manual_dir) if manual_dir else None,
+    manual_dir=os.path.abspath(os.path.expanduser(manual_dir or ".")),
     try_download_gcs=False,
   )
   try:
@@ -137,7 +137,7 @@ def prepare(
       " copy the prepared data from a machine that has it into"
       " config.data.dir."
     ) from error
-  except OSError as error:
+  except (OSError, RuntimeError) as error:  # The latter is array_record's.
     raise errors.UserError(
       f"Cannot prepare {builder.name} in {builder.data_dir}: {error}."
       " Free space there, or change config.data.dir."

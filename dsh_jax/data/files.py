@@ -6,7 +6,7 @@ from typing import NamedTuple
 import tensorflow_datasets as tfds
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, progress
+from dsh_jax.data import archives, dataset, disk, progress
 
 
 class Item(NamedTuple):
@@ -85,6 +85,11 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       )
     self.info.metadata["absent"] = absent
     self.info.metadata["unlabelled"] = len(listed) - len(items)
+    disk.check_space(
+      self.data_path.parent,
+      sum(item.source.size(item.path) for item in present),
+      f"a copy of {len(present):,} images",
+    )
     title = f"{self.name}: reading {len(present):,} images"
     with progress.bar(title, len(present)) as update:
       for number, item in enumerate(present):

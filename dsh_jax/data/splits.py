@@ -35,8 +35,9 @@ class Split:
   def sha256(self) -> str:
     """Returns the hexadecimal SHA-256 of ids and labels, in order."""
     digest = hashlib.sha256()
-    for name, row in zip(self.ids, self.labels, strict=True):
-      digest.update(f"{name}\t{''.join(map(str, row))}\n".encode())
+    digits = self.labels + np.uint8(ord("0"))
+    for name, row in zip(self.ids, digits, strict=True):
+      digest.update(f"{name}\t".encode() + row.tobytes() + b"\n")
     return digest.hexdigest()
 
 
