@@ -208,6 +208,35 @@ def test_dsrh_release_sampling():
   np.testing.assert_array_equal(sampled[:3], by_step(jnp.arange(3)))
 
 
+@pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
+def test_sorted_hinge_equals_the_loop_over_pairs(spread, monkeypatch):
+  rng = np.random.default_rng(1)
+  size = 64
+  labels = (rng.random((size, 6)) < 0.3).astype(np.float32)
+  level = jnp.asarray(labels @ labels.T)
+  badness = (spread * rng.normal(size=(size, size))).astype(np.float32)
+  valid = ~np.eye(size, dtype=bool)
+  results = []
+  for smallest in (size + 1, size):
+    monkeypatch.setattr(triplets, "_MIN_SORTED", smallest)
+
+    def total(b):
+      sums = triplets.hinge_ranking_cost(
+        b, level, valid, 1.5, lambda level: 2**level
+      )
+      return jnp.sum(sums), sums
+
+    (_, sums), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
+      badness
+    )
+    results.append((sums, gradient))
+  (sums, gradient), (sorted_sums, sorted_gradient) = results
+  np.testing.assert_allclose(sorted_sums, sums, rtol=1e-5)
+  np.testing.assert_allclose(
+    sorted_gradient, gradient, atol=1e-5 * np.abs(gradient).max()
+  )
+
+
 @pytest.mark.parametrize("cost", [triplets.hinge, triplets.logistic])
 @pytest.mark.parametrize("chunk_elements", [1, 3 * 64**2, 2**20])
 def test_chunks_equal_the_array_of_all_triplets(

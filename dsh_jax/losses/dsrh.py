@@ -79,12 +79,11 @@ def dsrh(
   base.check_choice("sampling", sampling, _SAMPLINGS)
   margin = margin_at_64_bits * num_bits / 64
 
-  def cost(x):
-    return triplets.hinge(margin + x)
-
   def all_triplets(distance, shared):
     others = similarity.off_diagonal(distance.shape[0])
-    sums = triplets.ranking_cost(distance, 2**shared, others, cost)
+    sums = triplets.hinge_ranking_cost(
+      distance, shared, others, margin, lambda level: 2**level
+    )
     if normalizer == "ideal":
       scale = ranking.ideal_dcg(shared, others, num_classes)
     elif normalizer == "top2":
@@ -122,8 +121,8 @@ def dsrh(
     total = jnp.zeros_like(largest)
     for near, far in ((0, 1), (0, 2), (1, 2)):
       weight = 2 ** overlaps[near] - 2 ** overlaps[far]
-      value = weight * cost(distances[near] - distances[far])[0]
-      total += jnp.where(found[near] & found[far], value, 0)
+      value = jnp.maximum(margin + distances[near] - distances[far], 0)
+      total += jnp.where(found[near] & found[far], weight * value, 0)
     return total / jnp.where(scale > 0, scale, 1)
 
   def objective(params, codes, labels, step):

@@ -53,8 +53,12 @@ def dtsh(
     del params, step
     similar = similarity.shares_label(labels)
     t = logit_scale * similarity.inner_product(codes, codes)
+
+    def sum_costs(similar, valid):
+      return triplets.ranking_cost(-t, similar, valid, cost)
+
     terms = {
-      "triplets": triplets.mean_triplet_cost(-t, similar, cost),
+      "triplets": triplets.mean_triplet_cost(similar, sum_costs),
       "quantization": quantization_weight * quantization.squared(codes),
     }
     return terms["triplets"] + terms["quantization"], terms

@@ -37,14 +37,17 @@ def nin_triplet(
   """
   del seed
 
-  def cost(x):
-    return triplets.hinge(margin + x)
-
   def objective(params, codes, labels, step):
     del params, step
     similar = similarity.shares_label(labels)
     distance = similarity.squared_distance(codes)
-    value = triplets.mean_triplet_cost(distance, similar, cost)
+
+    def sum_costs(similar, valid):
+      return triplets.hinge_ranking_cost(
+        distance, similar, valid, margin, lambda level: level
+      )
+
+    value = triplets.mean_triplet_cost(similar, sum_costs)
     return value, {"triplets": value}
 
   return base.Loss(
