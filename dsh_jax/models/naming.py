@@ -1,0 +1,174 @@
+"""From torchvision's names and axes to those of the backbones here."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+_ALEXNET_LAYERS = {
+  "conv1": "features.0",
+  "conv2": "features.3",
+  "conv3": "features.6",
+  "conv4": "features.8",
+  "conv5": "features.10",
+  "fc6": "classifier.1",
+  "fc7": "classifier.4",
+}
+_LEAVES = {
+  ("params", "kernel"): "weight",
+  ("params", "bias"): "bias",
+  ("params", "scale"): "weight",
+  ("batch_stats", "mean"): "running_mean",
+  ("batch_stats", "var"): "running_var",
+}
+# The layers above a backbone, which the hash head replaces.
+_CLASSIFIERS = ("fc", "classifier.6", "fc8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """What a file of weights would give a backbone.
+
+  Attributes:
+    backbone: Name of the backbone.
+    sources: Name in the file for each leaf that it fills; a leaf is a path
+      such as ("params", "conv1", "kernel").
+    missing: Names that the backbone needs and the file lacks.
+    mismatched: Names whose shape is another, with both shapes.
+    left_over: Names in the file that the backbone does not need, without the
+      classifier and the counters of BatchNorm.
+    ignored: The names of that classifier and those counters.
+  """
+
+  backbone: str
+  sources: Mapping[tuple[str, ...], str]
+  missing: tuple[str, ...]
+  mismatched: tuple[str, ...]
+  left_over: tuple[str, ...]
+  ignored: tuple[str, ...]
+
+  @property
+  def fits(self) -> bool:
+    """Whether the file gives exactly this backbone."""
+    return not (self.missing or self.mismatched or self.left_over)
+
+
+def make_plan(
+  backbone: str,
+  tensors: Mapping[str, np.ndarray],
+  variables: Mapping[str, Any],
+) -> Plan:
+  """Compares the tensors of a file with what a backbone needs.
+
+  Args:
+    backbone: Name of the backbone.
+    tensors: Arrays by name; a prefix common to all, such as "module.", is
+      allowed.
+    variables: "params" and "batch_stats" of the backbone: arrays or their
+      shapes.
+  """
+  leaves = {
+    keys(path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables)
+  }
+  names = {path: torch_name(backbone, path) for path in leaves}
+  prefix = _common_prefix(list(names.values()), tensors)
+  sources, missing, mismatched = {}, [], []
+  for path, name in names.items():
+    if prefix + name not in tensors:
+      missing.append(name)
+      continue
+    sources[path] = prefix + name
+    shape = _arranged_shape(tensors[prefix + name].shape, backbone, path)
+    if shape != leaves[path]:
+      mismatched.append(f"{name} {shape} in place of {leaves[path]}")
+  others = sorted(set(tensors) - set(sources.values()))
+  ignored = [
+    name
+    for name in others
+    if name.endswith("num_batches_tracked")
+    or name.removeprefix(prefix).rpartition(".")[0] in _CLASSIFIERS
+  ]
+  return Plan(
+    backbone=backbone,
+    sources=sources,
+    missing=tuple(sorted(missing)),
+    mismatched=tuple(mismatched),
+    left_over=tuple(name for name in others if name not in ignored),
+    ignored=tuple(ignored),
+  )
+
+
+def torch_name(backbone: str, path: tuple[str, ...]) -> str:
+  """Returns the name of a leaf in torchvision's naming.
+
+  Args:
+    backbone: Name of the backbone.
+    path: Of the leaf, such as ("params", "layer1_0", "bn1", "scale").
+  """
+  kind, *layers, leaf = path
+  if backbone.startswith("alexnet"):
+    layer = layers[0]
+    name = layer if backbone == "alexnet_caffe" else _ALEXNET_LAYERS[layer]
+  else:
+    name = ".".join(layers)
+    name = name.replace("downsample_conv", "downsample.0")
+    name = name.replace("downsample_bn", "downsample.1").replace("_", ".")
+  return f"{name}.{_LEAVES[kind, leaf]}"
+
+
+def convert(
+  tensor: np.ndarray, backbone: str, path: tuple[str, ...]
+) -> np.ndarray:
+  """Arranges a tensor of a file as the leaf of a path, in float32."""
+  return np.ascontiguousarray(_arrange(tensor, backbone, path), np.float32)
+
+
+def _arranged_shape(shape, backbone, path):
+  """The shape of the leaf; as it is in the file where it cannot be one."""
+  arrange = functools.partial(_arrange, backbone=backbone, path=path)
+  try:
+    return jax.eval_shape(
+      arrange, jax.ShapeDtypeStruct(shape, np.float32)
+    ).shape
+  except (TypeError, ValueError):
+    return shape
+
+
+def _arrange(tensor, backbone, path):
+  """Axes and channels in the order that Flax and our images have."""
+  if path[-1] != "kernel":
+    return tensor
+  if tensor.ndim == 4:
+    if backbone == "alexnet_caffe" and path[-3] == "conv1":
+      tensor = tensor[:, ::-1]
+    return tensor.transpose(2, 3, 1, 0)
+  if path[-2] == "fc6":
+    # PyTorch flattens channels, rows, columns; here channels come last.
+    outputs = tensor.shape[0]
+    return (
+      tensor.reshape(outputs, -1, 6, 6)
+      .transpose(2, 3, 1, 0)
+      .reshape(-1, outputs)
+    )
+  return tensor.T
+
+
+def _common_prefix(names, tensors):
+  """The prefix under which most of the names are in the file."""
+  anchor = names[0]
+  prefixes = {
+    name[: -len(anchor)] for name in tensors if name.endswith(anchor)
+  } | {""}
+  return max(
+    sorted(prefixes),
+    key=lambda prefix: sum(prefix + name in tensors for name in names),
+  )
+
+
+def keys(path: tuple[Any, ...]) -> tuple[str, ...]:
+  """Returns a path of jax.tree_util as plain names."""
+  return tuple(entry.key for entry in path)

@@ -1,0 +1,246 @@
+"""Weights of torchvision and timm for the backbones.
+
+To see what a file would give, without training:
+
+  python -m dsh_jax.models.pretrained FILE [--backbone=NAME]
+
+Names follow torchvision (resnet*, alexnet), which timm shares for its resnets;
+alexnet_caffe reads conv1.weight, ..., fc7.bias, arranged as PyTorch arranges
+them, with the channels blue, green, red, as the BVLC release has them.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dsh_jax import errors
+from dsh_jax.models import hash_network, naming, weight_files
+
+_FIELD = "config.model.pretrained"
+_HUB = "https://huggingface.co"
+_HUB_FILE = "model.safetensors"
+_MOST_LISTED = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+  """What weights expect of an image.
+
+  Attributes:
+    mean: Of red, green and blue, as shares of 255.
+    std: Of red, green and blue, as shares of 255.
+  """
+
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+
+IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# Values from 0 to 255 less the mean of ImageNet's training images.
+CAFFE = Preprocessing(
+  (122.67891 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255,) * 3
+)
+
+
+def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
+  """Puts pretrained weights into the backbone of a network.
+
+  Args:
+    source: A file of weights, or the id of a Hugging Face Hub repository.
+    backbone: Name of the backbone.
+    variables: Of the hash network: "params" and, with BatchNorm,
+      "batch_stats".
+
+  Returns:
+    The variables with the backbone's replaced, as float32 NumPy arrays; the
+    head keeps its own.
+
+  Raises:
+    UserError: If the source cannot be read, or lacks or has left over
+      anything but a classifier.
+  """
+  tensors = weight_files.read(find(source))
+  inner = {kind: tree["backbone"] for kind, tree in variables.items()
+           if "backbone" in tree}  # fmt: skip
+  plan = naming.make_plan(backbone, tensors, inner)
+  if not plan.fits:
+    raise errors.UserError(
+      f"{source!r} does not hold the weights of {backbone}:"
+      f" {_count('missing', plan.missing)},"
+      f" {_count('of another shape', plan.mismatched)},"
+      f" {_count('left over', plan.left_over)}."
+      f" Change {_FIELD} or config.model.backbone."
+    )
+
+  def fill(path, leaf):
+    del leaf
+    path = naming.keys(path)
+    return naming.convert(tensors[plan.sources[path]], backbone, path)
+
+  filled = jax.tree_util.tree_map_with_path(fill, inner)
+  return {
+    kind: {**tree, "backbone": filled[kind]} if kind in filled else tree
+    for kind, tree in variables.items()
+  }
+
+
+def preprocessing(source: str, backbone: str) -> Preprocessing:
+  """Returns the mean and standard deviation that weights expect.
+
+  Args:
+    source: A file of weights, or the id of a Hugging Face Hub repository.
+    backbone: Name of the backbone.
+
+  Returns:
+    What a config.json beside the file says, as timm writes it; else ImageNet's
+    values, or the Caffe release's for alexnet_caffe.
+
+  Raises:
+    UserError: If the source or its config.json cannot be read.
+  """
+  path = os.path.join(os.path.dirname(find(source)), "config.json")
+  if os.path.exists(path):
+    try:
+      with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+      config = config.get("pretrained_cfg", config)
+      if "mean" in config and "std" in config:
+        mean, std = (
+          tuple(float(x) for x in config[name]) for name in ("mean", "std")
+        )
+        if len(mean) != 3 or len(std) != 3:
+          raise ValueError("mean and std need three values")
+        return Preprocessing(mean, std)
+    except (AttributeError, TypeError, ValueError) as error:
+      raise errors.UserError(
+        f"Cannot read mean and std from {path!r}: {error}. Correct or remove"
+        f" that file, or change {_FIELD}."
+      ) from error
+  return CAFFE if backbone == "alexnet_caffe" else IMAGENET
+
+
+def find(source: str) -> str:
+  """Returns the path of the weights, fetched from the Hub where needed.
+
+  Args:
+    source: A file, or "owner/name" of a repository on the Hugging Face Hub
+      that holds model.safetensors.
+
+  Raises:
+    UserError: If there is no such file and it cannot be fetched; says which
+      file to fetch by hand and how to name it.
+  """
+  has_ending = os.path.splitext(source)[1].lower() in weight_files.ENDINGS
+  if has_ending or os.path.exists(source):
+    if not os.path.isfile(source):
+      raise errors.UserError(f"No weights file {source!r}. Change {_FIELD}.")
+    return source
+  if source.count("/") != 1 or source.startswith((".", "/", "~")):
+    raise errors.UserError(
+      f"{source!r} is neither a file that exists nor OWNER/NAME of a"
+      f" Hugging Face Hub repository. Change {_FIELD}."
+    )
+  by_hand = (
+    f"Fetch {_HUB}/{source}/resolve/main/{_HUB_FILE} (and config.json beside"
+    f" it) on a machine with network, and set {_FIELD} to its path."
+  )
+  try:
+    import huggingface_hub  # An extra: only Hub ids need it.
+  except ImportError as error:
+    raise errors.UserError(
+      f"{source!r} looks like a Hugging Face Hub id, and huggingface_hub is"
+      f" not installed: pip install 'dsh_jax[hub]'. Or: {by_hand}"
+    ) from error
+  try:
+    path = huggingface_hub.hf_hub_download(source, _HUB_FILE)
+  except Exception as error:  # No network, no such repository, no such file.
+    raise errors.UserError(
+      f"Cannot fetch {source!r} ({type(error).__name__}). {by_hand}"
+    ) from error
+  try:
+    huggingface_hub.hf_hub_download(source, "config.json")
+  except Exception:  # Optional: without it ImageNet's mean and std are used.
+    print(f"{source} has no config.json.", file=sys.stderr)
+  return path
+
+
+def _count(what: str, names: tuple[str, ...]) -> str:
+  example = f" ({names[0]}, ...)" if names else ""
+  return f"{len(names)} {what}{example}"
+
+
+def _describe(path: str, backbone: str | None) -> naming.Plan:
+  """Prints what a file would give; returns the plan of the best backbone."""
+  tensors = weight_files.read(path)
+  names = [backbone] if backbone else [*hash_network.BACKBONES]
+  plans = [
+    naming.make_plan(name, tensors, _backbone_shapes(name)) for name in names
+  ]
+  plan = min(
+    plans,
+    key=lambda plan: len(plan.missing + plan.mismatched + plan.left_over),
+  )
+  values = sum(tensors[name].size for name in plan.sources.values())
+  print(f"file        {path}: {len(tensors)} tensors")
+  print(f"backbone    {plan.backbone}")
+  print(f"loaded      {len(plan.sources)} tensors, {values:,} values")
+  for title, listed in (
+    ("missing", plan.missing),
+    ("mismatched", plan.mismatched),
+    ("left over", plan.left_over),
+    ("ignored", plan.ignored),
+  ):
+    print(f"{title:<11} {len(listed)}")
+    for name in listed[:_MOST_LISTED]:
+      print(f"            {name}")
+    if len(listed) > _MOST_LISTED:
+      print(f"            and {len(listed) - _MOST_LISTED} more")
+  expected = preprocessing(path, plan.backbone)
+  print(f"mean        {' '.join(f'{x:.4f}' for x in expected.mean)}")
+  print(f"std         {' '.join(f'{x:.4f}' for x in expected.std)}")
+  return plan
+
+
+def _backbone_shapes(name: str) -> dict[str, Any]:
+  """Shapes of the variables of a backbone."""
+  network = hash_network.create_network(name, num_outputs=1)
+  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+  variables = jax.eval_shape(network.init, jax.random.key(0), image)
+  return {
+    kind: tree["backbone"]
+    for kind, tree in variables.items()
+    if "backbone" in tree
+  }
+
+
+def main(arguments: list[str] | None = None) -> int:
+  """Prints what a file would give; 0 if it fits, 1 if not, 2 if unreadable."""
+  parser = argparse.ArgumentParser(
+    prog="python -m dsh_jax.models.pretrained",
+    description="Print what a file of weights would give a backbone.",
+  )
+  parser.add_argument("file", help="a file, or an id of the Hugging Face Hub")
+  parser.add_argument(
+    "--backbone",
+    choices=[*hash_network.BACKBONES],
+    help="by default the one that fits best",
+  )
+  flags = parser.parse_args(arguments)
+  try:
+    plan = _describe(find(flags.file), flags.backbone)
+  except errors.UserError as error:
+    print(error, file=sys.stderr)
+    return 2
+  print("It fits." if plan.fits else "It does not fit.")
+  return 0 if plan.fits else 1
+
+
+if __name__ == "__main__":
+  sys.exit(main())

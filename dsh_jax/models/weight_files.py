@@ -1,0 +1,230 @@
+"""Reads files of weights: .safetensors, .npz, .pth. Runs no code of theirs.
+
+A .pth file is a pickle, which may name any Python function to call. Here only
+the handful of names that plain tensors need are known; anything else ends the
+reading. PyTorch is not needed.
+"""
+
+import collections
+import io
+import json
+import math
+import os
+import pickle
+import struct
+import zipfile
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+
+from dsh_jax import errors
+
+_SAFETENSORS_TYPES = {
+  "F64": np.float64,
+  "F32": np.float32,
+  "F16": np.float16,
+  "BF16": ml_dtypes.bfloat16,
+  "I64": np.int64,
+  "I32": np.int32,
+  "I16": np.int16,
+  "I8": np.int8,
+  "U8": np.uint8,
+  "BOOL": np.bool_,
+}
+_TORCH_TYPES = {
+  "DoubleStorage": np.float64,
+  "FloatStorage": np.float32,
+  "HalfStorage": np.float16,
+  "BFloat16Storage": ml_dtypes.bfloat16,
+  "LongStorage": np.int64,
+  "IntStorage": np.int32,
+  "ShortStorage": np.int16,
+  "CharStorage": np.int8,
+  "ByteStorage": np.uint8,
+  "BoolStorage": np.bool_,
+}
+# First object of a .pth file from before PyTorch 1.6.
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def read(path: str) -> dict[str, np.ndarray]:
+  """Reads the named tensors of a file.
+
+  Args:
+    path: A .safetensors, .npz, .pth, .pt or .bin file.
+
+  Returns:
+    Arrays by name. Dictionaries inside the file are followed, so that
+    {"state_dict": {"fc.weight": ...}} gives "state_dict.fc.weight".
+
+  Raises:
+    UserError: If there is no such file, its ending is unknown, it is damaged,
+      or it holds anything but tensors and plain values.
+  """
+  ending = os.path.splitext(path)[1].lower()
+  if ending not in ENDINGS:
+    raise errors.unknown(
+      "ending of a weights file",
+      os.path.basename(path),
+      ENDINGS,
+      "config.model.pretrained",
+    )
+  try:
+    with open(path, "rb") as file:
+      return _READERS[ending](file)
+  except errors.UserError:
+    raise
+  except FileNotFoundError as error:
+    raise errors.UserError(
+      f"No weights file {path!r}. Change config.model.pretrained."
+    ) from error
+  except Exception as error:  # A damaged file can fail in any way.
+    reason = str(error).splitlines()[0] if str(error) else repr(error)
+    raise errors.UserError(
+      f"Cannot read the weights file {path!r}: {reason}. Fetch it again or"
+      " change config.model.pretrained."
+    ) from error
+
+
+def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
+  (length,) = struct.unpack("<Q", file.read(8))
+  if length > 100_000_000:
+    raise ValueError("its header is not that of a safetensors file")
+  header = json.loads(file.read(length))
+  data = file.read()
+  tensors = {}
+  for name, entry in header.items():
+    if name == "__metadata__":
+      continue
+    first, last = entry["data_offsets"]
+    dtype = np.dtype(_SAFETENSORS_TYPES[entry["dtype"]])
+    shape = tuple(entry["shape"])
+    if not (
+      0 <= first <= last <= len(data)
+      and last - first == math.prod(shape) * dtype.itemsize
+    ):
+      raise ValueError(f"the bytes of {name!r} are not all there")
+    tensors[name] = np.frombuffer(data[first:last], dtype).reshape(shape)
+  return tensors
+
+
+def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
+  with np.load(file, allow_pickle=False) as arrays:
+    return {name: arrays[name] for name in arrays.files}
+
+
+def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
+  if zipfile.is_zipfile(file):
+    with zipfile.ZipFile(file) as archive:
+      return _flatten(_read_torch_zip(archive))
+  file.seek(0)
+  return _flatten(_read_torch_legacy(file))
+
+
+def _read_torch_zip(archive: zipfile.ZipFile) -> Any:
+  (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+  folder = index.removesuffix("data.pkl")
+  order = folder + "byteorder"
+  if order in archive.namelist() and archive.read(order) != b"little":
+    raise ValueError("it was written on a big-endian machine")
+
+  def load_storage(storage):
+    _, dtype, key, *_ = storage
+    return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
+
+  return _Unpickler(io.BytesIO(archive.read(index)), load_storage).load()
+
+
+def _read_torch_legacy(file: BinaryIO) -> Any:
+  storages = {}
+
+  def load_storage(storage):
+    _, dtype, key, _, size, *_ = storage
+    return storages.setdefault(key, np.zeros(size, dtype))
+
+  def load():
+    return _Unpickler(file, load_storage).load()
+
+  if load() != _LEGACY_MAGIC:
+    raise ValueError("it is not a file of PyTorch")
+  load()  # Version of the protocol.
+  load()  # Sizes of types on the machine that wrote it.
+  content = load()
+  # The tensors above are views of these arrays, which get their values now.
+  for key in load():
+    (size,) = struct.unpack("<q", file.read(8))
+    storage = storages[key]
+    if size != storage.size:
+      raise ValueError(f"storage {key} has {size} values")
+    storage[:] = np.frombuffer(file.read(storage.nbytes), storage.dtype)
+  return content
+
+
+class _Unpickler(pickle.Unpickler):
+  """Knows the names that tensors need and no others."""
+
+  def __init__(self, file, load_storage):
+    super().__init__(file, encoding="utf-8")
+    self._load_storage = load_storage
+
+  def find_class(self, module: str, name: str) -> Any:
+    if module == "torch" and name in _TORCH_TYPES:
+      return _TORCH_TYPES[name]
+    known = {
+      ("collections", "OrderedDict"): collections.OrderedDict,
+      ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+      ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+      ("torch", "Size"): tuple,
+    }
+    if (module, name) not in known:
+      raise pickle.UnpicklingError(
+        f"it asks to run {module}.{name}, which tensors do not need"
+      )
+    return known[module, name]
+
+  def persistent_load(self, storage: tuple) -> np.ndarray:
+    return self._load_storage(storage)
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *unused):
+  """The view of a storage that a pickled tensor describes."""
+  del unused  # Gradients and hooks.
+  span = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
+  empty = 0 in shape
+  if min(offset, *strides, 0) < 0 or (
+    not empty and offset + span >= storage.size
+  ):
+    raise ValueError("a tensor reaches beyond its storage")
+  return np.lib.stride_tricks.as_strided(
+    storage[offset:],
+    shape,
+    [step * storage.itemsize for step in strides],
+  )
+
+
+def _rebuild_parameter(tensor, *unused):
+  del unused
+  return tensor
+
+
+def _flatten(content: Any, prefix: str = "") -> dict[str, np.ndarray]:
+  """Arrays by dotted name; plain values between them are left out."""
+  if isinstance(content, np.ndarray):
+    return {prefix.removesuffix("."): content}
+  if not isinstance(content, dict):
+    return {}
+  tensors = {}
+  for name, value in content.items():
+    tensors.update(_flatten(value, f"{prefix}{name}."))
+  return tensors
+
+
+_READERS = {
+  ".safetensors": _read_safetensors,
+  ".npz": _read_npz,
+  ".pth": _read_torch,
+  ".pt": _read_torch,
+  ".bin": _read_torch,
+}
+ENDINGS = tuple(_READERS)
