@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from dsh_jax import errors
 from dsh_jax.retrieval import codes, conventions, evaluate, metrics
@@ -229,6 +229,7 @@ def _write(path: str, result: Mapping[str, Any]) -> None:
 
 def main(argv: list[str]) -> None:
   """Evaluates what the flags name; exit code 2 if a person must change it."""
+  logging.set_verbosity(logging.WARNING)  # JAX tells which devices it lacks.
   try:
     if len(argv) > 1:
       raise errors.UserError(

@@ -1,5 +1,7 @@
 """Nearest neighbours on a CPU, without an array of distances."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dsh_jax.retrieval import compiled, threads
@@ -8,6 +10,8 @@ from dsh_jax.retrieval import compiled, threads
 CHUNK_ROWS = 1 << 18
 # Entries of the lists of nearest items that a thread works on at a time.
 LIST_ENTRIES = 1 << 17
+# Queries that share a pass over one tile of the database.
+QUERY_BLOCK = 16
 # Items that are passed over at once if none of them is near enough.
 GROUP = 64
 
@@ -150,6 +154,24 @@ def _list_within(queries, database, first_row, radius, places, distances, rows):
       places[query] = place
 
 
+def _each_chunk(
+  work: Callable[[slice, np.ndarray, int], None],
+  num_queries: int,
+  database: np.ndarray,
+  chunk_rows: int | None,
+  block: int = QUERY_BLOCK,
+) -> None:
+  """Calls work(some queries, words [words, n] of a chunk, its first row)."""
+  chunk_rows = chunk_rows or CHUNK_ROWS
+  for start in range(0, len(database), chunk_rows):
+    chunk = np.ascontiguousarray(database[start : start + chunk_rows].T)
+
+    def one(first, last, chunk=chunk, start=start):
+      work(slice(first, last), chunk, start)
+
+    threads.map_blocks(one, num_queries, block)
+
+
 def top_k(
   queries: np.ndarray, database: np.ndarray, k: int, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -157,23 +179,44 @@ def top_k(
   queries = np.ascontiguousarray(queries)
   distances = np.zeros((len(queries), k), np.int32)
   rows = np.zeros((len(queries), k), np.int64)
-  chunk_rows = chunk_rows or CHUNK_ROWS
-  block = max(1, min(16, LIST_ENTRIES // k))
-  for start in range(0, len(database), chunk_rows):
-    chunk = np.ascontiguousarray(database[start : start + chunk_rows].T)
 
-    def work(first, last, chunk=chunk, start=start):
-      _keep_nearest(
-        queries[first:last],
-        chunk,
-        start,
-        min(start, k),
-        distances[first:last],
-        rows[first:last],
-      )
+  def work(some, chunk, start):
+    filled = min(start, k)
+    _keep_nearest(
+      queries[some], chunk, start, filled, distances[some], rows[some]
+    )
 
-    threads.map_blocks(work, len(queries), block)
+  block = max(1, min(QUERY_BLOCK, LIST_ENTRIES // k))
+  _each_chunk(work, len(queries), database, chunk_rows, block)
   return distances, rows
+
+
+def count_within(
+  queries: np.ndarray,
+  database: np.ndarray,
+  radius: int,
+  chunk_rows: int | None = None,
+) -> np.ndarray:
+  """Counts the items within a radius.
+
+  Args:
+    queries: uint32 [Q, words].
+    database: uint32 [N, words].
+    radius: Largest distance, >= 0.
+    chunk_rows: Database rows at a time.
+
+  Returns:
+    int64 [Q].
+  """
+  queries = np.ascontiguousarray(queries)
+  counts = np.zeros(len(queries), np.int64)
+
+  def work(some, chunk, start):
+    del start
+    _count_within(queries[some], chunk, radius, counts[some])
+
+  _each_chunk(work, len(queries), database, chunk_rows)
+  return counts
 
 
 def within_radius(
@@ -193,31 +236,16 @@ def within_radius(
     rows: int64 [M].
   """
   queries = np.ascontiguousarray(queries)
-  chunk_rows = chunk_rows or CHUNK_ROWS
-  counts = np.zeros(len(queries), np.int64)
-
-  def each_chunk(work):
-    for start in range(0, len(database), chunk_rows):
-      chunk = np.ascontiguousarray(database[start : start + chunk_rows].T)
-
-      def one(first, last, chunk=chunk, start=start):
-        work(slice(first, last), chunk, start)
-
-      threads.map_blocks(one, len(queries), 16)
-
-  def count(some, chunk, start):
-    _count_within(queries[some], chunk, radius, counts[some])
-
-  each_chunk(count)
+  counts = count_within(queries, database, radius, chunk_rows)
   offsets = np.concatenate([[0], np.cumsum(counts)])
   distances = np.empty(offsets[-1], np.int32)
   rows = np.empty(offsets[-1], np.int64)
   places = offsets[:-1].copy()
 
-  def fill(some, chunk, start):
+  def work(some, chunk, start):
     _list_within(
       queries[some], chunk, start, radius, places[some], distances, rows
     )
 
-  each_chunk(fill)
+  _each_chunk(work, len(queries), database, chunk_rows)
   return offsets, distances, rows

@@ -1,0 +1,348 @@
+"""Times evaluation and search beside what people use today, in one run.
+
+python -m benchmarks.retrieval_speed \\
+  --output=benchmarks/results/retrieval_speed.md
+
+On a CPU: pairs of query and database item a second, against FAISS, the usual
+NumPy code and the distances alone. On an accelerator also the XLA paths,
+beside what the device copies and multiplies.
+"""
+
+import dataclasses
+import datetime
+import pathlib
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+
+import jax
+import numpy as np
+from absl import app, flags, logging
+
+from benchmarks import hardware, retrieval_accelerator, retrieval_peers
+from dsh_jax.retrieval import codes, evaluate, histogram, search
+
+_OUTPUT = flags.DEFINE_string("output", None, "Markdown file to write.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of every contender.")
+_QUICK = flags.DEFINE_bool("quick", False, "Tiny sizes, to see that it runs.")
+_MEMORY_ONLY = flags.DEFINE_string(
+  "memory_only", None, "Q,N,K: print the peak memory of one evaluation."
+)
+
+NUM_CLASSES = 21
+SIZES = (
+  (1000, 20000, 64),
+  (2100, 193734, 64),
+  (2100, 193734, 128),
+  (1000, 1000000, 64),
+)
+QUICK_SIZES = ((20, 6000, 64),)
+# The usual code takes one query after the other, so a part tells the whole.
+PLAIN_QUERIES = 40
+CUT_OFF = 5000
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+  """Codes and labels: packed uint32 [N, words] and uint8 [N, L]."""
+
+  queries: np.ndarray
+  database: np.ndarray
+  query_labels: np.ndarray
+  database_labels: np.ndarray
+  num_bits: int
+
+  @property
+  def num_pairs(self) -> int:
+    """Pairs of a query and a database item."""
+    return len(self.queries) * len(self.database)
+
+
+def make_problem(
+  num_queries: int, num_items: int, num_bits: int, seed: int = 0
+) -> Problem:
+  """Makes items whose codes are noisy functions of their labels.
+
+  Labels differ in frequency as those of photographs do: 2.8 an item in the
+  mean, the commonest on a quarter of the items, the rarest on a fiftieth.
+  """
+  rng = np.random.default_rng(seed)
+  frequency = 0.25 * np.linspace(1, 0.08, NUM_CLASSES)
+  directions = rng.normal(size=(NUM_CLASSES, num_bits)).astype(np.float32)
+
+  def items(count):
+    packed, labels = [], []
+    for start in range(0, count, 50000):
+      size = min(50000, count - start)
+      some = rng.random((size, NUM_CLASSES), np.float32) < frequency
+      noise = rng.standard_normal((size, num_bits), np.float32)
+      packed.append(codes.pack(some @ directions + 1.5 * noise))
+      labels.append(some.astype(np.uint8))
+    return np.concatenate(packed), np.concatenate(labels)
+
+  queries, query_labels = items(num_queries)
+  database, database_labels = items(num_items)
+  return Problem(queries, database, query_labels, database_labels, num_bits)
+
+
+def run_turns(
+  contenders: Mapping[str, Callable[[], object] | None], repeats: int
+) -> dict[str, np.ndarray]:
+  """Times contenders in turns, so that a busy machine slows all alike.
+
+  Args:
+    contenders: name -> function; None is left out.
+    repeats: Turns; one more, before them, warms up and is not counted.
+
+  Returns:
+    name -> seconds float64 [repeats].
+  """
+  seconds = {name: [] for name, call in contenders.items() if call}
+  for turn in range(repeats + 1):
+    for name in seconds:
+      start = time.perf_counter()
+      contenders[name]()
+      if turn:
+        seconds[name].append(time.perf_counter() - start)
+  return {name: np.array(values) for name, values in seconds.items()}
+
+
+def ratio(seconds: Mapping[str, np.ndarray], slow: str, fast: str) -> str:
+  """Says how many times faster: of the best times, and the median of turns."""
+  if slow not in seconds:
+    return "not installed"
+  best = seconds[slow].min() / seconds[fast].min()
+  median = np.median(seconds[slow] / seconds[fast])
+  return f"{best:.1f} (median {median:.1f})"
+
+
+def evaluate_problem(problem: Problem) -> dict:
+  """Computes all default metrics, tie modes and chance."""
+  return evaluate.evaluate_codes(
+    problem.queries,
+    problem.database,
+    problem.query_labels,
+    problem.database_labels,
+    problem.num_bits,
+  )
+
+
+def contenders_of(problem: Problem) -> dict[str, Callable[[], object] | None]:
+  """Lists what is timed on one problem."""
+  arguments = (
+    problem.queries,
+    problem.database,
+    problem.query_labels,
+    problem.database_labels,
+    problem.num_bits,
+  )
+  hist = histogram.joint_histogram(*arguments)
+  query_signs = retrieval_peers.signs(problem.queries, problem.num_bits)
+  database_signs = retrieval_peers.signs(problem.database, problem.num_bits)
+  part = slice(PLAIN_QUERIES)
+  database_labels = problem.database_labels.astype(np.float32)
+  query_labels = problem.query_labels.astype(np.float32)
+  calls = {
+    "evaluation": lambda: evaluate_problem(problem),
+    "histogram": lambda: histogram.joint_histogram(*arguments),
+    "metrics": lambda: evaluate.score(hist),
+    "plain": lambda: retrieval_peers.plain_map(
+      query_signs[part],
+      database_signs,
+      query_labels[part],
+      database_labels,
+      CUT_OFF,
+    ),
+    "popcount": lambda: retrieval_peers.distances_alone(
+      problem.queries, problem.database
+    ),
+    "product": lambda: retrieval_peers.distances_by_product(
+      query_signs, database_signs
+    ),
+  }
+  for k in (100, CUT_OFF):
+    calls[f"top {k}"] = lambda k=k: search.top_k(
+      problem.queries, problem.database, k
+    )
+    for name, use_heap in (("heap", True), ("counting", False)):
+      calls[f"FAISS {k} {name}"] = retrieval_peers.faiss_search(
+        problem.queries, problem.database, k, use_heap
+      )
+  return calls
+
+
+_ROWS = (
+  ("evaluation", "Evaluation: 7 metrics, 3 tie modes, chance"),
+  ("histogram", "- of it the joint histogram"),
+  ("metrics", "- of it the metrics"),
+  ("plain", "Plain NumPy argsort, map@5000 alone, any tie order"),
+  ("FAISS 5000 counting", "FAISS IndexBinaryFlat k=5000, counting"),
+  ("FAISS 5000 heap", "FAISS IndexBinaryFlat k=5000, heap"),
+  ("top 5000", "search.top_k k=5000"),
+  ("FAISS 100 counting", "FAISS IndexBinaryFlat k=100, counting"),
+  ("FAISS 100 heap", "FAISS IndexBinaryFlat k=100, heap"),
+  ("top 100", "search.top_k k=100"),
+  ("popcount", "Distances alone, XOR and bit count"),
+  ("product", "Distances alone, float32 matrix product"),
+)
+
+
+def report_size(problem: Problem, repeats: int) -> list[str]:
+  """Times one problem and returns the section about it."""
+  seconds = run_turns(contenders_of(problem), repeats)
+  seconds["plain"] *= len(problem.queries) / min(
+    PLAIN_QUERIES, len(problem.queries)
+  )
+  lines = [
+    f"## {len(problem.queries):,} x {len(problem.database):,},"
+    f" {problem.num_bits} bits, {NUM_CLASSES} labels",
+    "",
+    "| what | best s | median s | G pairs/s |",
+    "| --- | ---: | ---: | ---: |",
+  ]
+  for name, text in _ROWS:
+    if name in seconds:
+      best = seconds[name].min()
+      lines.append(
+        f"| {text} | {best:.3f} | {np.median(seconds[name]):.3f} |"
+        f" {problem.num_pairs / best / 1e9:.2f} |"
+      )
+  for k in (100, CUT_OFF):
+    faiss = [n for n in seconds if n.startswith(f"FAISS {k} ")]
+    if faiss:
+      fastest = min(faiss, key=lambda n: seconds[n].min())
+      seconds[f"FAISS {k}"] = seconds[fastest]
+  lines += [
+    "",
+    "How many times faster (ratio of best times, median over turns):"
+    f" evaluation than plain NumPy {ratio(seconds, 'plain', 'evaluation')};"
+    " than the faster FAISS search of 5,000"
+    f" {ratio(seconds, 'FAISS 5000', 'evaluation')}; top_k than the faster"
+    f" FAISS search at k=100 {ratio(seconds, 'FAISS 100', 'top 100')}, at"
+    f" k=5,000 {ratio(seconds, 'FAISS 5000', 'top 5000')}.",
+    "",
+  ]
+  return lines
+
+
+def report_growth(sizes: tuple[int, ...], repeats: int) -> list[str]:
+  """Times growing databases and returns the section about the slope."""
+  rows = []
+  for num_items in sizes:
+    problem = make_problem(500, num_items, 64)
+    seconds = run_turns(
+      {
+        "evaluation": lambda problem=problem: evaluate_problem(problem),
+        "top": lambda problem=problem: search.top_k(
+          problem.queries, problem.database, 100
+        ),
+      },
+      repeats,
+    )
+    rows.append([seconds["evaluation"].min(), seconds["top"].min()])
+  slopes = [
+    np.polyfit(np.log(sizes), np.log(column), 1)[0]
+    for column in np.array(rows).T
+  ]
+  lines = [
+    "## Growth with the database, 500 queries, 64 bits",
+    "",
+    "| items | evaluation s | top_k k=100 s |",
+    "| ---: | ---: | ---: |",
+  ]
+  for num_items, row in zip(sizes, rows, strict=True):
+    lines.append(f"| {num_items:,} | {row[0]:.3f} | {row[1]:.3f} |")
+  return [
+    *lines,
+    "",
+    f"Slope of log seconds over log items: {slopes[0]:.2f} and"
+    f" {slopes[1]:.2f} (1 is proportional; the metrics do not grow).",
+    "",
+  ]
+
+
+def print_peak_memory(size: str) -> None:
+  """Prints by how many MB an evaluation raises the peak of this process."""
+  problem = make_problem(*(int(x) for x in size.split(",")))
+  small = make_problem(20, 2000, problem.num_bits)
+  evaluate_problem(small)  # Compiled code and libraries are no part of it.
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  evaluate_problem(problem)
+  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  print((after - before) / 1024)
+
+
+def report_memory(size: tuple[int, int, int]) -> list[str]:
+  """Measures peak memory in a process of its own."""
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "benchmarks.retrieval_speed"),
+      f"--memory_only={','.join(map(str, size))}",
+    ],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return [
+    f"Peak memory of the evaluation of {size[0]:,} x {size[1]:,} at"
+    f" {size[2]} bits beyond its input, {float(done.stdout):.0f} MB.",
+    "",
+  ]
+
+
+def describe_run(repeats: int) -> list[str]:
+  """Says what the numbers were measured on and with."""
+  names = ["jax", "numpy", "numba", "faiss-cpu"]
+  versions = []
+  for name in names:
+    try:
+      versions.append(f"{name} {metadata.version(name)}")
+    except metadata.PackageNotFoundError:
+      versions.append(f"no {name}")
+  load = pathlib.Path("/proc/loadavg")
+  load = load.read_text().split()[0] if load.exists() else "unknown"
+  return [
+    "# Speed of evaluation and search",
+    "",
+    f"`python -m benchmarks.retrieval_speed`, {datetime.date.today()},"
+    f" {hardware.describe()}; {jax.default_backend()}; Python"
+    f" {platform.python_version()}, {', '.join(versions)}; load of the machine"
+    f" at the start {load}.",
+    "",
+    f"Contenders take turns, {repeats} each after one to warm up. Random codes"
+    " that follow random labels. The plain NumPy code is a stand-in for what"
+    " released hashing code does, written for this benchmark; it was timed on"
+    f" {PLAIN_QUERIES} queries and scaled to all. FAISS uses all cores.",
+    "",
+  ]
+
+
+def main(argv: list[str]) -> None:
+  """Runs everything and prints it."""
+  del argv
+  logging.set_verbosity(logging.WARNING)  # Libraries tell what they load.
+  if _MEMORY_ONLY.value:
+    print_peak_memory(_MEMORY_ONLY.value)
+    return
+  quick = _QUICK.value
+  sizes = QUICK_SIZES if quick else SIZES
+  growth = (1000, 2000) if quick else tuple(25000 * 4**i for i in range(4))
+  lines = describe_run(_REPEATS.value)
+  for size in sizes:
+    lines += report_size(make_problem(*size), _REPEATS.value)
+    print(f"{size} done", file=sys.stderr)
+  lines += report_memory(sizes[min(1, len(sizes) - 1)])
+  lines += report_growth(growth, _REPEATS.value)
+  lines += retrieval_accelerator.report(quick)
+  text = "\n".join(lines)
+  print(text)
+  if _OUTPUT.value:
+    pathlib.Path(_OUTPUT.value).write_text(text.rstrip() + "\n")
+
+
+if __name__ == "__main__":
+  app.run(main)
