@@ -84,6 +84,9 @@ def build(
   with config.unlocked():
     preset = {k: v for k, v in methods[method].items() if k != "source"}
     config.update(ml_collections.ConfigDict(preset))
+    # All settings of the loss, so that the command line can change each.
+    filled = losses.default_settings(config.loss.name)
+    config.loss = ml_collections.ConfigDict(filled | config.loss.to_dict())
   for name, value in given.items():
     set_field(config, _SHORT[name], value)
   return config
