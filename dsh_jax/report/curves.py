@@ -1,0 +1,107 @@
+"""From the codes of a run to what the figures show."""
+
+import numpy as np
+
+from dsh_jax.report.runs import Run
+from dsh_jax.retrieval import codes, evaluate, metrics
+
+_POINTS = 18  # Of a curve over the cut-off k.
+_MAX_ITEMS = 3000  # Of the database, for bits and the map.
+_DRAWN_LABELS = 6  # Of the map.
+
+
+def cut_offs(num_items: int) -> list[int]:
+  """Returns cut-offs from 1 to `num_items`, evenly spread on a log scale."""
+  return sorted(set(np.geomspace(1, num_items, _POINTS).round().astype(int)))
+
+
+def by_cut_off(run: Run, metric: str) -> tuple[list[int], dict[str, list]]:
+  """Scores the run at every cut-off.
+
+  Args:
+    run: The run.
+    metric: "ndcg" or "acg".
+
+  Returns:
+    The cut-offs, and "expected", "optimistic", "pessimistic" and "chance" ->
+    a mean over queries for each.
+  """
+  ks = cut_offs(len(run.database_codes))
+  names = [f"{metric}@{k}" for k in ks]
+  scores = evaluate.score(run.histogram, names)
+  kinds = ("expected", "optimistic", "pessimistic", "chance")
+  means = {
+    kind: [float(scores[name][kind].mean()) for name in names] for kind in kinds
+  }
+  return ks, means
+
+
+def precision_recall(run: Run) -> tuple[np.ndarray, np.ndarray]:
+  """Returns mean precision and recall at radius 0 to K, float64 [K+1] each.
+
+  The precision of a radius is the mean over the queries whose ball is not
+  empty; NaN if all are.
+  """
+  precision, recall = metrics.precision_recall_curve(run.histogram)
+  filled = run.histogram.sum(axis=2).cumsum(axis=1) > 0
+  count = filled.sum(axis=0)
+  total = np.where(filled, precision, 0).sum(axis=0)
+  mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+  return mean, recall.mean(axis=0)
+
+
+def distances_by_overlap(run: Run) -> np.ndarray:
+  """Returns the share of pairs at each distance, float64 [S+1,K+1].
+
+  Row s is the distribution of the pairs that share s labels; zeros if there
+  are none.
+  """
+  counts = run.histogram.sum(axis=0).T.astype(np.float64)
+  return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def _sample(run: Run) -> tuple[np.ndarray, np.ndarray]:
+  """Returns codes float64 [n,K] of -1 and 1, and labels [n,L], of a part."""
+  num_items = len(run.database_codes)
+  count = min(num_items, _MAX_ITEMS)
+  rows = np.arange(count) * num_items // count
+  bits = codes.unpack(run.database_codes[rows], run.num_bits)
+  return np.where(bits, 1.0, -1.0), run.database_labels[rows]
+
+
+def bits(run: Run) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the share of ones of each bit [K], and correlations [K,K].
+
+  A bit that never changes has the correlation 0 with all others.
+  """
+  signs, _ = _sample(run)
+  centred = signs - signs.mean(axis=0)
+  deviation = np.sqrt((centred**2).mean(axis=0))
+  covariance = centred.T @ centred / len(signs)
+  scale = np.outer(deviation, deviation)
+  correlation = np.where(scale > 0, covariance / np.maximum(scale, 1e-12), 0)
+  return (signs.mean(axis=0) + 1) / 2, correlation
+
+
+def plane(run: Run) -> tuple[np.ndarray, float, list[tuple[str, np.ndarray]]]:
+  """Lays codes out in a plane by their two principal components.
+
+  Returns:
+    Coordinates float64 [n,2], the share of the variance that they hold, and
+    for each of the most frequent labels its name and which items carry it,
+    bool [n].
+  """
+  signs, labels = _sample(run)
+  centred = signs - signs.mean(axis=0)
+  left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+  points = np.zeros((len(signs), 2))
+  columns = min(2, len(scale))
+  points[:, :columns] = left[:, :columns] * scale[:columns]
+  total = float((scale**2).sum())
+  share = float((scale[:2] ** 2).sum()) / total if total else 0.0
+  frequent = np.argsort(-labels.sum(axis=0, dtype=np.int64), kind="stable")
+  groups = [
+    (run.class_names[label], labels[:, label] > 0)
+    for label in frequent[:_DRAWN_LABELS]
+  ]
+  return points, share, groups

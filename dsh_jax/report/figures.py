@@ -1,0 +1,385 @@
+"""The figures: each is drawn once, as SVG for light and dark and as PNG.
+
+Lines, ticks and words are drawn in one colour that does not occur elsewhere,
+which in the SVG becomes `currentColor`: the page's own colour of text.
+"""
+
+import dataclasses
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+
+import matplotlib
+import matplotlib.axes
+import matplotlib.figure
+import numpy as np
+
+from dsh_jax.report import curves
+from dsh_jax.report.runs import Run
+
+_INK = "#010203"
+# Told apart on white and on black, and by most colour-blind eyes.
+COLOURS = ("#3f8fd2", "#d9772b", "#2f9e77", "#b46ad0", "#cf5066", "#948a1f")
+_STYLE = {
+  "font.size": 10,
+  "text.color": _INK,
+  "text.parse_math": False,  # Names may hold dollar signs.
+  "axes.edgecolor": _INK,
+  "axes.labelcolor": _INK,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.facecolor": "none",
+  "axes.grid": True,
+  "grid.color": _INK,
+  "grid.alpha": 0.12,
+  "xtick.color": _INK,
+  "ytick.color": _INK,
+  "legend.frameon": False,
+  "legend.fontsize": 9,
+  "figure.facecolor": "none",
+  "lines.linewidth": 1.8,
+  "svg.fonttype": "none",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """A drawn figure.
+
+  Attributes:
+    name: A short name, for files.
+    title: Its title on the page.
+    caption: What it shows and how it is read.
+    svg: An element for the page, in the page's colour of text.
+    png: The same on white, encoded.
+  """
+
+  name: str
+  title: str
+  caption: str
+  svg: str
+  png: bytes
+
+
+def shared(runs: Sequence[Run]) -> list[Figure]:
+  """Returns the figures in which all runs are drawn together."""
+  figures = []
+  if any(run.series("train/loss")[0] for run in runs):
+    figures.append(_loss(runs))
+  if any(_validation_names(run) for run in runs):
+    figures.append(_validation(runs))
+  figures += [
+    _over_k(
+      runs,
+      "ndcg",
+      "NDCG@k",
+      "Rank quality of the first k items, 1 is the best order there is.",
+    ),
+    _over_k(
+      runs,
+      "acg",
+      "ACG@k",
+      "Mean number of labels shared with the query among the first k.",
+    ),
+    _precision_recall(runs),
+  ]
+  return figures
+
+
+def of_run(run: Run) -> list[Figure]:
+  """Returns the figures that show one run."""
+  return [_distances(run), _balance(run), _correlation(run), _map(run)]
+
+
+def _render(
+  name: str,
+  title: str,
+  caption: str,
+  draw: Callable[[matplotlib.figure.Figure], None],
+  size: tuple[float, float] = (5.0, 3.3),
+) -> Figure:
+  """Draws a figure and encodes it."""
+  style = _STYLE | {"svg.hashsalt": name}
+  with matplotlib.rc_context(style), warnings.catch_warnings():
+    # A font without the glyphs of a label draws boxes; it is no error.
+    warnings.simplefilter("ignore", UserWarning)
+    figure = matplotlib.figure.Figure(size, layout="constrained")
+    draw(figure)
+    vector, pixels = io.StringIO(), io.BytesIO()
+    figure.savefig(vector, format="svg", metadata={"Date": None}, dpi=150)
+    figure.savefig(pixels, format="png", dpi=150, facecolor="white")
+  return Figure(
+    name, title, caption, _to_element(vector.getvalue(), name, title),
+    pixels.getvalue(),
+  )  # fmt: skip
+
+
+def _to_element(svg: str, name: str, title: str) -> str:
+  """Returns an SVG file as an element of a page."""
+  svg = svg[svg.index("<svg") :]
+  svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+  svg = svg.replace(_INK, "currentColor")
+  # Numbered the same in every figure, and an id is unique in a page.
+  svg = re.sub(r'\bid="([a-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
+  head, rest = svg.split(">", 1)
+  head = re.sub(r' (width|height)="[^"]*"', "", head)
+  title = (
+    title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+  )
+  return f'{head} role="img" aria-label="{title}">{rest}'
+
+
+def _colour(place: int) -> str:
+  return COLOURS[place % len(COLOURS)]
+
+
+def _legend(axes: matplotlib.axes.Axes, **options) -> None:
+  handles, _ = axes.get_legend_handles_labels()
+  if handles:
+    axes.legend(**options)
+
+
+def _label(name: str) -> str:
+  """Returns a legend's text; a leading underscore would hide the line."""
+  return f" {name}" if name.startswith("_") else name
+
+
+def _loss(runs: Sequence[Run]) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    for place, run in enumerate(runs):
+      names = ["train/loss"]
+      if len(runs) == 1:
+        hidden = {"train/gradient_norm", "train/soft_pairs", "train/loss"}
+        names += sorted(
+          {name for line in run.log for name in line if name[:6] == "train/"}
+          - hidden
+        )
+      for offset, name in enumerate(names):
+        label = name[6:] if len(runs) == 1 else run.name
+        axes.plot(
+          *run.series(name),
+          color=_colour(place + offset),
+          label=_label(label),
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    _legend(axes)
+
+  return _render(
+    "loss",
+    "Training loss",
+    "The loss of single batches; with one run, also the terms it is made of.",
+    draw,
+  )
+
+
+def _validation_names(run: Run) -> list[str]:
+  names = {name for line in run.log for name in line}
+  return sorted(name for name in names if name.split("/")[0] in _CHOOSERS)
+
+
+_CHOOSERS = ("validation", "test")
+
+
+def _validation(runs: Sequence[Run]) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    for place, run in enumerate(runs):
+      for offset, name in enumerate(_validation_names(run)):
+        axes.plot(
+          *run.series(name),
+          marker="o",
+          markersize=3,
+          linestyle=("-", "--", ":")[offset % 3],
+          color=_colour(place),
+          label=_label(name if len(runs) == 1 else f"{run.name} {name}"),
+        )
+      if run.result["selected_step"]:
+        axes.axvline(
+          run.result["selected_step"], color=_colour(place), alpha=0.4, lw=1
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("score")
+    _legend(axes)
+
+  return _render(
+    "validation",
+    "Scores while training",
+    "Upright: the step whose weights were kept. Validation queries are"
+    " searched in the training images.",
+    draw,
+  )
+
+
+def _over_k(runs: Sequence[Run], metric: str, title: str, words: str) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    for place, run in enumerate(runs):
+      ks, means = curves.by_cut_off(run, metric)
+      colour = _colour(place)
+      axes.fill_between(
+        ks,
+        means["pessimistic"],
+        means["optimistic"],
+        color=colour,
+        alpha=0.2,
+        lw=0,
+      )
+      axes.plot(ks, means["expected"], color=colour, label=_label(run.name))
+      axes.plot(
+        ks,
+        means["chance"],
+        color=colour,
+        linestyle=":",
+        label="chance" if len(runs) == 1 else None,
+      )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("k")
+    axes.set_ylabel(title)
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+
+  band = (
+    " Line: mean over all orders of tied items; band: the worst to the best"
+    " order; dotted: chance."
+  )
+  return _render(metric, f"{title} over k", words + band, draw)
+
+
+def _precision_recall(runs: Sequence[Run]) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    for place, run in enumerate(runs):
+      precision, recall = curves.precision_recall(run)
+      axes.plot(
+        recall,
+        precision,
+        marker=".",
+        markersize=4,
+        color=_colour(place),
+        label=_label(run.name),
+      )
+    axes.set_xlabel("recall")
+    axes.set_ylabel("precision")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    _legend(axes)
+
+  return _render(
+    "precision_recall",
+    "Precision and recall",
+    "A point is a Hamming radius from 0 on the left to all bits on the right:"
+    " everything within it is retrieved. Precision is the mean over queries"
+    " that retrieve anything at that radius.",
+    draw,
+  )
+
+
+def _ramp(count: int) -> list[tuple[float, ...]]:
+  """Returns colours of 0, 1, ... shared labels, readable on light and dark."""
+  colours = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.8, count - 1))
+  return [(0.56, 0.56, 0.58, 1.0), *map(tuple, colours)]
+
+
+def _distances(run: Run) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    shares = curves.distances_by_overlap(run)
+    for overlap, (row, colour) in enumerate(
+      zip(shares, _ramp(len(shares)), strict=True)
+    ):
+      if not row.any():
+        continue
+      distances = np.arange(len(row))
+      axes.fill_between(distances, row, color=colour, alpha=0.15, lw=0)
+      label = f"{overlap} shared"
+      axes.plot(distances, row, color=colour, label=label)
+    axes.set_xlabel("Hamming distance")
+    axes.set_ylabel("share of pairs")
+    axes.set_xlim(0, run.num_bits)
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+
+  return _render(
+    f"{_file_name(run)}_distances",
+    "Distance by number of shared labels",
+    "Query and database pairs. The more labels are shared, the further left"
+    " the hill should stand.",
+    draw,
+  )
+
+
+def _balance(run: Run) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    share, _ = curves.bits(run)
+    axes.bar(np.arange(len(share)), share, color=COLOURS[0], width=0.85)
+    axes.axhline(0.5, color=_INK, lw=1, linestyle=":")
+    axes.set_xlabel("bit")
+    axes.set_ylabel("share of ones")
+    axes.set_ylim(0, 1)
+    axes.set_xlim(-0.6, len(share) - 0.4)
+
+  return _render(
+    f"{_file_name(run)}_balance",
+    "Balance of the bits",
+    "A bit tells most where it is set for half of the database (dotted); one"
+    " that is always or never set tells nothing.",
+    draw,
+  )
+
+
+def _correlation(run: Run) -> Figure:
+  def draw(figure):
+    axes = figure.subplots()
+    axes.grid(False)
+    _, correlation = curves.bits(run)
+    image = axes.imshow(
+      correlation, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest"
+    )
+    axes.set_xlabel("bit")
+    axes.set_ylabel("bit")
+    figure.colorbar(image, ax=axes, shrink=0.9)
+
+  return _render(
+    f"{_file_name(run)}_correlation",
+    "Correlation of the bits",
+    "Off the diagonal, pale is good: bits that go together (red) or against"
+    " each other (blue) say the same thing twice.",
+    draw,
+  )
+
+
+def _map(run: Run) -> Figure:
+  points, share, groups = curves.plane(run)
+
+  def draw(figure):
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels:
+      panel.set_axis_off()
+    for panel, (name, carries) in zip(panels, groups, strict=False):
+      dots = {"s": 4, "lw": 0, "rasterized": True}
+      panel.scatter(*points[~carries].T, color="#8f8f94", alpha=0.35, **dots)
+      panel.scatter(*points[carries].T, color=COLOURS[1], alpha=0.8, **dots)
+      panel.set_title(name if len(name) <= 18 else f"{name[:17]}…", fontsize=9)
+      panel.set_aspect("equal", adjustable="datalim")
+
+  return _render(
+    f"{_file_name(run)}_map",
+    "Map of the codes",
+    "Database codes on their two principal components"
+    f" ({share:.0%} of the variance). Each panel marks the items with one of"
+    " the most frequent labels.",
+    draw,
+    size=(5.0, 3.7),
+  )
+
+
+def _file_name(run: Run) -> str:
+  """Returns a run's name as part of a file name and of an element's id."""
+  return re.sub(r"\W+", "-", run.name, flags=re.ASCII).strip("-") or "run"

@@ -1,0 +1,143 @@
+"""Queries and what was found for them, as pictures."""
+
+import base64
+import dataclasses
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from dsh_jax import configuration, data, errors, factories
+from dsh_jax.report.runs import Run
+from dsh_jax.retrieval import evaluate, search
+
+METRIC = "ndcg@100"
+_TOP = 10
+_PER_GROUP = 3
+_MAX_SIDE = 128  # Pixels on the page; larger pictures are scaled down.
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+  """A picture.
+
+  Attributes:
+    source: A data URI.
+    id: Its name in the data set.
+    labels: Names of its labels.
+    distance: Hamming distance to the query.
+    shared: Number of labels shared with the query.
+  """
+
+  source: str
+  id: str
+  labels: tuple[str, ...]
+  distance: int = 0
+  shared: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A query and its nearest database items.
+
+  Attributes:
+    query: The query.
+    score: Its score by `METRIC`.
+    found: The nearest items, nearest first.
+  """
+
+  query: Tile
+  score: float
+  found: tuple[Tile, ...]
+
+
+def load_splits(run: Run) -> data.Splits:
+  """Returns the images of a run, which must be those that it was scored on.
+
+  Raises:
+    UserError: They cannot be read, or are others than the run's.
+  """
+  config = configuration.unflatten(run.config)
+  splits = factories.load_splits(config)
+  for name in ("query", "database"):
+    if splits.sha256[name] != run.result["split_sha256"][name]:
+      raise errors.UserError(
+        f"The {name} split of {config.data.name} is not the one of the run."
+      )
+  return splits
+
+
+def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
+  """Picks queries and finds their neighbours.
+
+  Args:
+    run: The run.
+    splits: From `load_splits`.
+
+  Returns:
+    "Best", "Median" and "Worst" -> rows. Queries without a relevant item are
+    not among them.
+  """
+  scores = evaluate.per_query(run.histogram, METRIC)
+  able = np.flatnonzero(run.histogram[:, :, 1:].any(axis=(1, 2)))
+  order = able[np.argsort(-scores[able], kind="stable")]
+  count = min(_PER_GROUP, max(1, len(order) // 3))
+  middle = (len(order) - count) // 2
+  groups = {
+    "Best": order[:count],
+    "Median": order[middle : middle + count],
+    "Worst": order[-count:][::-1],
+  }
+  return {
+    name: _rows(run, splits, chosen, scores)
+    for name, chosen in groups.items()
+    if len(chosen)
+  }
+
+
+def _rows(run: Run, splits: data.Splits, chosen, scores) -> list[Row]:
+  queries = run.sample[chosen]
+  distances, found = search.top_k(
+    run.query_codes[queries],
+    run.database_codes,
+    min(_TOP, len(run.database_codes)),
+  )
+  rows = []
+  for place, query in enumerate(queries):
+    labels = run.query_labels[query]
+    shared = run.database_labels[found[place]] @ labels.astype(np.int64)
+    tiles = tuple(
+      dataclasses.replace(
+        _tile(splits.database, item, run.class_names),
+        distance=int(distance),
+        shared=int(number),
+      )
+      for item, distance, number in zip(
+        found[place], distances[place], shared, strict=True
+      )
+    )
+    tile = _tile(splits.query, query, run.class_names)
+    rows.append(Row(tile, float(scores[chosen[place]]), tiles))
+  return rows
+
+
+def _tile(split: data.Split, item: int, class_names: Sequence[str]) -> Tile:
+  labels = np.flatnonzero(split.labels[item])
+  return Tile(
+    source=data_uri(split.take(np.array([item]))[0]),
+    id=str(split.ids[item]),
+    labels=tuple(class_names[label] for label in labels),
+  )
+
+
+def data_uri(image: np.ndarray) -> str:
+  """Encodes an image uint8 [H,W,3] for a page, scaled down if it is large."""
+  picture, kind = Image.fromarray(image), "png"
+  if max(picture.size) > _MAX_SIDE:
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    kind = "jpeg"
+  buffer = io.BytesIO()
+  picture.save(buffer, kind, quality=85)
+  encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+  return f"data:image/{kind};base64,{encoded}"

@@ -1,0 +1,139 @@
+"""The page: tables, figures and galleries put into one HTML file."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import markupsafe
+
+from dsh_jax import errors
+from dsh_jax.report import figures, gallery
+from dsh_jax.report import runs as runs_lib
+from dsh_jax.report.runs import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """What the page says of one run.
+
+  Attributes:
+    run: The run.
+    colour: Its colour in the shared figures.
+    figures: Those that show it alone.
+    gallery: "Best", "Median", "Worst" -> rows.
+    problem: Why there is no gallery; "" if there is one.
+  """
+
+  run: Run
+  colour: str
+  figures: Sequence[figures.Figure]
+  gallery: dict[str, list[gallery.Row]]
+  problem: str
+
+
+def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
+  """Writes the report of runs.
+
+  Args:
+    workdirs: Folders of finished runs; several are compared.
+    out: The HTML file; figures go as PNG files into a folder beside it. "" is
+      report.html in the folder of the first run (comparison.html if there
+      are several).
+
+  Returns:
+    The HTML file.
+
+  Raises:
+    UserError: A folder does not hold a finished run, or the file cannot be
+      written.
+  """
+  runs = runs_lib.read_all(workdirs)
+  name = "report.html" if len(runs) == 1 else "comparison.html"
+  path = pathlib.Path(out).expanduser() if out else runs[0].folder / name
+  shared = figures.shared(runs)
+  parts = [_part(run, place) for place, run in enumerate(runs)]
+  html = _render(parts, shared)
+  try:
+    folder = path.with_name(f"{path.stem}_figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in (*shared, *(x for part in parts for x in part.figures)):
+      (folder / f"{figure.name}.png").write_bytes(figure.png)
+    temporary = path.with_name(f"{path.name}.partial")
+    temporary.write_text(html, encoding="utf-8")
+    temporary.replace(path)
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot write the report to {path}: {error.strerror}. Change --out."
+    ) from error
+  return path
+
+
+def _part(run: Run, place: int) -> Part:
+  rows, problem = {}, ""
+  try:
+    rows = gallery.create(run, gallery.load_splits(run))
+  except (errors.UserError, OSError) as error:
+    problem = str(error)  # A report without pictures is still a report.
+  return Part(
+    run=run,
+    colour=figures.COLOURS[place % len(figures.COLOURS)],
+    figures=figures.of_run(run),
+    gallery=rows,
+    problem=problem,
+  )
+
+
+def _render(parts: Sequence[Part], shared: Sequence[figures.Figure]) -> str:
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("dsh_jax.report", "."),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+  )
+  # Drawn here, with all text in it escaped.
+  environment.filters["drawn"] = lambda figure: markupsafe.Markup(figure.svg)
+  environment.filters["plain"] = _plain
+  runs = [part.run for part in parts]
+  return environment.get_template("page.html").render(
+    parts=parts,
+    runs=runs,
+    shared=shared,
+    metrics=_metrics(runs),
+    fields=_fields(runs),
+    metric_of_gallery=gallery.METRIC,
+    max_queries=runs_lib.MAX_QUERIES,
+  )
+
+
+def _metrics(runs: Sequence[Run]) -> list[dict[str, Any]]:
+  """Returns the rows of the table of scores, with bars from 0 to `top`."""
+  names = dict.fromkeys(name for run in runs for name in run.result["metrics"])
+  rows = []
+  for name in names:
+    cells = [run.result["metrics"].get(name) for run in runs]
+    top = max(1.0, *(cell["optimistic"] for cell in cells if cell))
+    rows.append({"name": name, "cells": cells, "top": top})
+  return rows
+
+
+def _fields(runs: Sequence[Run]) -> list[dict[str, Any]]:
+  """Returns the rows of the table of configurations."""
+  names = sorted({name for run in runs for name in run.config})
+  return [
+    {
+      "name": name,
+      "values": (values := [run.config.get(name, "") for run in runs]),
+      "differs": any(value != values[0] for value in values),
+    }
+    for name in names
+  ]
+
+
+def _plain(value: Any) -> str:
+  """Returns a config value as text, long words with places to break."""
+  text = str(value) if value not in ("", [], None) else "–"
+  return re.sub(r"([/,_])", "\\1\u200b", text)
