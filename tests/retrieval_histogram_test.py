@@ -1,5 +1,7 @@
 """Tests of the joint histogram: every backend, split and device count."""
 
+import os
+import socket
 import subprocess
 import sys
 
@@ -75,7 +77,8 @@ def test_devices_change_no_bit(num_devices, binning):
   np.testing.assert_array_equal(counts, expected)
 
 
-def test_stream_gives_what_the_whole_gives():
+def test_stream_gives_what_the_whole_gives(monkeypatch):
+  monkeypatch.setattr(histogram, "LABEL_ROWS", 33)
   (queries, database, query_labels, database_labels), expected = _problem(
     32, 6, 4, 100
   )
@@ -130,15 +133,44 @@ def test_kernels_work_where_nothing_can_be_cached(tmp_path):
 import numba.core.caching as caching
 for locator in list(caching.CacheImpl._locator_classes):
   locator.ensure_cache_path = lambda self: (_ for _ in ()).throw(OSError())
-import numpy as np
-from dsh_jax.retrieval import histogram
-words = np.arange(4, dtype=np.uint32)[:, None]
-print(histogram.joint_histogram(words, words, words < 9, words < 9, 2).sum())
+from dsh_jax.retrieval import compiled
+print(compiled.compile_loop(lambda x: x + 1)(15))
 """
   done = subprocess.run(
     [sys.executable, "-c", program], capture_output=True, text=True
   )
   assert done.stdout.strip() == "16", done.stderr
+
+
+def test_hosts_add_up():
+  """Two processes see a part of the database each; both hold the sum."""
+  program = """
+import sys
+import jax
+jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
+import numpy as np
+from dsh_jax.retrieval import histogram
+counts = np.array([[[2**40 + jax.process_index(), 3]]])
+print(histogram.sum_over_hosts(counts).tolist())
+"""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+  processes = [
+    subprocess.Popen(
+      [sys.executable, "-c", program, address, str(i)],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      env=environment,
+    )
+    for i in range(2)
+  ]
+  for process in processes:
+    out, err = process.communicate(timeout=120)
+    # The library that connects the processes prints before.
+    assert out.splitlines()[-1] == str([[[2**41 + 1, 6]]]), err
 
 
 def test_imports_wait_for_use():

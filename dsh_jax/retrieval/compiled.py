@@ -19,7 +19,11 @@ TILE = 2048
 
 
 def compile_loop(function: Callable) -> Callable:
-  """Compiles a loop, and keeps the machine code on disk where that works."""
+  """Compiles a loop, and keeps the machine code on disk where that works.
+
+  A changed file is compiled again, but not the loops of other files that call
+  into it: after a change of this one, delete `__pycache__`.
+  """
   options = {"nogil": True, "boundscheck": False}
   try:
     return numba.njit(cache=True, **options)(function)

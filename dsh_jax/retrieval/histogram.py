@@ -19,6 +19,8 @@ from numpy.typing import ArrayLike
 from dsh_jax import errors
 from dsh_jax.retrieval import codes, labels
 
+# Labels that are packed at a time.
+LABEL_ROWS = 1 << 20
 # Each is a module with a function `add`, imported when it is first used.
 BACKENDS = {
   "numba": "dsh_jax.retrieval.histogram_numba",
@@ -64,9 +66,11 @@ class Accumulator:
     Raises:
       UserError: If codes and labels do not fit each other or `num_bits`.
     """
-    self._queries, self._query_sets, self._num_classes = _check_items(
+    self._queries, query_labels = _check_items(
       query_packed, query_labels, num_bits, "query"
     )
+    self._query_sets = labels.pack(query_labels, "query labels")
+    self._num_classes = query_labels.shape[1]
     backend = backend or default_backend()
     if backend not in BACKENDS:
       raise errors.unknown("backend", backend, BACKENDS, "backend")
@@ -99,9 +103,10 @@ class Accumulator:
     Raises:
       UserError: If the items do not fit each other or the queries.
     """
-    database, sets, num_classes = _check_items(
+    database, item_labels = _check_items(
       database_packed, database_labels, self._num_bits, "database"
     )
+    num_classes = item_labels.shape[1]
     if num_classes != self._num_classes:
       raise errors.UserError(
         f"Query labels have {self._num_classes} classes, database labels"
@@ -109,22 +114,26 @@ class Accumulator:
       )
     if chunk_rows is not None and chunk_rows < 1:
       raise errors.UserError(f"chunk_rows is {chunk_rows}; allowed: 1 or more.")
-    most = int(labels.count(sets).max())
-    if min(most, self._most_query_labels) >= self.counts.shape[2]:
-      raise errors.UserError(
-        f"Two items may share {min(most, self._most_query_labels)} labels, but"
-        f" max_shared is {self.counts.shape[2] - 1}; leave it out."
+    # Labels are packed a part at a time, as they may lie in a mapped file.
+    for start in range(0, len(database), LABEL_ROWS):
+      rows = slice(start, start + LABEL_ROWS)
+      sets = labels.pack(item_labels[rows], "database labels")
+      most = int(labels.count(sets).max())
+      if min(most, self._most_query_labels) >= self.counts.shape[2]:
+        raise errors.UserError(
+          f"Two items may share {min(most, self._most_query_labels)} labels,"
+          f" but max_shared is {self.counts.shape[2] - 1}; leave it out."
+        )
+      self._most_database_labels = max(self._most_database_labels, most)
+      self._add(
+        self._queries,
+        self._query_sets,
+        database[rows],
+        sets,
+        self.counts,
+        chunk_rows=chunk_rows,
       )
-    self._most_database_labels = max(self._most_database_labels, most)
-    self._add(
-      self._queries,
-      self._query_sets,
-      database,
-      sets,
-      self.counts,
-      chunk_rows=chunk_rows,
-    )
-    self.num_items += len(database)
+      self.num_items += len(sets)
 
   def result(self) -> np.ndarray:
     """Returns the histogram, without overlaps that no two items can have.
@@ -198,16 +207,16 @@ def sum_over_hosts(counts: np.ndarray) -> np.ndarray:
 
 def _check_items(
   packed: ArrayLike, item_labels: ArrayLike, num_bits: int, kind: str
-) -> tuple[np.ndarray, np.ndarray, int]:
-  """Checks codes and labels of one kind; packs the labels."""
+) -> tuple[np.ndarray, np.ndarray]:
+  """Checks that codes and labels of one kind fit, but not each label."""
   packed = codes.check(packed, num_bits, f"{kind} codes")
   item_labels = np.asarray(item_labels)
-  sets = labels.pack(item_labels, f"{kind} labels")
-  if len(packed) != len(sets):
+  labels.pack(item_labels[:1], f"{kind} labels")
+  if len(packed) != len(item_labels):
     raise errors.UserError(
-      f"There are {len(packed)} {kind} codes but {len(sets)} {kind} labels;"
-      " every item needs one of each."
+      f"There are {len(packed)} {kind} codes but {len(item_labels)} {kind}"
+      " labels; every item needs one of each."
     )
   if len(packed) == 0:
     raise errors.UserError(f"There are no {kind} items; give at least one.")
-  return packed, sets, item_labels.shape[1]
+  return packed, item_labels
