@@ -2,8 +2,10 @@
 
 import pathlib
 import re
+import shutil
 
 import setuptools
+from setuptools.command import build_py
 
 ROOT = pathlib.Path(__file__).parent
 VERSION = re.search(
@@ -30,14 +32,49 @@ REQUIRES = [
   "scikit-learn>=1.5",  # The handwritten digits of the embedded data set.
   "pillow>=10",  # Decodes and resizes images.
   "tqdm",  # Progress bars.
+  "matplotlib>=3.9",  # The figures of the report.
+  "jinja2>=3.1",  # The pages: the report and the search.
+]
+
+# A page to search in, on this machine.
+SERVE = [
+  "starlette>=0.40",  # Routes and uploads.
+  "uvicorn>=0.30",  # The server.
+  "python-multipart>=0.0.18",  # Reads the uploaded picture.
 ]
 
 TEST = [
+  *SERVE,
+  "faiss-cpu>=1.8",  # The index files are read back by FAISS.
   "hypothesis",  # Property-based tests.
   "pytest",
   "pytest-xdist",  # One worker a core.
   "ruff",
+  "selenium",  # Opens the pages in a browser, where there is one.
 ]
+
+
+class BuildPy(build_py.build_py):
+  """Puts the config files into the package, where commands look for them."""
+
+  def run(self):
+    """Copies the packages, then ./configs as dsh_jax/configs."""
+    super().run()
+    if not self.editable_mode:
+      shutil.copytree(
+        ROOT / "configs",
+        pathlib.Path(self.build_lib) / "dsh_jax" / "configs",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+      )
+
+  def get_source_files(self):
+    """Returns the files of a source distribution."""
+    configs = sorted((ROOT / "configs").rglob("*.py"))
+    return super().get_source_files() + [
+      str(path.relative_to(ROOT)) for path in configs
+    ]
+
 
 setuptools.setup(
   name="dsh_jax",
@@ -47,12 +84,27 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["dsh_jax", "dsh_jax.*"]),
+  package_data={"dsh_jax": ["*.html"], "dsh_jax.report": ["*.html"]},
+  cmdclass={"build_py": BuildPy},
+  entry_points={
+    "console_scripts": [
+      "dsh_jax = dsh_jax.main:run",
+      "dsh_jax_report = dsh_jax.report.__main__:run",
+      "dsh_jax_evaluate = dsh_jax.evaluate:run",
+      "dsh_jax_encode = dsh_jax.encode:run",
+      "dsh_jax_search = dsh_jax.search:run",
+      "dsh_jax_serve = dsh_jax.serve:run",
+      "dsh_jax_export = dsh_jax.export:run",
+    ]
+  },
   install_requires=REQUIRES,
   extras_require={
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "faiss": ["faiss-cpu>=1.8"],  # Writes and reads FAISS index files.
+    "serve": SERVE,
+    "hub": ["huggingface_hub>=0.30"],  # Pretrained weights by their Hub id.
     "test": TEST,
   },
 )

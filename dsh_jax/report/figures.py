@@ -5,6 +5,7 @@ which in the SVG becomes `currentColor`: the page's own colour of text.
 """
 
 import dataclasses
+import html
 import io
 import re
 import warnings
@@ -124,10 +125,7 @@ def _to_element(svg: str, name: str, title: str) -> str:
   svg = re.sub(r'\bid="([a-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
   head, rest = svg.split(">", 1)
   head = re.sub(r' (width|height)="[^"]*"', "", head)
-  title = (
-    title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-  )
-  return f'{head} role="img" aria-label="{title}">{rest}'
+  return f'{head} role="img" aria-label="{html.escape(title)}">{rest}'
 
 
 def _colour(place: int) -> str:
@@ -280,7 +278,7 @@ def _precision_recall(runs: Sequence[Run]) -> Figure:
 
 def _ramp(count: int) -> list[tuple[float, ...]]:
   """Returns colours of 0, 1, ... shared labels, readable on light and dark."""
-  colours = matplotlib.colormaps["viridis"](np.linspace(0.25, 0.8, count - 1))
+  colours = matplotlib.colormaps["viridis"](np.linspace(0.35, 0.85, count - 1))
   return [(0.56, 0.56, 0.58, 1.0), *map(tuple, colours)]
 
 
