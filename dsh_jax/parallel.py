@@ -93,11 +93,18 @@ class Parallel:
 
   def gather(self, array: jax.Array) -> np.ndarray:
     """Returns all rows, on every host, of an array spread by `place`."""
-    if array.is_fully_addressable:
-      rows = np.asarray(array)
-    else:
-      rows = multihost_utils.process_allgather(array, tiled=True)
-    return rows.reshape(-1, rows.shape[-1]) if self._is_pmap else rows
+    if not self._is_pmap:
+      if array.is_fully_addressable:
+        return np.asarray(array)
+      return multihost_utils.process_allgather(array, tiled=True)
+    shards = sorted(
+      array.addressable_shards, key=lambda s: s.index[0].start or 0
+    )
+    rows = np.concatenate([np.asarray(shard.data) for shard in shards])
+    rows = rows.reshape(-1, rows.shape[-1])
+    if jax.process_count() == 1:
+      return rows
+    return multihost_utils.process_allgather(rows, tiled=True)
 
   def _global(self, local, spec):
     sharding = jax.sharding.NamedSharding(self._mesh, spec)
