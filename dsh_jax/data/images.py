@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 # Few formats: every parser is a surface for files from elsewhere.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
@@ -42,6 +42,9 @@ def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
     return _decode(encoded, size, resize)
   except UnreadableError:
     raise
+  except UnidentifiedImageError as error:
+    names = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    raise UnreadableError(f"not a {names} file") from error
   # Pillow's parsers raise almost anything on damaged bytes.
   except Exception as error:
     raise UnreadableError(str(error) or type(error).__name__) from error
