@@ -10,6 +10,7 @@ import optax
 
 from dsh_jax import data, losses, models, optimizer, steps
 from dsh_jax.data import augment
+from dsh_jax.models import pretrained
 
 _PLAIN_DATA_FIELDS = {
   "name", "protocol", "dir", "seed", "image_size",
@@ -113,11 +114,39 @@ def create_state(
   loss: losses.Loss,
   rule: optax.GradientTransformation,
 ) -> steps.TrainState:
-  """Returns the state before the first step, as host arrays."""
+  """Returns the state before the first step, as host arrays.
+
+  Raises:
+    UserError: The pretrained weights cannot be used.
+  """
   size = config.data.crop_size or config.data.image_size
 
   @jax.jit
   def create(key):
     return steps.create_state(network, loss, rule, size, key)
 
-  return jax.device_get(create(jax.random.key(config.seed)))
+  state = jax.device_get(create(jax.random.key(config.seed)))
+  if not config.model.pretrained:
+    return state
+  variables = {"params": state.params, "batch_stats": state.batch_stats}
+  return state.replace(
+    **pretrained.load(config.model.pretrained, config.model.backbone, variables)
+  )
+
+
+def with_preprocessing(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """Returns the configuration with the mean and std of pretrained weights.
+
+  Raises:
+    UserError: The pretrained weights cannot be found.
+  """
+  if not config.model.pretrained:
+    return config
+  config = config.copy_and_resolve_references()
+  wanted = pretrained.preprocessing(
+    config.model.pretrained, config.model.backbone
+  )
+  config.data.mean, config.data.std = wanted.mean, wanted.std
+  return config
