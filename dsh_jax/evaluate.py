@@ -6,54 +6,18 @@ python -m dsh_jax.evaluate --query_codes=q.npy --query_labels=ql.npy \\
   --convention=deephash-pytorch
 """
 
+import argparse
 import dataclasses
 import json
 import os
 import pathlib
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
 
-from dsh_jax import errors
+from dsh_jax import command, errors
 from dsh_jax.retrieval import codes, conventions, evaluate, metrics
-
-_QUERY_CODES = flags.DEFINE_string(
-  "query_codes",
-  None,
-  "codes.npz of a run, or .npy of -1/+1 or 0/1 codes [queries, bits].",
-)
-_DATABASE_CODES = flags.DEFINE_string(
-  "database_codes", None, "The same for the database. Default: --query_codes."
-)
-_QUERY_LABELS = flags.DEFINE_string(
-  "query_labels", None, "For .npy codes: .npy of 0/1 [queries, classes]."
-)
-_DATABASE_LABELS = flags.DEFINE_string(
-  "database_labels", None, "For .npy codes: .npy of 0/1 [items, classes]."
-)
-_CONVENTION = flags.DEFINE_string(
-  "convention",
-  None,
-  "Cut-off, normalizer and handling of empty queries as in other code:"
-  f" {', '.join(conventions.CONVENTIONS)}.",
-)
-_METRICS = flags.DEFINE_list(
-  "metrics", None, f"Names, with commas: {', '.join(evaluate.METRICS)}."
-)
-_NORMALIZER = flags.DEFINE_string(
-  "normalizer",
-  None,
-  "AP@k is divided by the items retrieved (default) or min(k, relevant).",
-)
-_DROP_EMPTY = flags.DEFINE_bool(
-  "drop_empty", None, "Leave queries without a relevant item out of the means."
-)
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write as well.")
-
-EXIT_USER_ERROR = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,47 +191,67 @@ def _write(path: str, result: Mapping[str, Any]) -> None:
     ) from error
 
 
-def main(argv: list[str]) -> None:
-  """Evaluates what the flags name; exit code 2 if a person must change it."""
-  logging.set_verbosity(logging.WARNING)  # JAX tells which devices it lacks.
-  try:
-    if len(argv) > 1:
-      raise errors.UserError(
-        f"Unexpected argument {argv[1]!r}; all are --flags."
-      )
-    if _QUERY_CODES.value is None:
-      raise errors.UserError(
-        "Nothing to evaluate; give --query_codes=FILE (.npz or .npy)."
-      )
-    result = evaluate_files(
-      _QUERY_CODES.value,
-      _DATABASE_CODES.value,
-      _QUERY_LABELS.value,
-      _DATABASE_LABELS.value,
-      _CONVENTION.value,
-      _METRICS.value,
-      _NORMALIZER.value,
-      _DROP_EMPTY.value,
+def create_parser() -> command.Parser:
+  """Creates the parser of the command line."""
+  parser = command.Parser("dsh_jax.evaluate", __doc__)
+  add = parser.add_argument
+  add(
+    "--query_codes",
+    required=True,
+    metavar="FILE",
+    help="codes.npz of a run, or .npy of -1/+1 or 0/1 codes [queries, bits]",
+  )
+  add(
+    "--database_codes",
+    metavar="FILE",
+    help="the same for the database (default: --query_codes)",
+  )
+  for kind in ("query", "database"):
+    add(
+      f"--{kind}_labels",
+      metavar="FILE",
+      help="with .npy codes: .npy of 0/1 vectors [items, classes]",
     )
-    if _OUTPUT.value:
-      _write(_OUTPUT.value, result)
-  except errors.UserError as error:
-    _fail(error)
+  add(
+    "--convention",
+    help="cut-off, divisor and empty queries as in other code:"
+    f" {', '.join(conventions.CONVENTIONS)}",
+  )
+  add(
+    "--metrics",
+    help=f"names, with commas between: {', '.join(evaluate.METRICS)}",
+  )
+  add(
+    "--normalizer",
+    help="AP@k is divided by the relevant items retrieved (the default), or by"
+    " min(k, relevant)",
+  )
+  add(
+    "--drop_empty",
+    action=argparse.BooleanOptionalAction,
+    help="leave queries without a relevant item out of the means",
+  )
+  add("--output", metavar="FILE", help="JSON file to write as well")
+  return parser
+
+
+def main(argv: Sequence[str]) -> None:
+  """Evaluates what the flags name."""
+  given = create_parser().parse_args(argv)
+  result = evaluate_files(
+    given.query_codes,
+    given.database_codes,
+    given.query_labels,
+    given.database_labels,
+    given.convention,
+    given.metrics.split(",") if given.metrics else None,
+    given.normalizer,
+    given.drop_empty,
+  )
+  if given.output:
+    _write(given.output, result)
   print(table(result))
 
 
-def _parse(argv: list[str]) -> list[str]:
-  """Parses flags; a wrong one is one line, not a traceback."""
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    _fail(f"Cannot use the command line: {error}")
-
-
-def _fail(message: object) -> None:
-  print(f"dsh_jax: {' '.join(str(message).split())}", file=sys.stderr)
-  sys.exit(EXIT_USER_ERROR)
-
-
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse)
+  command.run(main)

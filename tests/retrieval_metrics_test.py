@@ -225,7 +225,8 @@ def test_bad_arguments_are_refused():
   for wrong in (0, -1, 2.5, True):
     with pytest.raises(errors.UserError, match="cut-off"):
       metrics.acg(hist, wrong)
-  for wrong in (hist[0], hist * 0.5, hist[:0]):
+  uneven = np.array([[[1, 1]], [[1, 2]]])
+  for wrong in (hist[0], hist * 0.5, hist[:0], hist * 0, uneven):
     with pytest.raises(errors.UserError, match="histogram"):
       metrics.acg(wrong, 1)
   for wrong in (-1, 0.5):

@@ -29,7 +29,8 @@ class Rankings:
     """Reads a histogram.
 
     Args:
-      hist: Integers [Q, D, S+1], Q, D >= 1.
+      hist: Integers [Q, D, S+1], Q, D >= 1; each query's add up to the same
+        N >= 1.
 
     Raises:
       UserError: If it is anything else.
@@ -45,6 +46,12 @@ class Rankings:
     if cells.shape[2] == 1:
       cells = np.concatenate([cells, np.zeros_like(cells)], axis=2)
     self._set(cells)
+    totals = self.items.sum(axis=1)
+    if np.any(totals != totals[0]) or totals[0] == 0:
+      raise errors.UserError(
+        f"The histogram counts {totals.min():.0f} to {totals.max():.0f} items"
+        " a query; every query ranks the same database, of at least one item."
+      )
 
   def _set(self, cells: np.ndarray) -> None:
     self.cells = cells
