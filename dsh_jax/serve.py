@@ -12,6 +12,8 @@ import socket
 import threading
 from collections.abc import Sequence
 
+import numpy as np
+
 from dsh_jax import command, errors, pictures, search_page
 from dsh_jax import index as index_lib
 from dsh_jax.data import images
@@ -229,6 +231,8 @@ def main(argv: Sequence[str]) -> None:
   index = index_lib.load(flags.index, flags.workdir)
   try:
     encoder, why = index_lib.load_encoder(index), ""
+    # Compiles now, so that the first visitor does not wait for it.
+    encoder([np.zeros((encoder.size, encoder.size, 3), np.uint8)])
   except errors.UserError as error:
     encoder, why = None, f"Pictures cannot be uploaded: {error}"
   listening = _bind(flags.host, flags.port)

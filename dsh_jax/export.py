@@ -1,0 +1,228 @@
+"""Takes a trained run away: an encoder that needs only JAX, and its codes.
+
+  python -m dsh_jax.export --workdir=RUN --out=DIR
+
+Writes into DIR:
+  encoder.stablehlo  uint8 images [n,H,W,3] -> uint32 codes [n,ceil(K/32)], for
+                     CPU, CUDA and TPU, weights inside
+  load_encoder.py    ten lines that load and call it; needs only jax
+  about.json         bits, image size, resize rule, class names, versions
+  codes.npz          the codes, as in the run
+  codes.faiss        an IndexBinaryFlat (needs pip install "dsh_jax[faiss]")
+  codes.sql          a table with a bit(K) column for PostgreSQL with pgvector
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.export
+import jax.numpy as jnp
+
+from dsh_jax import command, errors, trained
+from dsh_jax import index as index_lib
+from dsh_jax.retrieval import codes, faiss_index
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+_SQL_ROWS = 1000  # In one INSERT.
+
+LOADER = '''\
+"""Loads encoder.stablehlo of this folder; needs only jax.
+
+python load_encoder.py  prints the code of a grey image.
+"""
+
+import pathlib
+
+import jax.export
+import numpy as np
+
+FILE = pathlib.Path(__file__).with_name("encoder.stablehlo")
+# Images uint8 [n,H,W,3], n free, to codes uint32 [n,words]: bit j of a code is
+# bit j % 32 of word j // 32.
+encode = jax.export.deserialize(bytearray(FILE.read_bytes())).call
+
+if __name__ == "__main__":
+  print(np.asarray(encode(np.full((1, {size}, {size}, 3), 128, np.uint8))))
+'''
+
+
+def pack(relaxed: jax.Array) -> jax.Array:
+  """Binarises and packs relaxed codes, as `codes.pack` does on the host.
+
+  Args:
+    relaxed: float [N,K].
+
+  Returns:
+    uint32 [N,ceil(K/32)].
+  """
+  num_bits = relaxed.shape[1]
+  words = codes.num_words(num_bits)
+  bits = (relaxed > 0).astype(jnp.uint32)
+  bits = jnp.pad(bits, ((0, 0), (0, words * codes.WORD_BITS - num_bits)))
+  bits = bits.reshape(-1, words, codes.WORD_BITS)
+  shifts = jnp.arange(codes.WORD_BITS, dtype=jnp.uint32)[None, None, :]
+  return (bits << shifts).sum(axis=2, dtype=jnp.uint32)
+
+
+def export_encoder(run: trained.Run) -> bytes:
+  """Returns the encoder of a run as serialised StableHLO.
+
+  Args:
+    run: From `trained.load_run`.
+
+  Returns:
+    What `jax.export.deserialize` reads: images uint8 [n,H,W,3] -> packed codes
+    uint32 [n,ceil(K/32)], for every platform of `PLATFORMS`, n free.
+  """
+  encode_step, weights = run.encode_step(), run.weights
+
+  @jax.jit
+  def encode(images):
+    return pack(encode_step(weights, images))
+
+  (count,) = jax.export.symbolic_shape("n")
+  shape = (count, run.image_size, run.image_size, 3)
+  exported = jax.export.export(encode, platforms=PLATFORMS)(
+    jax.ShapeDtypeStruct(shape, jnp.uint8)
+  )
+  return bytes(exported.serialize())
+
+
+def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
+  """Yields the lines of a script for PostgreSQL with pgvector 0.7 or newer.
+
+  Args:
+    index: The codes.
+    table: Name of the table.
+  """
+  bits = index.num_bits
+  yield "-- psql DATABASE -f codes.sql"
+  yield "-- The ten nearest to a picture of the table, by Hamming distance:"
+  yield "--   SELECT p.id, p.code <~> q.code AS distance"
+  yield f"--   FROM {table} p, (SELECT code FROM {table} WHERE id = '...') q"
+  yield "--   ORDER BY distance, p.id LIMIT 10;"
+  yield "-- With many pictures an approximate index is faster; it serves"
+  yield f"-- ORDER BY code <~> B'...'::bit({bits}) LIMIT 10:"
+  yield f"--   CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops);"
+  yield "BEGIN;"
+  yield "CREATE EXTENSION IF NOT EXISTS vector;"
+  yield f"CREATE TABLE {table} (id text PRIMARY KEY, code bit({bits}) NOT NULL);"
+  # Whatever the session is set to, a backslash in a name is a backslash.
+  yield "SET LOCAL standard_conforming_strings = on;"
+  for first in range(0, len(index), _SQL_ROWS):
+    rows = slice(first, first + _SQL_ROWS)
+    unpacked = codes.unpack(index.codes[rows], bits)
+    yield f"INSERT INTO {table} (id, code) VALUES"
+    yield ",\n".join(
+      f"  ({_quote(name)}, B'{''.join('01'[bit] for bit in row)}')"
+      for name, row in zip(index.ids[rows], unpacked.astype(int), strict=True)
+    ) + ";"  # fmt: skip
+  yield "COMMIT;"
+
+
+def _quote(text: str) -> str:
+  quoted = str(text).replace("'", "''").replace("\0", "")
+  return f"'{quoted}'"
+
+
+def write(workdir: str, out: str, index_path: str = "") -> list[str]:
+  """Writes everything there is to take away.
+
+  Args:
+    workdir: Folder of a finished run.
+    out: The folder to write to.
+    index_path: Codes to take; "" is codes.npz of the run.
+
+  Returns:
+    What was left out, and why.
+
+  Raises:
+    UserError: The run or the index cannot be read, or `out` not written.
+  """
+  run = trained.load_run(workdir)
+  index_file = index_path or pathlib.Path(workdir).expanduser() / "codes.npz"
+  index = index_lib.load(str(index_file), workdir)
+  folder = pathlib.Path(out).expanduser()
+  left_out = []
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = export_encoder(run)
+    _write(folder / "encoder.stablehlo", lambda p: p.write_bytes(encoder))
+    loader = LOADER.replace("{size}", str(run.image_size))
+    _write(folder / "load_encoder.py", lambda p: p.write_text(loader))
+    about = json.dumps(_about(run), indent=2) + "\n"
+    _write(folder / "about.json", lambda p: p.write_text(about))
+    _write(folder / "codes.npz", lambda p: shutil.copyfile(index_file, p))
+    _write(folder / "codes.sql", lambda p: _write_lines(p, sql(index)))
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot write to --out={out}: {error.strerror}. Give a folder that you"
+      " may write to."
+    ) from error
+  try:
+    faiss_index.write_index(folder / "codes.faiss", index.codes, index.num_bits)
+  except errors.UserError as error:
+    left_out.append(f"codes.faiss: {error}")
+  return left_out
+
+
+def _about(run: trained.Run) -> dict[str, object]:
+  return {
+    "bits": run.config.bits,
+    "image_size": run.image_size,
+    "resize": run.config.data.resize,
+    "class_names": list(run.class_names),
+    "method": run.config.method,
+    "backbone": run.config.model.backbone,
+    "platforms": list(PLATFORMS),
+    "exported_with": {"jax": jax.__version__},
+    "metrics": run.result["metrics"],
+  }
+
+
+def _write_lines(path: pathlib.Path, lines: Iterator[str]) -> None:
+  with path.open("w", encoding="utf-8") as file:
+    file.writelines(f"{line}\n" for line in lines)
+
+
+def _write(
+  path: pathlib.Path, write_to: Callable[[pathlib.Path], object]
+) -> None:
+  """Writes a file under another name, then renames it."""
+  temporary = path.with_name(f"{path.name}.partial")
+  write_to(temporary)
+  temporary.replace(path)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs what the flags say."""
+  parser = command.Parser("dsh_jax.export", __doc__)
+  parser.add_argument(
+    "--workdir", required=True, metavar="RUN", help="Folder of a finished run."
+  )
+  parser.add_argument(
+    "--out", required=True, metavar="DIR", help="Folder to write to."
+  )
+  parser.add_argument(
+    "--index",
+    default="",
+    metavar="FILE",
+    help="Codes to take, from python -m dsh_jax.encode. Default: the run's.",
+  )
+  flags = parser.parse_args(argv)
+  for reason in write(flags.workdir, flags.out, flags.index):
+    print(f"Left out {reason}", file=sys.stderr)
+  print(f"The encoder and the codes are in {flags.out}.")
+
+
+def run() -> None:
+  """The console script."""
+  command.run(main)
+
+
+if __name__ == "__main__":
+  run()
