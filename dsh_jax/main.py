@@ -16,12 +16,13 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dsh_jax import errors, summary, train
+from dsh_jax import config_files, errors, summary, train
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
-  str(pathlib.Path(__file__).parents[1] / "configs" / "digits.py"),
-  "FILE or FILE:method=...,bits=...; --config.FIELD=VALUE changes a field.",
+  str(config_files.folder() / "digits.py"),
+  "FILE or FILE:method=...,bits=...; --config.FIELD=VALUE changes a field."
+  " FILE:method=? lists what there is.",
   lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -29,6 +30,9 @@ _WORKDIR = flags.DEFINE_string(
   "",
   "Folder of the run. The same command again continues there. Default:"
   " runs/DATASET-METHOD-BITS-SEED.",
+)
+_REPORT = flags.DEFINE_bool(
+  "report", True, "Write report.html into the folder of the run at its end."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
@@ -72,11 +76,33 @@ def main(argv: list[str]) -> None:
   if jax.process_index() == 0:
     print(summary.table(result))
     print(f"\nThe run is in {workdir}.")
+    if _REPORT.value:
+      _write_report(workdir)
+    print(summary.next_steps(workdir))
+
+
+def _write_report(workdir: str) -> None:
+  """Writes the report of a run that has none; its scores stand without it."""
+  path = pathlib.Path(workdir, "report.html")
+  try:
+    if not path.exists():
+      from dsh_jax import report  # A second to import.
+
+      report.write([workdir], str(path))
+  except Exception as error:
+    print(f"dsh_jax: There is no report: {error}", file=sys.stderr)
+  else:
+    print(f"The report is {path}.")
 
 
 def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a wrong one is one line, not a traceback."""
   try:
+    config_files.make_importable()
+    argv = config_files.find(argv)
+    if (choices := config_files.answer(argv)) is not None:
+      print(choices)
+      sys.exit(0)
     return flags.FLAGS(argv)
   except Exception as error:  # Whatever a config file or field may raise.
     _fail(f"Cannot use the command line: {error}", EXIT_USER_ERROR)

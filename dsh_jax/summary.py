@@ -37,3 +37,15 @@ def table(result: Mapping[str, Any]) -> str:
     f" on {result['device']}",
   ]
   return "\n".join(lines)
+
+
+def next_steps(workdir: str) -> str:
+  """Returns what can be done with a finished run, as text."""
+  return f"""
+Next:
+  python -m dsh_jax.serve --index={workdir}/codes.npz
+      searches its database in the browser
+  python -m dsh_jax.encode --workdir={workdir} --images=FOLDER --out=codes.npz
+      encodes your own pictures
+  python -m dsh_jax.export --workdir={workdir} --out=DIR
+      takes the encoder and the codes away"""
