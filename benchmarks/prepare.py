@@ -9,10 +9,10 @@ import pathlib
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import cells, runner
+from benchmarks import cells, command, runner
 from dsh_jax import errors
 
 _NAMES = ("train", "validation", "query", "database")
@@ -48,16 +48,11 @@ def describe(workdir: pathlib.Path) -> dict:
   return runner.read_json(workdir / "data" / "result.json")
 
 
-def _main(argv: list[str]) -> None:
-  del argv
+def _main() -> None:
   from dsh_jax import factories  # After the flags: it imports JAX.
 
   started = time.monotonic()
-  try:
-    splits = factories.load_splits(flags.FLAGS.config)
-  except errors.UserError as error:
-    print(error, file=sys.stderr)
-    raise SystemExit(2) from None
+  splits = factories.load_splits(flags.FLAGS.config)
   runner.write_json(
     pathlib.Path(flags.FLAGS.workdir) / "result.json",
     {
@@ -75,4 +70,4 @@ def _main(argv: list[str]) -> None:
 if __name__ == "__main__":
   config_flags.DEFINE_config_file("config", None, "A file of configs.")
   flags.DEFINE_string("workdir", None, "Folder of result.json.")
-  app.run(_main)
+  command.run(_main)

@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import cells, runner
+from benchmarks import cells, command, runner
 from dsh_jax import errors
 
 _COSINE = "cosine"  # Ranks by the features themselves.
@@ -200,20 +200,15 @@ def _features(config, splits, wanted) -> list[np.ndarray]:
   return [of_split(split) for split in wanted]
 
 
-def _main(argv: list[str]) -> None:
-  del argv
+def _main() -> None:
   values = flags.FLAGS
-  try:
-    make(
-      values.config,
-      values.methods,
-      [int(bits) for bits in values.bits],
-      values.metrics,
-      pathlib.Path(values.workdir),
-    )
-  except errors.UserError as error:
-    print(error, file=sys.stderr)
-    raise SystemExit(2) from None
+  make(
+    values.config,
+    values.methods,
+    [int(bits) for bits in values.bits],
+    values.metrics,
+    pathlib.Path(values.workdir),
+  )
 
 
 if __name__ == "__main__":
@@ -222,4 +217,4 @@ if __name__ == "__main__":
   flags.DEFINE_list("methods", [], "Names of dsh_jax.unsupervised.METHODS.")
   flags.DEFINE_list("bits", [], "Code lengths.")
   flags.DEFINE_list("metrics", [], "Metrics of rows without codes.")
-  app.run(_main)
+  command.run(_main)

@@ -11,18 +11,17 @@ import dataclasses
 import itertools
 import math
 import pathlib
-import sys
 
 import matplotlib.figure
 import ml_collections
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import cells, prepare, rates, runner, table_text
+from benchmarks import cells, command, prepare, rates, runner, table_text
 from dsh_jax import errors
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/studies/idhn.py", "A file of configs/studies."
+  "config", None, "A file of configs/studies."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Runs at a time.", lower_bound=1)
@@ -198,10 +197,11 @@ def _print(job, state, secs):
 
 
 def _run() -> None:
+  config = command.config_of(_CONFIG, "configs/studies/idhn.py")
   if not _WORKDIR.value:
     raise errors.UserError("No folder was given. Give one by --workdir=DIR.")
   workdir = pathlib.Path(_WORKDIR.value)
-  study = make_study(_CONFIG.value, _OVERRIDE.value)
+  study = make_study(config, _OVERRIDE.value)
   if _REPORT_ONLY.value:
     workdir.mkdir(parents=True, exist_ok=True)
     print(f"The study is in {write(study, workdir)}.")
@@ -225,16 +225,5 @@ def _run() -> None:
       print(f"The study is in {write(study, workdir)}.")
 
 
-def _main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown argument {argv[1]!r}.")
-  logging.set_verbosity(logging.WARNING)
-  try:
-    _run()
-  except errors.UserError as error:
-    print(f"Error: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
-
-
 if __name__ == "__main__":
-  app.run(_main)
+  command.run(_run)

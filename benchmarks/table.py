@@ -9,16 +9,15 @@ the workdir: table.md, table.csv, table.tex and table.png, of whatever is done.
 """
 
 import pathlib
-import sys
 
-from absl import app, flags, logging
+from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import cells, prepare, rates, references, runner
+from benchmarks import cells, command, prepare, rates, references, runner
 from dsh_jax import errors
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/tables/digits.py", "A file of configs/tables."
+  "config", None, "A file of configs/tables."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the table.")
 _JOBS = flags.DEFINE_integer(
@@ -120,24 +119,13 @@ def run_table(
   return progress.num_failed
 
 
-def _main(argv: list[str]) -> None:
-  if len(argv) > 1:
-    raise app.UsageError(f"Unknown argument {argv[1]!r}.")
-  logging.set_verbosity(logging.WARNING)
-  try:
-    num_failed = _run()
-  except errors.UserError as error:
-    print(f"Error: {error}", file=sys.stderr)
-    raise SystemExit(2) from None
-  raise SystemExit(1 if num_failed else 0)
-
-
 def _run() -> int:
-  """Does what the flags say; returns the number of failed runs."""
+  """Does what the flags say; returns 1 if a run has failed, else 0."""
+  config = command.config_of(_CONFIG, "configs/tables/digits.py")
   if not _WORKDIR.value:
     raise errors.UserError("No folder was given. Give one by --workdir=DIR.")
   workdir = pathlib.Path(_WORKDIR.value)
-  table = cells.make_table(_CONFIG.value, _OVERRIDE.value)
+  table = cells.make_table(config, _OVERRIDE.value)
   if _DRY_RUN.value:
     from benchmarks import estimate
 
@@ -152,8 +140,8 @@ def _run() -> int:
     from benchmarks import table_report
 
     print(f"The table is in {table_report.write(table, workdir)}.")
-  return num_failed
+  return 1 if num_failed else 0
 
 
 if __name__ == "__main__":
-  app.run(_main)
+  command.run(_run)

@@ -10,11 +10,10 @@ import resource
 import sys
 import time
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from benchmarks import runner
-from dsh_jax import errors
+from benchmarks import command, runner
 
 _MAX_STEPS = 5
 _ENOUGH_SECS = 10.0
@@ -107,13 +106,8 @@ def measure(config, num_classes: int) -> dict[str, float]:
   }
 
 
-def _main(argv: list[str]) -> None:
-  del argv
-  try:
-    cost = measure(flags.FLAGS.config, flags.FLAGS.num_classes)
-  except errors.UserError as error:
-    print(error, file=sys.stderr)
-    raise SystemExit(2) from None
+def _main() -> None:
+  cost = measure(flags.FLAGS.config, flags.FLAGS.num_classes)
   runner.write_json(pathlib.Path(flags.FLAGS.workdir) / "result.json", cost)
 
 
@@ -121,4 +115,4 @@ if __name__ == "__main__":
   config_flags.DEFINE_config_file("config", None, "A file of configs.")
   flags.DEFINE_string("workdir", None, "Folder of result.json.")
   flags.DEFINE_integer("num_classes", 10, "L.")
-  app.run(_main)
+  command.run(_main)
