@@ -208,72 +208,66 @@ def test_dsrh_release_sampling():
   np.testing.assert_array_equal(sampled[:3], by_step(jnp.arange(3)))
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
-def test_sorted_hinge_equals_the_loop_over_pairs(spread, monkeypatch):
+SIZE = 64
+
+
+def triplet_problem(spread):
   rng = np.random.default_rng(1)
-  size = 64
-  labels = (rng.random((size, 6)) < 0.3).astype(np.float32)
-  level = jnp.asarray(labels @ labels.T)
-  badness = (spread * rng.normal(size=(size, size))).astype(np.float32)
-  valid = ~np.eye(size, dtype=bool)
-  results = []
-  for smallest in (size + 1, size):
-    monkeypatch.setattr(triplets, "_MIN_SORTED", smallest)
-
-    def total(b):
-      sums = triplets.hinge_ranking_cost(
-        b, level, valid, 1.5, lambda level: 2**level
-      )
-      return jnp.sum(sums), sums
-
-    (_, sums), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
-      badness
-    )
-    results.append((sums, gradient))
-  (sums, gradient), (sorted_sums, sorted_gradient) = results
-  np.testing.assert_allclose(sorted_sums, sums, rtol=1e-5)
-  np.testing.assert_allclose(
-    sorted_gradient, gradient, atol=1e-5 * np.abs(gradient).max()
-  )
+  labels = (rng.random((SIZE, 6)) < 0.3).astype(np.float64)
+  level = labels @ labels.T
+  badness = spread * rng.normal(size=(SIZE, SIZE))
+  return badness.astype(np.float32), level, ~np.eye(SIZE, dtype=bool)
 
 
-@pytest.mark.parametrize("cost", [triplets.hinge, triplets.logistic])
-@pytest.mark.parametrize("chunk_elements", [1, 3 * 64**2, 2**20])
-def test_chunks_equal_the_array_of_all_triplets(
-  cost, chunk_elements, monkeypatch
-):
-  monkeypatch.setattr(triplets, "_CHUNK_ELEMENTS", chunk_elements)
-  rng = np.random.default_rng(0)
-  size = 64
-  labels = (rng.random((size, 6)) < 0.3).astype(np.float64)
-  gain = 2 ** (labels @ labels.T)
-  badness = rng.normal(size=(size, size)) * 3
-  valid = ~np.eye(size, dtype=bool)
-
-  weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
-  weight *= valid[:, :, None] * valid[:, None, :]
-  x = badness[:, :, None] - badness[:, None, :] + 1.5
-  if cost is triplets.hinge:
-    values, slopes = np.maximum(x, 0), (x > 0).astype(np.float64)
-  else:
-    values, slopes = np.logaddexp(0, x), 1 / (1 + np.exp(-x))
-  slopes = weight * slopes
-  expected = (weight * values).sum(axis=(1, 2))
-  expected_gradient = slopes.sum(axis=2) - slopes.sum(axis=1)
+def check_sums(function, badness, weight, costs, slopes):
+  """Compares with sums over an array [anchor, i, j] of all triplets."""
 
   def total(b):
-    sums = triplets.ranking_cost(
-      b, jnp.asarray(gain, jnp.float32), valid, lambda d: cost(d + 1.5)
-    )
+    sums = function(b)
     return jnp.sum(sums), sums
 
   (_, sums), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
-    badness.astype(np.float32)
+    badness
   )
+  expected = (weight * costs).sum(axis=(1, 2))
   np.testing.assert_allclose(sums, expected, rtol=1e-5)
+  slopes = weight * slopes
+  expected = slopes.sum(axis=2) - slopes.sum(axis=1)
   np.testing.assert_allclose(
-    gradient, expected_gradient, atol=1e-5 * np.abs(expected_gradient).max()
+    gradient, expected, atol=1e-5 * np.abs(expected).max()
   )
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
+def test_sorted_hinges_equal_the_array_of_all_triplets(spread):
+  badness, level, valid = triplet_problem(spread)
+  gain = 2**level
+  weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
+  weight *= valid[:, :, None] * valid[:, None, :]
+  x = badness[:, :, None].astype(np.float64) - badness[:, None, :] + 1.5
+
+  def function(b):
+    level_32 = jnp.asarray(level, jnp.float32)
+    return triplets.sum_hinges(b, level_32, valid, 1.5, lambda t: 2**t)
+
+  check_sums(function, badness, weight, np.maximum(x, 0), x > 0)
+
+
+@pytest.mark.parametrize("tile", [1, 24, 64, 100])
+def test_tiles_of_pairs_equal_the_array_of_all_triplets(tile, monkeypatch):
+  monkeypatch.setattr(triplets, "_TILE", tile)
+  badness, level, valid = triplet_problem(3.0)
+  first, second = valid & (level > 0), valid & (level == 0)
+  weight = first[:, :, None] * second[:, None, :].astype(np.float64)
+  x = badness[:, :, None].astype(np.float64) - badness[:, None, :] + 1.5
+
+  def function(b):
+    return triplets.sum_pair_costs(
+      b, first, second, lambda d: triplets.logistic(d + 1.5)
+    )
+
+  slopes = 1 / (1 + np.exp(-x))
+  check_sums(function, badness, weight, np.logaddexp(0, x), slopes)
 
 
 @pytest.mark.parametrize(

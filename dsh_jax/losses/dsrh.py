@@ -81,7 +81,7 @@ def dsrh(
 
   def all_triplets(distance, shared):
     others = similarity.off_diagonal(distance.shape[0])
-    sums = triplets.hinge_ranking_cost(
+    sums = triplets.sum_hinges(
       distance, shared, others, margin, lambda level: 2**level
     )
     if normalizer == "ideal":

@@ -53,12 +53,9 @@ def dtsh(
     del params, step
     similar = similarity.shares_label(labels)
     t = logit_scale * similarity.inner_product(codes, codes)
-
-    def sum_costs(similar, valid):
-      return triplets.ranking_cost(-t, similar, valid, cost)
-
+    sums = triplets.sum_pair_costs(-t, *triplets.split_items(similar), cost)
     terms = {
-      "triplets": triplets.mean_triplet_cost(similar, sum_costs),
+      "triplets": triplets.mean_triplet_cost(sums, similar),
       "quantization": quantization_weight * quantization.squared(codes),
     }
     return terms["triplets"] + terms["quantization"], terms

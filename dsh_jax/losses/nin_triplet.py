@@ -41,13 +41,14 @@ def nin_triplet(
     del params, step
     similar = similarity.shares_label(labels)
     distance = similarity.squared_distance(codes)
-
-    def sum_costs(similar, valid):
-      return triplets.hinge_ranking_cost(
-        distance, similar, valid, margin, lambda level: level
-      )
-
-    value = triplets.mean_triplet_cost(similar, sum_costs)
+    sums = triplets.sum_hinges(
+      distance,
+      similar,
+      similarity.off_diagonal(codes.shape[0]),
+      margin,
+      lambda level: level,
+    )
+    value = triplets.mean_triplet_cost(sums, similar)
     return value, {"triplets": value}
 
   return base.Loss(
