@@ -8,7 +8,6 @@ NumPy code and the distances alone. On an accelerator also the XLA paths,
 beside what the device copies and multiplies.
 """
 
-import dataclasses
 import datetime
 import pathlib
 import platform
@@ -23,8 +22,14 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from benchmarks import hardware, retrieval_accelerator, retrieval_peers
-from dsh_jax.retrieval import codes, evaluate, histogram, search
+from benchmarks import (
+  hardware,
+  retrieval_accelerator,
+  retrieval_peers,
+  retrieval_problem,
+)
+from benchmarks.retrieval_problem import Problem
+from dsh_jax.retrieval import evaluate, histogram, search
 
 _OUTPUT = flags.DEFINE_string("output", None, "Markdown file to write.")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of every contender.")
@@ -33,7 +38,6 @@ _MEMORY_ONLY = flags.DEFINE_string(
   "memory_only", None, "Q,N,K: print the peak memory of one evaluation."
 )
 
-NUM_CLASSES = 21
 SIZES = (
   (1000, 20000, 64),
   (2100, 193734, 64),
@@ -44,49 +48,6 @@ QUICK_SIZES = ((20, 6000, 64),)
 # The usual code takes one query after the other, so a part tells the whole.
 PLAIN_QUERIES = 40
 CUT_OFF = 5000
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-  """Codes and labels: packed uint32 [N, words] and uint8 [N, L]."""
-
-  queries: np.ndarray
-  database: np.ndarray
-  query_labels: np.ndarray
-  database_labels: np.ndarray
-  num_bits: int
-
-  @property
-  def num_pairs(self) -> int:
-    """Pairs of a query and a database item."""
-    return len(self.queries) * len(self.database)
-
-
-def make_problem(
-  num_queries: int, num_items: int, num_bits: int, seed: int = 0
-) -> Problem:
-  """Makes items whose codes are noisy functions of their labels.
-
-  Labels differ in frequency as those of photographs do: 2.8 an item in the
-  mean, the commonest on a quarter of the items, the rarest on a fiftieth.
-  """
-  rng = np.random.default_rng(seed)
-  frequency = 0.25 * np.linspace(1, 0.08, NUM_CLASSES)
-  directions = rng.normal(size=(NUM_CLASSES, num_bits)).astype(np.float32)
-
-  def items(count):
-    packed, labels = [], []
-    for start in range(0, count, 50000):
-      size = min(50000, count - start)
-      some = rng.random((size, NUM_CLASSES), np.float32) < frequency
-      noise = rng.standard_normal((size, num_bits), np.float32)
-      packed.append(codes.pack(some @ directions + 1.5 * noise))
-      labels.append(some.astype(np.uint8))
-    return np.concatenate(packed), np.concatenate(labels)
-
-  queries, query_labels = items(num_queries)
-  database, database_labels = items(num_items)
-  return Problem(queries, database, query_labels, database_labels, num_bits)
 
 
 def run_turns(
@@ -199,7 +160,7 @@ def report_size(problem: Problem, repeats: int) -> list[str]:
   )
   lines = [
     f"## {len(problem.queries):,} x {len(problem.database):,},"
-    f" {problem.num_bits} bits, {NUM_CLASSES} labels",
+    f" {problem.num_bits} bits, {retrieval_problem.NUM_CLASSES} labels",
     "",
     "| what | best s | median s | G pairs/s |",
     "| --- | ---: | ---: | ---: |",
@@ -233,7 +194,7 @@ def report_growth(sizes: tuple[int, ...], repeats: int) -> list[str]:
   """Times growing databases and returns the section about the slope."""
   rows = []
   for num_items in sizes:
-    problem = make_problem(500, num_items, 64)
+    problem = retrieval_problem.make_problem(500, num_items, 64)
     seconds = run_turns(
       {
         "evaluation": lambda problem=problem: evaluate_problem(problem),
@@ -267,8 +228,8 @@ def report_growth(sizes: tuple[int, ...], repeats: int) -> list[str]:
 
 def print_peak_memory(size: str) -> None:
   """Prints by how many MB an evaluation raises the peak of this process."""
-  problem = make_problem(*(int(x) for x in size.split(",")))
-  small = make_problem(20, 2000, problem.num_bits)
+  problem = retrieval_problem.make_problem(*(int(x) for x in size.split(",")))
+  small = retrieval_problem.make_problem(20, 2000, problem.num_bits)
   evaluate_problem(small)  # Compiled code and libraries are no part of it.
   before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   evaluate_problem(problem)
@@ -333,7 +294,7 @@ def main(argv: list[str]) -> None:
   growth = (1000, 2000) if quick else tuple(25000 * 4**i for i in range(4))
   lines = describe_run(_REPEATS.value)
   for size in sizes:
-    lines += report_size(make_problem(*size), _REPEATS.value)
+    lines += report_size(retrieval_problem.make_problem(*size), _REPEATS.value)
     print(f"{size} done", file=sys.stderr)
   lines += report_memory(sizes[min(1, len(sizes) - 1)])
   lines += report_growth(growth, _REPEATS.value)
