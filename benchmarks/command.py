@@ -41,14 +41,15 @@ def config_of(flag: flags.FlagHolder, example: str) -> Any:
   Raises:
     UserError: None was given, or there is no such file.
   """
-  try:
-    config = flag.value
-  except OSError as error:
-    raise errors.UserError(f"Cannot read --config: {error}") from None
+  config = flag.value
   if config is None:
     raise errors.UserError(
       f"No config was given. Give one, such as --config={example}."
     )
+  try:
+    config.title  # noqa: B018  A file that is not there is told of on use.
+  except OSError as error:
+    raise errors.UserError(f"Cannot read --config: {error}") from None
   return config
 
 

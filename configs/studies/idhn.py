@@ -2,7 +2,7 @@
 
 python -m benchmarks.study --config=configs/studies/idhn.py --workdir=DIR
 
-31 runs, those of 60 epochs three times as long as the others.
+29 runs, those of 60 epochs three times as long as the others.
 """
 
 from configs.tables import default
