@@ -23,7 +23,9 @@ def unknown(
     The error, for the caller to raise; it suggests the nearest name.
   """
   allowed = sorted(allowed)
-  near = difflib.get_close_matches(str(given), allowed, n=1)
+  near = difflib.get_close_matches(str(given), allowed, n=3)
+  # Swapped letters are the likeliest slip.
+  near.sort(key=lambda name: sorted(name) != sorted(str(given)))
   hint = f" Did you mean {near[0]!r}?" if near else ""
   return UserError(
     f"Unknown {kind} {given!r}.{hint} Allowed: {', '.join(allowed)}."

@@ -105,7 +105,23 @@ def _parse(argv: list[str]) -> list[str]:
       sys.exit(0)
     return flags.FLAGS(argv)
   except Exception as error:  # Whatever a config file or field may raise.
-    _fail(f"Cannot use the command line: {error}", EXIT_USER_ERROR)
+    _fail(_reason(error), EXIT_USER_ERROR)
+
+
+def _reason(error: BaseException) -> str:
+  """Says what is wrong with a command line, without a trace of the code.
+
+  The reader of config files puts the trace of an error into its message.
+  """
+  cause = error
+  while cause is not None:
+    if isinstance(cause, errors.UserError):
+      return str(cause)
+    cause = cause.__cause__ or cause.__context__
+  lines = [line for line in str(error).splitlines() if line.strip()]
+  if any(line.startswith("Traceback") for line in lines):
+    lines = [lines[0], lines[-1]]
+  return f"Cannot use the command line: {' '.join(lines)}"
 
 
 def _fail(message: object, code: int) -> None:
