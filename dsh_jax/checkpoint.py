@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -17,30 +17,76 @@ class Checkpoints:
   """Checkpoints of a run: a tree of arrays and a small dict of facts.
 
   A checkpoint appears under its final name only when it is complete, and
-  carries the SHA-256 of its arrays, so that a damaged one is noticed.
+  carries the SHA-256 of its contents, so that a damaged one is noticed.
   """
 
-  def __init__(self, workdir: str, keep: int = 3):
-    """Opens or creates `workdir`/checkpoints, keeping the newest `keep`."""
+  def __init__(self, workdir: str, keep: int = 3, read_only: bool = False):
+    """Opens `workdir`/checkpoints.
+
+    Args:
+      workdir: The folder of the run.
+      keep: How many checkpoints to keep, the newest.
+      read_only: Leave the folder as it is, for a run that may be under way.
+        Else it is created, and what a killed run left there half-written is
+        removed.
+
+    Raises:
+      StorageError: The folder cannot be written.
+    """
     self._path = epath.Path(workdir) / "checkpoints"
-    self._manager = ocp.CheckpointManager(
-      self._path.absolute() if "://" not in str(workdir) else self._path,
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=False
-      ),
-    )
+    if "://" not in str(workdir):
+      self._path = epath.Path(self._path.absolute())
+    if read_only:
+      options = ocp.CheckpointManagerOptions(read_only=True)
+    else:
+      options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,
+      )
+    try:
+      self._manager = ocp.CheckpointManager(self._path, options=options)
+    except OSError as error:
+      raise self._storage_error(error) from error
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *exception) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Releases orbax's threads."""
+    self._manager.close()
 
   def save(self, step: int, tree: Any, facts: dict[str, Any]) -> None:
-    """Writes host arrays and JSON facts; returns when both are on disk."""
+    """Writes host arrays and JSON facts; returns when both are on disk.
+
+    A checkpoint of the same step, which was damaged, is replaced.
+
+    Raises:
+      StorageError: It cannot be written; those before it are whole.
+    """
     tree = jax.tree.map(np.asarray, tree)
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        tree=ocp.args.StandardSave(tree),
-        facts=ocp.args.JsonSave({**facts, "sha256": digest(tree)}),
-      ),
-      force=True,
-    )
+    try:
+      if step in self._manager.all_steps():
+        self._manager.delete(step)
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          tree=ocp.args.StandardSave(tree),
+          facts=ocp.args.JsonSave(
+            {
+              **facts,
+              "sha256": digest(tree),
+              "facts_sha256": _digest_facts(facts),
+            }
+          ),
+        ),
+        force=True,
+      )
+    except Exception as error:  # Whatever orbax makes of a full disk.
+      raise self._storage_error(error, step) from error
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
     """Returns the newest undamaged checkpoint.
@@ -60,11 +106,10 @@ class Checkpoints:
       try:
         return self._read(step, like)
       except Exception as error:  # Whatever a damaged file may cause.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         logging.warning(
           "Checkpoint %s is damaged and skipped: %s",
           self._path / str(step),
-          reason[0],
+          errors.describe(error),
         )
     if steps:
       raise errors.UserError(
@@ -82,13 +127,17 @@ class Checkpoints:
     )
     tree = jax.tree.map(np.asarray, read.tree)
     facts = dict(read.facts)
-    if digest(tree) != facts.pop("sha256"):
-      raise ValueError("its arrays do not have the recorded SHA-256")
+    of_tree, of_facts = facts.pop("sha256"), facts.pop("facts_sha256")
+    if (digest(tree), _digest_facts(facts)) != (of_tree, of_facts):
+      raise ValueError("it does not have the recorded SHA-256")
     return tree, facts
 
-  def close(self) -> None:
-    """Releases orbax's threads."""
-    self._manager.close()
+  def _storage_error(self, error, step=""):
+    return errors.StorageError(
+      f"Cannot write the checkpoint {self._path / str(step)}:"
+      f" {errors.describe(error)}. Earlier checkpoints are whole; free space"
+      " or mend the folder, then give the same command again."
+    )
 
 
 def digest(tree: Any) -> str:
@@ -100,3 +149,7 @@ def digest(tree: Any) -> str:
     sha.update(json.dumps(head).encode())
     sha.update(leaf.tobytes())
   return sha.hexdigest()
+
+
+def _digest_facts(facts):
+  return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

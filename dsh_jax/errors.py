@@ -35,3 +35,17 @@ def unknown(
 
 class NonFiniteError(Exception):
   """The loss or a gradient became NaN or infinite; training has stopped."""
+
+
+class StorageError(Exception):
+  """A file could not be written: disk full, read-only, folder gone."""
+
+
+def describe(error: BaseException) -> str:
+  """Returns the reason of an error in one line, for a message of ours."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  # C++ libraries append their own source lines in brackets.
+  text = str(error).split(" [source locations=")[0]
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  return lines[0] if lines else type(error).__name__

@@ -1,13 +1,18 @@
 """What a run says while it trains: metrics.jsonl, TensorBoard, a terminal."""
 
+import contextlib
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Self
 
 import tqdm
 from etils import epath
+
+from dsh_jax import errors
 
 
 class Log:
@@ -32,6 +37,9 @@ class Log:
       images_per_step: B.
       tensorboard: Whether to write TensorBoard files, if it can be done.
       enabled: False on the hosts that write nothing.
+
+    Raises:
+      StorageError: The files cannot be written.
     """
     self._enabled = enabled
     self._total = total
@@ -40,7 +48,9 @@ class Log:
     self._writer = None
     if not enabled:
       return
-    self._file = _open_at(epath.Path(workdir) / "metrics.jsonl", start)
+    self._path = epath.Path(workdir) / "metrics.jsonl"
+    with self._writing():
+      self._file = _open_at(self._path, start)
     self._writer = _tensorboard_writer(workdir) if tensorboard else None
     self._mark = (time.monotonic(), start)
     if sys.stderr.isatty():
@@ -52,18 +62,32 @@ class Log:
         smoothing=0.1,
       )
 
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    # What could not be written before cannot be now; one error is enough.
+    ignored = errors.StorageError if kind is not None else ()
+    with contextlib.suppress(ignored):
+      self.close()
+
   def progress(self, step: int) -> None:
     """Moves the progress bar to `step`."""
     if self._bar is not None:
       self._bar.update(step * self._images_per_step - self._bar.n)
 
   def scalars(self, step: int, epoch: float, values: Mapping[str, float]):
-    """Writes the values of a step to all files and to the terminal."""
+    """Writes the values of a step to all files and to the terminal.
+
+    Raises:
+      StorageError: They cannot be written.
+    """
     if not self._enabled:
       return
     line = {"step": step, "epoch": round(epoch, 4), **values}
-    self._file.write(json.dumps(line) + "\n")
-    self._file.flush()
+    with self._writing():
+      self._file.write(json.dumps(line) + "\n")
+      self._file.flush()
     if self._writer is not None:
       self._writer.write_scalars(step, dict(values))
     text = "  ".join(
@@ -81,12 +105,24 @@ class Log:
 
   def close(self) -> None:
     """Flushes and closes the files and the bar."""
-    if self._enabled:
-      self._file.close()
-    if self._writer is not None:
-      self._writer.close()
     if self._bar is not None:
       self._bar.close()
+    if self._writer is not None:
+      self._writer.close()
+    if self._enabled:
+      with self._writing():
+        self._file.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      raise errors.StorageError(
+        f"Cannot write {self._path}: {errors.describe(error)}. The checkpoints"
+        " are whole; free space or mend the folder, then give the same"
+        " command again."
+      ) from error
 
   def _speed(self, step):
     """Returns images/s and time left since the last call, for plain lines."""
@@ -121,9 +157,26 @@ def _open_at(path, step):
 
 
 def _tensorboard_writer(workdir):
+  # TensorFlow tells of itself from C++, which only the descriptor can keep
+  # quiet, and while it is imported only.
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   try:
-    from clu import metric_writers
+    with _quiet_stderr():
+      from clu import metric_writers
   except ImportError as error:
     logging.warning("No TensorBoard files: %s.", error)
     return None
   return metric_writers.SummaryWriter(str(workdir))
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+  sys.stderr.flush()
+  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)

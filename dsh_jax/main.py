@@ -16,13 +16,13 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dsh_jax import config_files, errors, summary, train
+from dsh_jax import config_files, errors, interrupts, summary, train
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
-  str(config_files.folder() / "digits.py"),
+  None,  # A default would be read, and its errors raised, at import.
   "FILE or FILE:method=...,bits=...; --config.FIELD=VALUE changes a field."
-  " FILE:method=? lists what there is.",
+  " FILE:method=? lists what there is. Default: configs/digits.py.",
   lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -50,8 +50,12 @@ _PROCESS_ID = flags.DEFINE_integer(
   "process_id", None, "Number of this process, from 0."
 )
 
+_CONFIG_WORDS = ("--config", "-config")
+
+# Besides 0, and 128 + the number of a signal that stopped the run.
 EXIT_USER_ERROR = 2
 EXIT_NONFINITE = 3
+EXIT_STORAGE = 4
 
 
 def main(argv: list[str]) -> None:
@@ -59,11 +63,12 @@ def main(argv: list[str]) -> None:
   logging.set_verbosity(logging.WARNING)  # Orbax tells much at INFO.
   if len(argv) > 1:
     _fail(f"Unexpected argument {argv[1]!r}; all are --flags.", EXIT_USER_ERROR)
-  if _DISTRIBUTED.value:
-    jax.distributed.initialize(
-      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
-    )
   config = _CONFIG.value
+  if config.deterministic:  # Read when the first device is asked for.
+    given = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true"
+  if _DISTRIBUTED.value:
+    _join_hosts()
   workdir = _WORKDIR.value or (
     f"runs/{config.data.name}-{config.method}-{config.bits}-{config.seed}"
   )
@@ -73,6 +78,10 @@ def main(argv: list[str]) -> None:
     _fail(error, EXIT_USER_ERROR)
   except errors.NonFiniteError as error:
     _fail(error, EXIT_NONFINITE)
+  except errors.StorageError as error:
+    _fail(error, EXIT_STORAGE)
+  except interrupts.Stopped as stopped:
+    _fail(stopped, stopped.code)
   if jax.process_index() == 0:
     print(summary.table(result))
     print(f"\nThe run is in {workdir}.")
@@ -95,6 +104,19 @@ def _write_report(workdir: str) -> None:
     print(f"The report is {path}.")
 
 
+def _join_hosts() -> None:
+  try:
+    jax.distributed.initialize(
+      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    )
+  except (ValueError, RuntimeError) as error:
+    _fail(
+      f"Cannot join the other hosts: {error} Give --coordinator,"
+      " --num_processes and --process_id, or leave out --distributed.",
+      EXIT_USER_ERROR,
+    )
+
+
 def _parse(argv: list[str]) -> list[str]:
   """Parses flags; a wrong one is one line, not a traceback."""
   try:
@@ -103,7 +125,9 @@ def _parse(argv: list[str]) -> list[str]:
     if (choices := config_files.answer(argv)) is not None:
       print(choices)
       sys.exit(0)
-    return flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)
+    _CONFIG.value.lock()  # A file that is not there is told at first use.
+    return rest
   except Exception as error:  # Whatever a config file or field may raise.
     _fail(_reason(error), EXIT_USER_ERROR)
 
@@ -113,11 +137,16 @@ def _reason(error: BaseException) -> str:
 
   The reader of config files puts the trace of an error into its message.
   """
-  cause = error
+  cause, found = error, None
   while cause is not None:
     if isinstance(cause, errors.UserError):
-      return str(cause)
+      found = cause  # The first one raised; others only quote it.
     cause = cause.__cause__ or cause.__context__
+  if found is not None:
+    return str(found)
+  if isinstance(error, AttributeError):  # Quoted twice by ml_collections.
+    text = str(error).strip("'").replace("\\'", "'").replace("\\n", " ")
+    return f"A --config.FIELD of the command line does not exist: {text}"
   lines = [line for line in str(error).splitlines() if line.strip()]
   if any(line.startswith("Traceback") for line in lines):
     lines = [lines[0], lines[-1]]
@@ -131,6 +160,8 @@ def _fail(message: object, code: int) -> None:
 
 def run() -> None:
   """The console script."""
+  if not any(word.split("=")[0] in _CONFIG_WORDS for word in sys.argv):
+    sys.argv.insert(1, f"--config={config_files.folder() / 'digits.py'}")
   app.run(main, flags_parser=_parse)
 
 

@@ -23,6 +23,7 @@ from dsh_jax import (
   encoding,
   errors,
   factories,
+  interrupts,
   logs,
   losses,
   parallel,
@@ -63,21 +64,25 @@ def train_and_evaluate(
   Raises:
     UserError: Something that a person has to change.
     NonFiniteError: The loss or a gradient is not finite.
+    StorageError: A file cannot be written.
+    Stopped: SIGTERM or SIGINT arrived.
   """
   spread = parallel.Parallel(config.parallel)
   configuration.validate(config, spread.num_devices)
-  run = workdir.Workdir(directory)
+  config = factories.with_preprocessing(config)
+  run = workdir.Workdir(directory, writes=jax.process_index() == 0)
   run.check(config)
   if (result := run.read_json("result.json")) is not None:
     return result
-  parts = _prepare(config, spread)
-  run.claim(config)
-  selected, facts = _train(parts, directory)
-  report, arrays = _test(parts, selected)
-  result = _result(parts, facts, report)
-  if jax.process_index() == 0:
-    run.write_arrays("codes.npz", arrays)
-    run.write_json("result.json", result)
+  signals = interrupts.Interrupts()
+  with signals.handled():
+    parts = _prepare(config, spread)
+    with run.claimed(config), checkpoint.Checkpoints(directory) as saved:
+      selected, facts = _train(parts, run, saved, signals)
+      report, arrays = _test(parts, selected)
+      result = _result(parts, facts, report)
+      run.write_arrays("codes.npz", arrays)
+      run.write_json("result.json", result)
   return result
 
 
@@ -96,7 +101,12 @@ def _prepare(config, spread) -> Parts:
   return Parts(config, spread, splits, loss, network, augmentation, encoder)
 
 
-def _train(parts: Parts, directory: str) -> tuple[Any, dict[str, Any]]:
+def _train(
+  parts: Parts,
+  run: workdir.Workdir,
+  saved: checkpoint.Checkpoints,
+  signals: interrupts.Interrupts,
+) -> tuple[Any, dict[str, Any]]:
   """Returns the weights of the chosen epoch, on devices, and facts of it."""
   config, spread = parts.config, parts.spread
   batch_size = config.train.batch_size
@@ -114,7 +124,6 @@ def _train(parts: Parts, directory: str) -> tuple[Any, dict[str, Any]]:
     "training_secs": 0.0,
     "images_per_sec": 0.0,
   }
-  saved = checkpoint.Checkpoints(directory)
   if (restored := saved.restore({"state": state, "best": best})) is not None:
     tree, facts = restored
     state, best = tree["state"], tree["best"]
@@ -122,7 +131,7 @@ def _train(parts: Parts, directory: str) -> tuple[Any, dict[str, Any]]:
   state = spread.replicate(state)
   train_steps = _lift_train_steps(parts, rule)
   log = logs.Log(
-    directory,
+    run.path,
     start=step,
     total=num_steps,
     images_per_step=batch_size,
@@ -130,45 +139,38 @@ def _train(parts: Parts, directory: str) -> tuple[Any, dict[str, Any]]:
     enabled=jax.process_index() == 0,
   )
 
-  def report(group, outcome):
-    for at, values in zip(
-      range(*group), _per_step(spread.fetch(outcome)), strict=True
-    ):
-      _check_finite(parts, at, values)
-      if (at + 1) % config.train.log_every_steps == 0:
-        log.scalars(at + 1, (at + 1) / steps_per_epoch, values)
-    log.progress(group[1])
-
   waiting = None  # The outcome of a group is read when the next is under way.
   last_stop, started = step, time.monotonic()
-  for group, batch in _batches(parts, step, num_steps, saved_at):
-    state, outcome = train_steps(state, *batch)
-    if waiting is not None:
-      report(*waiting)
-    waiting = group, outcome
-    step = group[1]
-    if step not in saved_at:
-      continue
-    report(*waiting)
-    waiting = None
-    secs = time.monotonic() - started
-    facts["training_secs"] += secs
-    facts["images_per_sec"] = (step - last_stop) * batch_size / secs
-    host_state = spread.fetch(state)
-    if step in validated_at:
-      scores = _validate(parts, (state.params, state.batch_stats))
-      log.scalars(step, step / steps_per_epoch, scores)
-      score = next(iter(scores.values()))
-      if config.eval.select == "last" or score > facts["score"]:
-        facts |= {"selected_step": step, "score": score, "validation": scores}
-        best = {
-          "params": host_state.params,
-          "batch_stats": host_state.batch_stats,
-        }
-    saved.save(step, {"state": host_state, "best": best}, facts)
-    last_stop, started = step, time.monotonic()
-  log.close()
-  saved.close()
+  with log, signals.deferred():
+    for group, batch in _batches(parts, step, num_steps, saved_at):
+      state, outcome = train_steps(state, *batch)
+      if waiting is not None:
+        _report(parts, log, *waiting)
+      waiting = group, outcome
+      step = group[1]
+      if not (stopping := signals.requested()) and step not in saved_at:
+        continue
+      _report(parts, log, *waiting)
+      waiting = None
+      secs = time.monotonic() - started
+      facts["training_secs"] += secs
+      facts["images_per_sec"] = (step - last_stop) * batch_size / secs
+      host_state = spread.fetch(state)
+      if step in validated_at:
+        scores = _validate(parts, (state.params, state.batch_stats))
+        log.scalars(step, step / steps_per_epoch, scores)
+        score = next(iter(scores.values()))
+        if config.eval.select == "last" or score > facts["score"]:
+          facts |= {"selected_step": step, "score": score, "validation": scores}
+          best = {
+            "params": host_state.params,
+            "batch_stats": host_state.batch_stats,
+          }
+      run.assert_ours()
+      saved.save(step, {"state": host_state, "best": best}, facts)
+      if stopping:
+        raise signals.stopped(step)
+      last_stop, started = step, time.monotonic()
   facts["selected_epoch"] = facts["selected_step"] // steps_per_epoch
   return spread.replicate((best["params"], best["batch_stats"])), facts
 
@@ -227,29 +229,36 @@ def _batches(parts, start, num_steps, saved_at) -> Iterator[tuple[Any, Any]]:
   )
 
 
-def _per_step(outcome):
-  """Splits {name: [n]} into n dicts of floats, one a step."""
-  num_steps = len(outcome["loss"])
-  return [
-    {f"train/{name}": float(value[i]) for name, value in outcome.items()}
-    for i in range(num_steps)
-  ]
+def _report(parts, log, group, outcome):
+  """Logs the steps of a group and acts on one that is not finite."""
+  train = parts.config.train
+  steps_per_epoch = len(parts.splits.train) // train.batch_size
+  outcome = parts.spread.fetch(outcome)
+  for index, step in enumerate(range(*group)):
+    values = {f"train/{k}": float(v[index]) for k, v in outcome.items()}
+    if not all(np.isfinite(value) for value in values.values()):
+      message = _describe_nonfinite(parts, step, values)
+      if train.on_nonfinite == "stop":
+        raise errors.NonFiniteError(
+          f"{message} The last checkpoint is from before it. Lower"
+          " config.optimizer.learning_rate, or leave such steps out with"
+          ' config.train.on_nonfinite="skip".'
+        )
+      log.say(f"{message} It is left out.")
+    if (step + 1) % train.log_every_steps == 0:
+      log.scalars(step + 1, (step + 1) / steps_per_epoch, values)
+  log.progress(group[1])
 
 
-def _check_finite(parts, step, values):
-  if parts.config.train.on_nonfinite == "skip":
-    return
-  if all(np.isfinite(v) for v in values.values()):
-    return
+def _describe_nonfinite(parts, step, values):
   train = parts.splits.train
   rows = batches.rows_of_step(
     parts.config.seed, step, len(train), parts.config.train.batch_size
   )
-  raise errors.NonFiniteError(
-    f"Step {step + 1} is not finite: {values}. Its images:"
-    f" {', '.join(map(str, train.ids[rows]))}. The last checkpoint is from"
-    " before it. Lower config.optimizer.learning_rate, or leave such steps"
-    ' out with config.train.on_nonfinite="skip".'
+  found = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+  return (
+    f"Step {step + 1} is not finite: {found}. Its images:"
+    f" {', '.join(map(str, train.ids[rows]))}."
   )
 
 

@@ -82,9 +82,8 @@ class Run:
     )
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
     best = {"params": state.params, "batch_stats": state.batch_stats}
-    saved = checkpoint.Checkpoints(directory)
-    restored = saved.restore({"state": state, "best": best})
-    saved.close()
+    with checkpoint.Checkpoints(directory, read_only=True) as saved:
+      restored = saved.restore({"state": state, "best": best})
     if restored is None:
       raise errors.UserError(
         f"--workdir={directory} has no checkpoints. Give the folder of a run"

@@ -1,8 +1,12 @@
 """The files of a run: who may write them, and how they are written."""
 
+import contextlib
+import fcntl
 import io
 import json
-from collections.abc import Mapping
+import os
+import platform
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,13 +26,23 @@ _WITHOUT_EFFECT = {
 class Workdir:
   """A folder that belongs to one configuration."""
 
-  def __init__(self, path: str):
-    """Names the folder; nothing is written yet."""
+  def __init__(self, path: str, writes: bool = True):
+    """Names the folder; nothing is written yet.
+
+    Args:
+      path: The folder.
+      writes: False on the hosts that leave the writing to another one.
+
+    Raises:
+      UserError: No folder was given.
+    """
     if not path:
       raise errors.UserError(
         "No folder for the run was given. Give one with --workdir=DIR."
       )
     self.path = epath.Path(path)
+    self._writes = writes
+    self._lock = None
 
   def check(self, config: Mapping[str, Any]) -> None:
     """Checks that the folder is free or holds the same configuration.
@@ -55,21 +69,72 @@ class Workdir:
         f" {different}. Give the same configuration, or another --workdir."
       )
 
-  def claim(self, config: Mapping[str, Any]) -> None:
-    """Creates the folder with its config.json, after `check`.
+  @contextlib.contextmanager
+  def claimed(self, config: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the folder, created with its config.json if it is not there.
+
+    On a local disk no other process can claim it meanwhile; the system
+    releases it when this process ends, however it ends.
 
     Raises:
-      UserError: The folder cannot be written.
+      UserError: It cannot be written, holds another configuration, or
+        another process has claimed it.
     """
-    self.check(config)
+    if not self._writes:
+      yield
+      return
+    with contextlib.ExitStack() as stack:
+      try:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if "://" not in str(self.path):
+          self._lock = stack.enter_context(open(self.path / "lock", "a+"))
+          self._take_lock()
+        self.check(config)
+        self.write_json("config.json", configuration.flatten(config))
+      except (OSError, errors.StorageError) as error:
+        raise errors.UserError(
+          f"Cannot write to --workdir={self.path}: {errors.describe(error)}."
+          " Give a folder that you may write to, with space."
+        ) from None
+      try:
+        yield
+      finally:
+        self._lock = None
+
+  def _take_lock(self):
     try:
-      self.path.mkdir(parents=True, exist_ok=True)
-      self.write_json("config.json", configuration.flatten(config))
-    except OSError as error:
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      self._lock.seek(0)
       raise errors.UserError(
-        f"Cannot write to --workdir={self.path}: {error.strerror}. Give a"
-        " folder that you may write to."
+        f"--workdir={self.path} is in use by {self._lock.read().strip()}."
+        " Wait for it or end it, or give another --workdir."
       ) from None
+    # Who holds it, for the message above.
+    self._lock.truncate(0)
+    self._lock.write(f"process {os.getpid()} on {platform.node()}\n")
+    self._lock.flush()
+
+  def assert_ours(self) -> None:
+    """Checks that the claimed folder is still the one that was claimed.
+
+    Raises:
+      StorageError: It was removed or replaced.
+    """
+    if self._lock is None:
+      return
+    try:
+      found = os.stat(self.path / "lock")
+    except OSError:
+      found = None
+    if found is None or not os.path.samestat(
+      found, os.fstat(self._lock.fileno())
+    ):
+      raise errors.StorageError(
+        f"--workdir={self.path} was removed or replaced during the run. Put"
+        " it back and give the same command again to continue, or the same"
+        " command alone to start afresh."
+      )
 
   def read_json(self, name: str) -> dict[str, Any] | None:
     """Returns the contents of a JSON file, or None if it is not there."""
@@ -88,16 +153,35 @@ class Workdir:
       ) from None
 
   def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all.
+
+    Raises:
+      StorageError: It cannot be written.
+    """
     self._write(name, (json.dumps(content, indent=2) + "\n").encode())
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz file, whole or not at all."""
+    """Writes an .npz file, whole or not at all.
+
+    Raises:
+      StorageError: It cannot be written.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     self._write(name, buffer.getvalue())
 
   def _write(self, name, content):
+    if not self._writes:
+      return
+    self.assert_ours()
     temporary = self.path / f"{name}.partial"
-    temporary.write_bytes(content)
-    temporary.replace(self.path / name)
+    try:
+      temporary.write_bytes(content)
+      temporary.replace(self.path / name)
+    except OSError as error:
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+      raise errors.StorageError(
+        f"Cannot write {self.path / name}: {errors.describe(error)}. Free"
+        " space or mend the folder, then give the same command again."
+      ) from error

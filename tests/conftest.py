@@ -13,10 +13,22 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+import commands  # noqa: E402
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):
   config.addinivalue_line("filterwarnings", "error")
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory):
+  """The command line with one cache of data and of compiled programs."""
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent  # All workers share it.
+  cache = os.environ.get("DSH_JAX_TEST_CACHE", folder / "cache")
+  return commands.Commands(folder / "shared", cache)

@@ -1,0 +1,160 @@
+"""The command line as real processes, and a small run that ends in seconds."""
+
+import fcntl
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Four epochs of four steps, a validation each second one, and checkpoints in
+# between.
+SMALL = (
+  "--config=configs/digits.py:method=idhn,bits=16,epochs=4",
+  "--config.data.num_train=104",
+  "--config.data.num_database=200",
+  "--config.data.num_query=40",
+  "--config.data.num_validation=40",
+  "--config.data.image_size=32",
+  "--config.train.batch_size=16",
+  "--config.train.validate_every_epochs=2",
+  "--config.train.checkpoint_every_steps=3",
+  "--config.train.log_every_steps=1",
+  "--config.eval.batch_size=64",
+  "--config.tensorboard=False",
+  "--noreport",
+)
+# The same with all that is left out of it to save time.
+WHOLE = (*SMALL, "--config.tensorboard=True", "--report")
+
+
+class Commands:
+  """Starts the command with one cache of data and of compiled programs."""
+
+  def __init__(self, folder: pathlib.Path, cache: pathlib.Path):
+    """Keeps the run of `finished` in one folder, the caches in another."""
+    self.folder = folder
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {
+      name: value
+      for name, value in os.environ.items()
+      if not name.startswith(("JAX_", "TF_", "XLA_"))
+    }
+    self.environment = kept | {
+      "XDG_CACHE_HOME": str(cache),
+      "JAX_PLATFORMS": "cpu",
+      "JAX_COMPILATION_CACHE_DIR": str(pathlib.Path(cache, "compiled")),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    }
+
+  def start(self, *arguments, environment=None, **options):
+    """Starts the command; the caller waits for it."""
+    return subprocess.Popen(
+      [sys.executable, "-m", "dsh_jax.main", *map(str, arguments)],
+      cwd=ROOT,
+      env=self.environment | (environment or {}),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      **options,
+    )
+
+  def run(self, *arguments, **options):
+    """Returns (exit code, standard output, standard error)."""
+    process = self.start(*arguments, **options)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+  def run_forked(self, many):
+    """Returns what `run` returns for each of many lists of arguments."""
+    process = subprocess.run(
+      [sys.executable, str(pathlib.Path(__file__).with_name("forked.py"))],
+      cwd=ROOT,
+      env=self.environment | {"PYTHONPATH": str(ROOT)},
+      input=json.dumps([[str(word) for word in one] for one in many]),
+      stdout=subprocess.PIPE,
+      text=True,
+      timeout=300,
+      check=True,
+    )
+    return [tuple(one) for one in json.loads(process.stdout)]
+
+  def run_and_signal(self, number, after_line, workdir, *more):
+    """Runs SMALL and sends a signal when the log has a line."""
+    process = self.start(*SMALL, *more, f"--workdir={workdir}")
+    log = pathlib.Path(workdir, "metrics.jsonl")
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+      if log.exists() and len(log.read_text().splitlines()) >= after_line:
+        process.send_signal(number)
+        break
+      time.sleep(0.005)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+  @functools.cached_property
+  def finished(self):
+    """An undisturbed run: (workdir, standard output, standard error)."""
+    workdir = self.folder / "finished"
+    printed = self.folder / "finished.json"
+    with open(self.folder / "lock", "w") as file:
+      fcntl.flock(file, fcntl.LOCK_EX)  # Other workers wait for it.
+      if not printed.exists():
+        self.build_data()
+        code, out, err = self.run(*WHOLE, f"--workdir={workdir}")
+        assert code == 0, err
+        printed.write_text(json.dumps([out, err]))
+    return workdir, *json.loads(printed.read_text())
+
+  def build_data(self):
+    """Builds the arrays, which says so once."""
+    code, _, err = self.run(
+      *SMALL, "--config.train.batch_size=100000", f"--workdir={self.folder}/no"
+    )
+    assert code == 2, err
+
+
+def checkpoints(workdir):
+  """Returns the steps that are saved."""
+  names = [path.name for path in pathlib.Path(workdir, "checkpoints").iterdir()]
+  return sorted(int(name) for name in names if name.isdigit())
+
+
+def last_digest(workdir):
+  """Returns the SHA-256 of all arrays of the newest checkpoint."""
+  newest = pathlib.Path(
+    workdir, "checkpoints", str(checkpoints(workdir)[-1]), "facts", "metadata"
+  )
+  return json.loads(newest.read_text())["sha256"]
+
+
+def assert_same_run(workdir, other):
+  """Asserts that two runs ended with the same bits, scores and log."""
+  assert last_digest(workdir) == last_digest(other)
+  results = [
+    json.loads(pathlib.Path(one, "result.json").read_text())
+    for one in (workdir, other)
+  ]
+  for name in ("metrics", "validation", "counts", "selected_step"):
+    assert results[0][name] == results[1][name]
+  with (
+    np.load(pathlib.Path(workdir, "codes.npz"), allow_pickle=False) as got,
+    np.load(pathlib.Path(other, "codes.npz"), allow_pickle=False) as want,
+  ):
+    assert got.files == want.files
+    for name in want.files:
+      np.testing.assert_array_equal(got[name], want[name])
+  assert read_log(workdir) == read_log(other)
+
+
+def read_log(workdir):
+  """Returns the lines of metrics.jsonl."""
+  text = pathlib.Path(workdir, "metrics.jsonl").read_text()
+  return [json.loads(line) for line in text.splitlines()]

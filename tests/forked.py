@@ -1,0 +1,51 @@
+"""Runs the command once for each list of arguments, in forks of one process.
+
+Standard input is a JSON list of such lists, standard output a JSON list of
+[exit code, standard output, standard error]. What takes seconds to import is
+imported once; each fork is `python -m dsh_jax.main` from then on.
+"""
+
+import json
+import os
+import runpy
+import sys
+import tempfile
+import traceback
+
+# Imported for those that follow.
+from dsh_jax import train  # noqa: F401
+
+
+def _run_here(arguments):
+  """Runs the command in this process and ends it."""
+  code = 0
+  sys.argv = ["dsh_jax.main", *arguments]
+  try:
+    runpy.run_module("dsh_jax.main", run_name="__main__", alter_sys=True)
+  except SystemExit as exit:
+    code = exit.code or 0
+  except BaseException:
+    traceback.print_exc()
+    code = 1
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
+
+
+def _run_in_fork(arguments):
+  with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+    process = os.fork()
+    if process == 0:
+      os.dup2(out.fileno(), 1)
+      os.dup2(err.fileno(), 2)
+      _run_here(arguments)
+    _, status = os.waitpid(process, 0)
+    texts = []
+    for file in (out, err):
+      file.seek(0)
+      texts.append(file.read())
+  return [os.waitstatus_to_exitcode(status), *texts]
+
+
+if __name__ == "__main__":
+  json.dump([_run_in_fork(one) for one in json.load(sys.stdin)], sys.stdout)
