@@ -302,7 +302,7 @@ def _distances(run: Run) -> Figure:
     _legend(axes)
 
   return _render(
-    f"{_file_name(run)}_distances",
+    f"{file_name(run)}_distances",
     "Distance by number of shared labels",
     "Query and database pairs. The more labels are shared, the further left"
     " the hill should stand.",
@@ -322,7 +322,7 @@ def _balance(run: Run) -> Figure:
     axes.set_xlim(-0.6, len(share) - 0.4)
 
   return _render(
-    f"{_file_name(run)}_balance",
+    f"{file_name(run)}_balance",
     "Balance of the bits",
     "A bit tells most where it is set for half of the database (dotted); one"
     " that is always or never set tells nothing.",
@@ -343,7 +343,7 @@ def _correlation(run: Run) -> Figure:
     figure.colorbar(image, ax=axes, shrink=0.9)
 
   return _render(
-    f"{_file_name(run)}_correlation",
+    f"{file_name(run)}_correlation",
     "Correlation of the bits",
     "Off the diagonal, pale is good: bits that go together (red) or against"
     " each other (blue) say the same thing twice.",
@@ -368,7 +368,7 @@ def _map(run: Run) -> Figure:
       panel.set_aspect("equal", adjustable="datalim")
 
   return _render(
-    f"{_file_name(run)}_map",
+    f"{file_name(run)}_map",
     "Map of the codes",
     "Database codes on their two principal components"
     f" ({share:.0%} of the variance). Each panel marks the items with one of"
@@ -378,6 +378,6 @@ def _map(run: Run) -> Figure:
   )
 
 
-def _file_name(run: Run) -> str:
+def file_name(run: Run) -> str:
   """Returns a run's name as part of a file name and of an element's id."""
   return re.sub(r"\W+", "-", run.name, flags=re.ASCII).strip("-") or "run"

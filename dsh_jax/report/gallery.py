@@ -3,7 +3,7 @@
 import base64
 import dataclasses
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -16,25 +16,33 @@ METRIC = "ndcg@100"
 _TOP = 10
 _PER_GROUP = 3
 _MAX_SIDE = 128  # Pixels on the page; larger pictures are scaled down.
+# Of 0, 1, 2, 3 or more shared labels, on the picture of a gallery.
+_EDGES = ("#a3a5ab", "#7fb2e5", "#3f7fc4", "#1f4f96")
+_INK = "#1b1d22"  # Around the query.
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Tile:
   """A picture.
 
   Attributes:
-    source: A data URI.
+    image: uint8 [H,W,3].
     id: Its name in the data set.
     labels: Names of its labels.
     distance: Hamming distance to the query.
     shared: Number of labels shared with the query.
   """
 
-  source: str
+  image: np.ndarray
   id: str
   labels: tuple[str, ...]
   distance: int = 0
   shared: int = 0
+
+  @property
+  def source(self) -> str:
+    """The picture as a data URI."""
+    return data_uri(self.image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,10 +133,42 @@ def _rows(run: Run, splits: data.Splits, chosen, scores) -> list[Row]:
 def _tile(split: data.Split, item: int, class_names: Sequence[str]) -> Tile:
   labels = np.flatnonzero(split.labels[item])
   return Tile(
-    source=data_uri(split.take(np.array([item]))[0]),
+    image=split.take(np.array([item]))[0],
     id=str(split.ids[item]),
     labels=tuple(class_names[label] for label in labels),
   )
+
+
+def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
+  """Draws the first query of each group and what was found for it.
+
+  Args:
+    groups: From `create`.
+    side: Of a picture, pixels.
+
+  Returns:
+    A PNG file: a row for each group, the query on the left.
+  """
+  edge, gap = 5, 6
+  step = side + 2 * edge + gap
+  rows = [rows[0] for rows in groups.values()]
+  columns = max(len(row.found) for row in rows) + 1
+  size = (columns * step + gap, len(rows) * step - gap)
+  sheet = Image.new("RGBA", size, (0, 0, 0, 0))
+  for y, row in enumerate(rows):
+    edges = [_EDGES[min(tile.shared, len(_EDGES) - 1)] for tile in row.found]
+    for x, (tile, colour) in enumerate(
+      zip((row.query, *row.found), (_INK, *edges), strict=True)
+    ):
+      corner = (x * step + (gap if x else 0), y * step)
+      framed = Image.new("RGB", (side + 2 * edge,) * 2, colour)
+      framed.paste(
+        Image.fromarray(tile.image).resize((side, side)), (edge,) * 2
+      )
+      sheet.paste(framed, corner)
+  buffer = io.BytesIO()
+  sheet.quantize(128).save(buffer, "png", optimize=True)
+  return buffer.getvalue()
 
 
 def data_uri(image: np.ndarray) -> str:

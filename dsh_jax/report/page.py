@@ -61,6 +61,10 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     for figure in (*shared, *(x for part in parts for x in part.figures)):
       (folder / f"{figure.name}.png").write_bytes(figure.png)
+    for part in parts:
+      if part.gallery:
+        name = f"{figures.file_name(part.run)}_gallery.png"
+        (folder / name).write_bytes(gallery.draw(part.gallery))
     temporary = path.with_name(f"{path.name}.partial")
     temporary.write_text(html, encoding="utf-8")
     temporary.replace(path)
