@@ -1,7 +1,80 @@
-"""A small residual network for small images, fast on a CPU."""
+"""A small residual network for small images, fast on a CPU.
+
+At 48 x 48 pixels and batch 128, one core trains about 2,000 images a second:
+the image is halved first, stages halve by max-pooling (a strided convolution
+leaves XLA's fast path on CPU), and there are three instead of four.
+"""
 
 import functools
+from typing import Any
 
-from dsh_jax.models import resnet
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
-tiny = functools.partial(resnet.ResNet, stage_sizes=(1, 1, 1, 1), width=16)
+from dsh_jax.models import pooling, resnet
+
+
+class TinyResNet(nn.Module):
+  """Three convolution-pooling-residual stages and a dense one.
+
+  Attributes:
+    widths: Channels of the three convolutional stages.
+    num_hidden: Width of the dense stage.
+    dtype: Type of the computation; parameters and statistics are float32.
+    axis_name: pmap axis over which BatchNorm takes its statistics, or None
+      for those of the array that it sees.
+    remat: Whether the backward pass computes the blocks again instead of
+      keeping their activations.
+  """
+
+  widths: tuple[int, ...] = (16, 32, 64)
+  num_hidden: int = 256
+  dtype: Any = jnp.float32
+  axis_name: str | None = None
+  remat: bool = False
+
+  taps = ("stage1", "stage2", "stage3", "stage4")
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """Returns the average over the image of every stage's output.
+
+    Args:
+      images: Normalised images, float [B,H,W,3].
+      train: Whether BatchNorm uses the batch's statistics.
+
+    Returns:
+      Features by stage, [B,F] each; the last one, which is dense, is the
+      usual choice.
+    """
+    conv = functools.partial(
+      nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=resnet.KAIMING
+    )
+    norm = functools.partial(
+      nn.BatchNorm,
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=1e-5,
+      dtype=self.dtype,
+      axis_name=self.axis_name,
+    )
+    block = nn.remat(resnet.BasicBlock) if self.remat else resnet.BasicBlock
+    x = nn.avg_pool(images.astype(self.dtype), (2, 2), strides=(2, 2))
+    taps = {}
+    for stage, width in enumerate(self.widths, start=1):
+      x = conv(width, (3, 3), padding=1, name=f"conv{stage}")(x)
+      x = nn.relu(norm(name=f"bn{stage}")(x))
+      x = pooling.max_pool(x, window=2, stride=2)
+      x = block(width, 1, conv, norm, name=f"layer{stage}")(x)
+      taps[f"stage{stage}"] = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+    x = taps[f"stage{len(self.widths)}"].astype(self.dtype)
+    x = nn.Dense(
+      self.num_hidden, use_bias=False, dtype=self.dtype, name="hidden"
+    )(x)
+    x = nn.relu(norm(name="bn_hidden")(x))
+    taps[f"stage{len(self.widths) + 1}"] = x.astype(jnp.float32)
+    return taps
+
+
+tiny = TinyResNet
