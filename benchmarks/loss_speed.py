@@ -9,6 +9,7 @@ classes, 2.4 labels an item.
 
 import datetime
 import json
+import os
 import pathlib
 import time
 
@@ -101,6 +102,8 @@ def describe() -> dict[str, str]:
     "versions": f"jax {jax.__version__}, numpy {np.__version__}",
     "commit": hardware.commit(),
     "date": datetime.date.today().isoformat(),
+    # Above the number of cores, other work slowed the measurement down.
+    "load_average": f"{os.getloadavg()[0]:.1f}",
   }
 
 
@@ -117,7 +120,8 @@ def render(results: dict) -> str:
     " by the compiler, arguments and results included.",
     "",
     f"{about['hardware']} ({about['platform']}); {about['versions']};"
-    f" commit {about['commit']}; {about['date']}.",
+    f" commit {about['commit']}; {about['date']}; load average of the machine"
+    f" at the start {about['load_average']}.",
     "",
     f"| loss | {' | '.join(heads)} |",
     "|---" * (1 + 3 * len(sizes)) + "|",
