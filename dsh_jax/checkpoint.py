@@ -8,6 +8,7 @@ from typing import Any, Self
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 from etils import epath
 
 from dsh_jax import errors
@@ -68,6 +69,9 @@ class Checkpoints:
       StorageError: It cannot be written; those before it are whole.
     """
     tree = jax.tree.map(np.asarray, tree)
+    verbosity = absl_logging.get_verbosity()
+    # Orbax's threads log with their traces what is raised here as well.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     try:
       if step in self._manager.all_steps():
         self._manager.delete(step)
@@ -87,6 +91,8 @@ class Checkpoints:
       )
     except Exception as error:  # Whatever orbax makes of a full disk.
       raise self._storage_error(error, step) from error
+    finally:
+      absl_logging.set_verbosity(verbosity)
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
     """Returns the newest undamaged checkpoint.

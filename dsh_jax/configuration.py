@@ -72,7 +72,12 @@ def build(
   given = {}
   for item in filter(None, (part.strip() for part in arg.split(","))):
     name, equals, value = item.partition("=")
-    if name not in _SHORT or not equals:
+    if name in _SHORT and not equals:
+      raise errors.UserError(
+        f"The config argument {item!r} has no value. Write"
+        f" --config=FILE:{name}=VALUE."
+      )
+    if name not in _SHORT:
       raise errors.unknown(
         "config argument", item, _SHORT, "--config=FILE:name=value,..."
       )

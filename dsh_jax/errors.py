@@ -1,6 +1,8 @@
 """Errors that a person can act on: given, allowed, which field to change."""
 
 import difflib
+import os
+import re
 from collections.abc import Iterable
 
 
@@ -45,7 +47,8 @@ def describe(error: BaseException) -> str:
   """Returns the reason of an error in one line, for a message of ours."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
-  # C++ libraries append their own source lines in brackets.
-  text = str(error).split(" [source locations=")[0]
-  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  # Where C++ libraries hide the number that the system gave.
+  if number := re.search(r"os_error_code='(\d+)'", str(error)):
+    return os.strerror(int(number[1]))
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   return lines[0] if lines else type(error).__name__

@@ -79,7 +79,10 @@ def main(argv: list[str]) -> None:
   except errors.NonFiniteError as error:
     _fail(error, EXIT_NONFINITE)
   except errors.StorageError as error:
-    _fail(error, EXIT_STORAGE)
+    _tell(error)
+    # Threads of orbax that a full disk stopped halfway would complain at an
+    # orderly end.
+    os._exit(EXIT_STORAGE)
   except interrupts.Stopped as stopped:
     _fail(stopped, stopped.code)
   if jax.process_index() == 0:
@@ -154,8 +157,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _fail(message: object, code: int) -> None:
-  print(f"dsh_jax: {' '.join(str(message).split())}", file=sys.stderr)
+  _tell(message)
   sys.exit(code)
+
+
+def _tell(message: object) -> None:
+  text = " ".join(str(message).split())
+  print(f"dsh_jax: {text}", file=sys.stderr, flush=True)
 
 
 def run() -> None:

@@ -72,7 +72,7 @@ BAD_INPUT = [
   (["--config.bits=many"], ["bits", "many"]),
   (["--config.bits=257"], ["config.bits", "257", "1 to 256"]),
   (["--config=configs/digits.py:method=idnh"], ["'idnh'", "'idhn'?"]),
-  (["--config=configs/digits.py:bits"], ["'bits'", "name=value"]),
+  (["--config=configs/digits.py:bits"], ["'bits' has no value", "bits=VALUE"]),
   (["--config=configs/nothing.py"], ["configs/nothing.py"]),
   (["--config.model.backbone=resnet5"], ["'resnet5'", "'resnet50'?"]),
   (["--config.data.name=digit"], ["'digit'", "'digits'?"]),
