@@ -113,7 +113,7 @@ class Table:
 
   def command(self, cell: Cell, workdir: pathlib.Path) -> list[str]:
     """Returns the command that trains and evaluates the cell."""
-    flags = [f"--workdir={workdir}", *self.settings(cell)]
+    flags = [f"--workdir={workdir}", "--noreport", *self.settings(cell)]
     return [sys.executable, "-m", "dsh_jax.main", *flags]
 
   def some_settings(self) -> list[str]:
