@@ -202,18 +202,10 @@ def _lift_train_steps(parts, rule):
 
 
 def _batches(parts, start, num_steps, saved_at) -> Iterator[tuple[Any, Any]]:
-  """Yields ((first step, last step + 1), arrays on devices of these steps).
-
-  A group of steps that one call takes never goes past a step that is saved.
-  """
+  """Yields ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.spread.rows_of_host(size)
-  groups = []
-  for stop in sorted(at for at in saved_at if at > start):
-    for first in range(start, stop, parts.config.train.steps_per_dispatch):
-      last = min(first + parts.config.train.steps_per_dispatch, stop)
-      groups.append((first, last))
-    start = stop
+  groups = _groups(start, saved_at, parts.config.train.steps_per_dispatch)
 
   def make_batch(index):
     rows = [
@@ -227,6 +219,20 @@ def _batches(parts, start, num_steps, saved_at) -> Iterator[tuple[Any, Any]]:
   return batches.prefetch(
     make_batch, 0, len(groups), parts.config.train.prefetch
   )
+
+
+def _groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
+  """Returns (first step, last step + 1) of the groups that one call takes.
+
+  A group never goes past a step that is saved. A run that continues from the
+  end of any group has the same groups from there on, and so the same bits.
+  """
+  groups = []
+  for stop in sorted(at for at in saved_at if at > start):
+    for first in range(start, stop, size):
+      groups.append((first, min(first + size, stop)))
+    start = stop
+  return groups
 
 
 def _report(parts, log, group, outcome):

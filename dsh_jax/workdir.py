@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import io
 import json
+import logging
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -87,14 +88,18 @@ class Workdir:
       try:
         self.path.mkdir(parents=True, exist_ok=True)
         if "://" not in str(self.path):
-          self._lock = stack.enter_context(open(self.path / "lock", "a+"))
+          # Unbuffered, so that nothing is left to write when it is closed.
+          path = self.path / "lock"
+          self._lock = stack.enter_context(open(path, "a+b", buffering=0))
           self._take_lock()
         self.check(config)
         self.write_json("config.json", configuration.flatten(config))
       except (OSError, errors.StorageError) as error:
+        self._unclaim()
         raise errors.UserError(
-          f"Cannot write to --workdir={self.path}: {errors.describe(error)}."
-          " Give a folder that you may write to, with space."
+          f"Cannot write to --workdir={self.path}:"
+          f" {errors.describe(error.__cause__ or error)}. Give a folder that"
+          " you may write to, with space."
         ) from None
       try:
         yield
@@ -107,13 +112,26 @@ class Workdir:
     except BlockingIOError:
       self._lock.seek(0)
       raise errors.UserError(
-        f"--workdir={self.path} is in use by {self._lock.read().strip()}."
-        " Wait for it or end it, or give another --workdir."
+        f"--workdir={self.path} is in use by"
+        f" {self._lock.read().decode().strip()}. Wait for it or end it, or"
+        " give another --workdir."
       ) from None
+    except OSError as error:
+      logging.warning(
+        "%s cannot be locked (%s): do not start a second run there.",
+        self.path,
+        errors.describe(error),
+      )
     # Who holds it, for the message above.
     self._lock.truncate(0)
-    self._lock.write(f"process {os.getpid()} on {platform.node()}\n")
-    self._lock.flush()
+    self._lock.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+
+  def _unclaim(self):
+    """Leaves no folder behind in which nothing but the lock was written."""
+    with contextlib.suppress(OSError):
+      if self._lock is not None and not (self.path / "config.json").exists():
+        (self.path / "lock").unlink()
+        self.path.rmdir()
 
   def assert_ours(self) -> None:
     """Checks that the claimed folder is still the one that was claimed.
@@ -132,23 +150,34 @@ class Workdir:
     ):
       raise errors.StorageError(
         f"--workdir={self.path} was removed or replaced during the run. Put"
-        " it back and give the same command again to continue, or the same"
-        " command alone to start afresh."
+        " it back to continue with the same command, or start afresh with it."
       )
 
   def read_json(self, name: str) -> dict[str, Any] | None:
-    """Returns the contents of a JSON file, or None if it is not there."""
+    """Returns the contents of a JSON file, or None if it is not there.
+
+    Raises:
+      UserError: It cannot be read, or is not an object in JSON.
+    """
     try:
-      return json.loads((self.path / name).read_text())
+      content = json.loads((self.path / name).read_bytes())
+      if not isinstance(content, dict):
+        raise ValueError
+      return content
     except FileNotFoundError:
       return None
     except NotADirectoryError:
       raise errors.UserError(
         f"--workdir={self.path} is not a folder. Give a folder."
       ) from None
-    except ValueError:
+    except OSError as error:
       raise errors.UserError(
-        f"{self.path / name} is not JSON. Restore it from a copy, or give"
+        f"Cannot read {self.path / name}: {errors.describe(error)}. Mend it,"
+        " or give another --workdir."
+      ) from None
+    except (ValueError, RecursionError):
+      raise errors.UserError(
+        f"{self.path / name} is damaged. Restore it from a copy, or give"
         " another --workdir."
       ) from None
 
