@@ -127,7 +127,8 @@ class AlexNet(nn.Module):
     """Returns the outputs of the two fully connected layers.
 
     Args:
-      images: Normalised images, float [B,H,W,3] with H and W of 63 or more.
+      images: Normalised images, float [B,H,W,3], H and W at least 63 (67 for
+        the Caffe form).
       train: Whether dropout drops.
 
     Returns:
@@ -137,10 +138,13 @@ class AlexNet(nn.Module):
     Raises:
       UserError: If the image is too small for the three max-pools.
     """
-    if min(images.shape[1:3]) < 63:
+    first = self.stages[0]
+    smallest = first.kernel + 14 * first.stride - 2 * first.padding
+    if min(images.shape[1:3]) < smallest:
       raise errors.UserError(
-        f"AlexNet needs images of 63 x 63 or more, got {images.shape[1]} x"
-        f" {images.shape[2]}. Change config.data.image_size."
+        f"This AlexNet needs images of {smallest} x {smallest} or more, got"
+        f" {images.shape[1]} x {images.shape[2]}. Change"
+        " config.data.image_size."
       )
     stage_class = nn.remat(ConvolutionStage) if self.remat else ConvolutionStage
     x = images.astype(self.dtype)

@@ -211,7 +211,7 @@ def _describe(path: str, backbone: str | None) -> naming.Plan:
 def _backbone_shapes(name: str) -> dict[str, Any]:
   """Shapes of the variables of a backbone."""
   network = hash_network.create_network(name, num_outputs=1)
-  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+  image = jax.ShapeDtypeStruct((1, 67, 67, 3), jnp.float32)
   variables = jax.eval_shape(network.init, jax.random.key(0), image)
   return {
     kind: tree["backbone"]

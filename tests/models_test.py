@@ -1,0 +1,189 @@
+"""Backbones, head and pooling: shapes, types, taps, gradients, errors."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsh_jax import errors, models
+from dsh_jax.models import alexnet, pooling
+
+
+def _shapes(backbone, side=67, **options):
+  network = models.create_network(backbone, num_outputs=5, **options)
+  image = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+  return network, image, jax.eval_shape(network.init, jax.random.key(0), image)
+
+
+# Parameters without classifier, as torchvision's networks count them.
+@pytest.mark.parametrize(
+  "backbone,features,num_parameters",
+  [
+    ("resnet18", 512, 11_176_512),
+    ("resnet34", 512, 21_284_672),
+    ("resnet50", 2048, 23_508_032),
+    ("resnet101", 2048, 42_500_160),
+    ("alexnet", 4096, 57_003_840),
+    ("alexnet_caffe", 4096, 56_868_224),
+    ("tiny", None, None),
+  ],
+)
+def test_sizes_and_types(backbone, features, num_parameters):
+  network, image, variables = _shapes(backbone, dtype=jnp.bfloat16)
+  leaves = jax.tree.leaves(variables)
+  assert {x.dtype for x in leaves} == {jnp.dtype("float32")}
+  size = sum(x.size for x in jax.tree.leaves(variables["params"]["backbone"]))
+  assert num_parameters in (None, size)
+  found = jax.eval_shape(
+    lambda *a: network.apply(*a, method="features"), variables, image
+  )
+  assert found.dtype == jnp.float32
+  assert found.shape[1] == (features or found.shape[1])
+  logits = jax.eval_shape(network.apply, variables, image)
+  assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
+
+
+def test_every_backbone_has_a_size_test():
+  (mark,) = test_sizes_and_types.pytestmark
+  assert {row[0] for row in mark.args[1]} == set(models.BACKBONES)
+
+
+@pytest.mark.parametrize(
+  "backbone,taps,widths",
+  [
+    ("resnet50", ("stage3", "stage4"), (1024, 2048)),
+    ("alexnet", ("fc6", "fc7"), (4096, 4096)),
+  ],
+)
+def test_taps_have_a_layer_each(backbone, taps, widths):
+  _, _, variables = _shapes(backbone, taps=taps)
+  head = variables["params"]["head"]
+  assert {tap: head[tap]["kernel"].shape for tap in head} == {
+    tap: (width, 5) for tap, width in zip(taps, widths, strict=True)
+  }
+  assert [tap for tap in head if "bias" in head[tap]] == [taps[-1]]
+
+
+def test_head_options():
+  _, _, variables = _shapes(
+    "alexnet", head={"use_bias": False, "batch_norm": True}
+  )
+  assert sorted(variables["params"]["head"]) == ["bn", "dense"]
+  assert "bias" not in variables["params"]["head"]["dense"]
+  assert variables["batch_stats"]["head"]["bn"]["mean"].shape == (5,)
+
+
+@pytest.mark.parametrize(
+  "options,message",
+  [
+    ({"backbone": "resnet81"}, "resnet18.*config.model.backbone"),
+    ({"taps": ("stage9",)}, "stage.*config.model.taps"),
+    ({"head": {"bias": True}}, "use_bias"),
+    ({"num_outputs": 0}, "at least 1.*config.bits"),
+  ],
+)
+def test_mistakes_are_named(options, message):
+  with pytest.raises(errors.UserError, match=message):
+    models.create_network(**options)
+
+
+@pytest.mark.parametrize(
+  "backbone,side", [("alexnet", 63), ("alexnet_caffe", 67)]
+)
+def test_alexnet_refuses_small_images(backbone, side):
+  _shapes(backbone, side=side)
+  with pytest.raises(errors.UserError, match=f"{side} x {side}.*image_size"):
+    _shapes(backbone, side=side - 1)
+
+
+def test_rematerialised_gradient_is_the_same():
+  images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+  gradients = []
+  for remat in (False, True):
+    network = models.create_network("tiny", num_outputs=5, remat=remat)
+    variables = jax.jit(network.init)(jax.random.key(0), images)
+
+    def loss(params, network=network, variables=variables):
+      logits, _ = network.apply(
+        {**variables, "params": params},
+        images,
+        train=True,
+        mutable=["batch_stats"],
+      )
+      return jnp.sum(jnp.square(logits))
+
+    gradients.append(jax.jit(jax.grad(loss))(variables["params"]))
+  for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_only_in_training():
+  network, _, shapes = _shapes("alexnet_caffe", taps=("fc6", "fc7"))
+  variables = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype), shapes)
+  images = np.ones((1, 67, 67, 3), np.float32)
+
+  @functools.partial(jax.jit, static_argnames="train")
+  def features(variables, key, train):
+    return network.apply(
+      variables, images, train, rngs={"dropout": key}, method="features"
+    )
+
+  keys = jax.random.split(jax.random.key(0))
+  first, second = (features(variables, key, train=True) for key in keys)
+  still = features(variables, keys[0], train=False)
+  # fc6 reaches the head whole, fc7 through dropout.
+  np.testing.assert_allclose(first[:, :4096], still[:, :4096], rtol=1e-5)
+  assert np.any(first[:, 4096:] != second[:, 4096:])
+
+
+@pytest.mark.parametrize(
+  "window,stride,padding", [(3, 2, 1), (3, 2, 0), (2, 2, 0)]
+)
+def test_max_pool_and_its_gradient(window, stride, padding):
+  x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
+
+  def reference(x):
+    edge = (padding, padding)
+    return jax.lax.reduce_window(
+      x,
+      -jnp.inf,
+      jax.lax.max,
+      (1, window, window, 1),
+      (1, stride, stride, 1),
+      ((0, 0), edge, edge, (0, 0)),
+    )
+
+  found, pull = jax.vjp(
+    lambda x: pooling.max_pool(x, window, stride, padding), x
+  )
+  wanted, pull_reference = jax.vjp(reference, x)
+  np.testing.assert_array_equal(found, wanted)
+  cotangent = jax.random.normal(jax.random.key(1), found.shape)
+  np.testing.assert_allclose(
+    pull(cotangent)[0], pull_reference(cotangent)[0], rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize("height,width", [(6, 6), (5, 13), (3, 12), (1, 7)])
+def test_adaptive_average_pool(height, width):
+  x = np.random.default_rng(0).normal(size=(2, height, width, 3))
+  wanted = np.empty((2, 6, 6, 3))
+  for i in range(6):
+    for j in range(6):
+      rows = slice(i * height // 6, -(-(i + 1) * height // 6))
+      columns = slice(j * width // 6, -(-(j + 1) * width // 6))
+      wanted[:, i, j] = x[:, rows, columns].mean((1, 2))
+  found = pooling.adaptive_average_pool(jnp.asarray(x, jnp.float32), 6)
+  np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_response_normalisation():
+  x = np.random.default_rng(0).normal(size=(1, 2, 2, 7)) * 100
+  wanted = np.empty_like(x)
+  for c in range(7):
+    near = x[..., max(c - 2, 0) : c + 3]
+    wanted[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
+  found = alexnet.normalize_responses(jnp.asarray(x, jnp.float32))
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
