@@ -22,8 +22,9 @@ MAX_ROWS_PER_FETCH = 1 << 30
 def default_binning(platform: str) -> str:
   """Chooses how pairs are binned: "scatter" or "onehot".
 
-  A TPU has no fast scatter but a matrix unit; CPU and GPU have atomic or
-  sequential adds, and no use for products with one-hot matrices.
+  A TPU has no fast scatter but a matrix unit; a CPU adds in sequence and has
+  no use for products with one-hot matrices. For a GPU, which adds atomically,
+  the choice is not measured; `benchmarks/retrieval_speed.py` times both.
 
   Args:
     platform: As in `jax.Device.platform`.
