@@ -110,7 +110,9 @@ def make_train_step(
     return logits, updates.get("batch_stats", {})
 
   def forward_in_parts(params, batch_stats, images, dropout_key):
-    parts = images.reshape(accumulate, -1, *images.shape[1:])
+    # Every accumulate-th image makes a part: under jit, the rows of a device
+    # stay on it, and parts are the same whichever way steps are spread.
+    parts = images.reshape(-1, accumulate, *images.shape[1:]).swapaxes(0, 1)
     keys = jax.random.split(dropout_key, accumulate)
 
     @jax.checkpoint
@@ -119,7 +121,7 @@ def make_train_step(
 
     logits, stats = jax.lax.map(lambda args: one_part(*args), (parts, keys))
     mean = jax.tree.map(lambda x: x.mean(axis=0), stats)
-    return logits.reshape(-1, logits.shape[-1]), mean
+    return logits.swapaxes(0, 1).reshape(-1, logits.shape[-1]), mean
 
   def gather(x):
     if axis_name is None:
