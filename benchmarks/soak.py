@@ -131,7 +131,9 @@ class _Life:
 
   def run_folder(self) -> pathlib.Path | None:
     """Returns the folder of the run itself, if it is there."""
-    found = [path.parent for path in self.workdir.glob("**/config.json")]
+    if self.moments is _RUN_MOMENTS:
+      return self.workdir if self.workdir.exists() else None
+    found = [path.parent for path in self.workdir.glob("*/*/*/config.json")]
     return found[0] if found else None
 
   def make_watch(self, moment: str, rng: random.Random) -> Callable[[], bool]:
@@ -152,6 +154,9 @@ class _Life:
     if moment == "writing a checkpoint":
       return lambda: any(self._checkpoints("*-tmp"))
     if moment == "evaluating":
+      if any(self._checkpoints("16")):  # It comes after the imports.
+        instant = time.monotonic() + rng.uniform(1, 8)
+        return lambda: time.monotonic() > instant
       return lambda: any(self._checkpoints("16"))
     before = self._stamps()
     return lambda: self._stamps() != before
@@ -205,11 +210,12 @@ def _write_pictures(shared: pathlib.Path) -> None:
 def _kill(life: _Life, moment: str, rng: random.Random) -> bool:
   """Starts the command and kills it; False if it ended before the moment."""
   process = life.start()
-  watch = life.make_watch(moment, rng)
+  has_come = life.make_watch(moment, rng)
   deadline = time.monotonic() + _LIMIT_SECS
-  while not watch():
-    if process.poll() is not None or time.monotonic() > deadline:
-      break
+  while process.poll() is None and time.monotonic() < deadline:
+    with contextlib.suppress(FileNotFoundError):  # Renamed under our eyes.
+      if has_come():
+        break
     time.sleep(0.002)
   # Somewhere in what follows, and often enough at once.
   time.sleep(rng.choice((0, 0.01, 0.1, 0.5)) * rng.random())

@@ -54,7 +54,13 @@ def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
         f"{codes_path} lacks {', '.join(sorted(missing))}; give codes.npz as a"
         " run writes it, or .npy files."
       )
-    packed, num_bits = loaded[f"{kind}_codes"], int(loaded["num_bits"])
+    packed, num_bits = loaded[f"{kind}_codes"], loaded["num_bits"]
+    if num_bits.shape or num_bits.dtype.kind not in "iu":
+      raise errors.UserError(
+        f"{codes_path} has num_bits of type {num_bits.dtype} and shape"
+        f" {num_bits.shape}; give one whole number."
+      )
+    num_bits = int(num_bits)
     labels = loaded[f"{kind}_labels"]
     if labels_path is not None:
       labels = _load_array(labels_path, f"--{kind}_labels")
@@ -85,9 +91,10 @@ def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
       return loaded
     with loaded:
       return {name: loaded[name] for name in loaded.files}
-  except (OSError, ValueError, EOFError) as error:
+  # NumPy, zipfile, zlib and Python's tokenizer raise their own.
+  except Exception as error:
     raise errors.UserError(
-      f"Cannot read {path}: {error} Change {flag}."
+      f"Cannot read {path}: {errors.describe(error)}. Change {flag}."
     ) from error
 
 

@@ -111,7 +111,11 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
 
 def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
   with np.load(file, allow_pickle=False) as arrays:
-    return {name: arrays[name] for name in arrays.files}
+    tensors = {name: arrays[name] for name in arrays.files}
+  for name, tensor in tensors.items():
+    if not isinstance(tensor, np.ndarray):  # NumPy gives its bytes.
+      raise errors.UserError(f"{name!r} of a .npz weights file is no array.")
+  return tensors
 
 
 def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
