@@ -1,4 +1,6 @@
-"""Networks and steps that compile in a second, for tests of the step."""
+"""Networks and steps that compile quickly, for tests of the step."""
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -6,37 +8,59 @@ import numpy as np
 
 from dsh_jax import losses, models, optimizer, parallel, steps
 from dsh_jax.data import augment
-from dsh_jax.models import hash_network, tiny
+from dsh_jax.models import hash_network
 
 BATCH, SIZE, CLASSES, BITS = 16, 8, 5, 12
 
 
-class PlainNetwork(nn.Module):
-  """A convolution and a linear layer; every image is seen on its own.
+class PlainBackbone(nn.Module):
+  """A convolution, and BatchNorm if wanted; else images are seen alone.
 
   Attributes:
-    num_outputs: Width of the logits.
+    batch_norm: Whether BatchNorm follows.
+    axis_name: pmap axis over which BatchNorm takes its statistics.
   """
 
-  num_outputs: int
+  batch_norm: bool
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images, train=False):
-    """Maps float [B,H,W,3] to float32 logits [B,num_outputs]."""
-    del train
-    x = nn.Conv(4, (3, 3), name="backbone")(images)
-    x = nn.relu(x).reshape(x.shape[0], -1)
-    return nn.Dense(self.num_outputs, name="head")(x)
+    """Maps float [B,H,W,3] to {"conv": [B,F]}."""
+    x = nn.Conv(4, (3, 3))(images)
+    if self.batch_norm:
+      x = nn.BatchNorm(not train, momentum=0.9, axis_name=self.axis_name)(x)
+    return {"conv": nn.relu(x).reshape(x.shape[0], -1)}
 
 
-def batch_norm_network(num_outputs, axis_name, remat=False):
-  """One stage of the tiny network, with BatchNorm."""
+@functools.cache
+def _first_state(network, loss, rule):
+  """The state before the first step, on the host."""
+
+  @jax.jit
+  def create(key):
+    return steps.create_state(network, loss, rule, SIZE, key)
+
+  return jax.device_get(create(jax.random.key(0)))
+
+
+@functools.cache
+def _loss(method):
+  return losses.make_loss(method, num_bits=BITS, num_classes=CLASSES)
+
+
+def _network(num_outputs, batch_norm, axis_name=None):
   return models.HashNetwork(
-    backbone=tiny.TinyResNet(
-      widths=(4,), num_hidden=8, axis_name=axis_name, remat=remat
-    ),
-    head=hash_network.HashHead(num_outputs=num_outputs, axis_name=axis_name),
+    backbone=PlainBackbone(batch_norm, axis_name),
+    head=hash_network.HashHead(num_outputs=num_outputs),
   )
+
+
+# Plain gradient steps: Adam would turn rounding in a gradient near zero into a
+# whole step.
+_RULE = optimizer.create_optimizer(
+  "sgd", optimizer.create_schedule("constant", 0.05, 1, 1)
+)
 
 
 class Trainer:
@@ -49,37 +73,22 @@ class Trainer:
     *,
     method="idhn",
     batch_norm=True,
-    remat=False,
     num_steps=3,
     **options,
   ):
     """Makes all of it; nothing is compiled yet but the state's creation."""
     self.spread = parallel.Parallel(kind, jax.devices()[:num_devices])
-    loss = losses.make_loss(method, num_bits=BITS, num_classes=CLASSES)
     axis = self.spread.axis_name
-    if batch_norm:
-      self.network = batch_norm_network(loss.num_outputs, axis, remat)
-    else:
-      self.network = PlainNetwork(loss.num_outputs)
-    # Plain gradient steps: Adam would turn rounding in a gradient near zero
-    # into a whole step.
-    rule = optimizer.create_optimizer(
-      "sgd", optimizer.create_schedule("constant", 0.05, 1, 1)
-    )
+    loss = _loss(method)
+    network = _network(loss.num_outputs, batch_norm)
+    self.state = self.spread.replicate(_first_state(network, loss, _RULE))
+    self.network = _network(loss.num_outputs, batch_norm, axis)
     augmentation = augment.Augmentation(SIZE, crop_padding=2, flip=True)
     self.encode_step = steps.make_encode_step(self.network, loss, augmentation)
-
-    @jax.jit
-    def create(key):
-      return steps.create_state(self.network, loss, rule, SIZE, key)
-
-    self.state = self.spread.replicate(
-      jax.device_get(create(jax.random.key(0)))
-    )
     step = steps.make_train_step(
       self.network,
       loss,
-      rule,
+      _RULE,
       augmentation,
       seed=0,
       batch_size=BATCH,
@@ -98,12 +107,18 @@ class Trainer:
     some = self.images[first:stop], self.labels[first:stop]
     return self.spread.place(some, batch_axis=1)
 
+  @functools.cached_property
+  def compiled(self):
+    """The program of one step."""
+    return self.step.lower(self.state, *self.batch(0, 1)).compile()
+
   def take_steps(self, per_dispatch=1):
     """Returns the last state and the metrics [steps], on the host."""
+    step = self.compiled if per_dispatch == 1 else self.step
     metrics = []
     for first in range(0, len(self.images), per_dispatch):
       batch = self.batch(first, first + per_dispatch)
-      self.state, outcome = self.step(self.state, *batch)
+      self.state, outcome = step(self.state, *batch)
       metrics.append(self.spread.fetch(outcome))
     metrics = jax.tree.map(lambda *x: np.concatenate(x), *metrics)
     return self.spread.fetch(self.state), metrics

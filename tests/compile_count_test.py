@@ -1,0 +1,63 @@
+"""After its first call a program is not compiled again."""
+
+import contextlib
+
+import jax
+import pytest
+import stub_network
+
+from dsh_jax import encoding
+from dsh_jax.data import batches
+
+_EVENT = "/jax/core/compile/backend_compile_duration"
+
+
+@contextlib.contextmanager
+def _compilations():
+  """Collects the seconds of each compilation of the block."""
+  found = []
+
+  def listen(event, seconds, **kwargs):
+    del kwargs
+    if event == _EVENT:
+      found.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    yield found
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize("kind", ["pmap", "jit"])
+def test_training_and_encoding_compile_once(kind):
+  trainer = stub_network.Trainer(kind, 8, num_steps=6)
+  encoder = encoding.Encoder(trainer.encode_step, trainer.spread, 16)
+
+  def train(start, stop):
+    state = trainer.state
+    for batch in batches.prefetch(
+      lambda step: trainer.batch(step, step + 1), start, stop, depth=2
+    ):
+      state, outcome = trainer.step(state, *batch)
+      trainer.spread.fetch(outcome)
+    trainer.state = state
+
+  def encode(num_images):
+    images = trainer.images[0]
+    weights = trainer.state.params, trainer.state.batch_stats
+    packed = encoder(weights, lambda rows: images[rows % 16], num_images)
+    assert len(packed) == num_images
+
+  with _compilations() as first:
+    train(0, 1)
+    encode(16)
+  assert first
+  with _compilations() as later:
+    train(1, 6)
+    encode(37)  # The last batch is not full.
+    trainer.state = trainer.spread.replicate(
+      trainer.spread.fetch(trainer.state)
+    )  # As after a checkpoint is read.
+    train(0, 2)
+  assert later == []
