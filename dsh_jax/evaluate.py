@@ -86,10 +86,10 @@ def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
 
 def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
   try:
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-      return loaded
-    with loaded:
+    with open(path, "rb") as file:  # NumPy leaves a damaged one open.
+      loaded = np.load(file, allow_pickle=False)
+      if isinstance(loaded, np.ndarray):
+        return loaded
       return {name: loaded[name] for name in loaded.files}
   # NumPy, zipfile, zlib and Python's tokenizer raise their own.
   except Exception as error:
