@@ -197,7 +197,9 @@ def _bind(host: str, port: int) -> socket.socket:
   bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
     bound.bind((host, port))
+    bound.listen()  # Who is told the address may come before the server is up.
   except (OSError, OverflowError) as error:
+    bound.close()
     raise errors.UserError(
       f"Cannot listen on port {port} of {host}: {error}. Change --port, or 0"
       " for any that is free."

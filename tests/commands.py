@@ -54,10 +54,12 @@ class Commands:
       "XLA_FLAGS": "--xla_backend_optimization_level=0",
     }
 
-  def start(self, *arguments, environment=None, **options):
-    """Starts the command; the caller waits for it."""
+  def start(
+    self, *arguments, module="dsh_jax.main", environment=None, **options
+  ):
+    """Starts a command; the caller waits for it."""
     return subprocess.Popen(
-      [sys.executable, "-m", "dsh_jax.main", *map(str, arguments)],
+      [sys.executable, "-m", module, *map(str, arguments)],
       cwd=ROOT,
       env=self.environment | (environment or {}),
       stdout=subprocess.PIPE,

@@ -122,7 +122,7 @@ def _to_element(svg: str, name: str, title: str) -> str:
   svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
   svg = svg.replace(_INK, "currentColor")
   # Numbered the same in every figure, and an id is unique in a page.
-  svg = re.sub(r'\bid="([a-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
+  svg = re.sub(r'\bid="([A-Za-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
   head, rest = svg.split(">", 1)
   head = re.sub(r' (width|height)="[^"]*"', "", head)
   return f'{head} role="img" aria-label="{html.escape(title)}">{rest}'
