@@ -121,6 +121,7 @@ def _train(
     "selected_step": 0,
     "score": -1.0,
     "validation": {},
+    "num_skipped_steps": 0,
     "training_secs": 0.0,
     "images_per_sec": 0.0,
   }
@@ -156,6 +157,7 @@ def _train(
       facts["training_secs"] += secs
       facts["images_per_sec"] = (step - last_stop) * batch_size / secs
       host_state = spread.fetch(state)
+      facts["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
         scores = _validate(parts, (state.params, state.batch_stats))
         log.scalars(step, step / steps_per_epoch, scores)
@@ -350,6 +352,7 @@ def _result(parts, facts, report) -> dict[str, Any]:
     "select": config.eval.select,
     "selected_step": facts["selected_step"],
     "selected_epoch": facts["selected_epoch"],
+    "num_skipped_steps": facts["num_skipped_steps"],
     "metrics": report["metrics"],
     "validation": facts["validation"],
     "counts": report["counts"],

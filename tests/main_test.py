@@ -78,6 +78,11 @@ BAD_INPUT = [
   (["--config.data.name=digit"], ["'digit'", "'digits'?"]),
   (["--config.data.protocol=x"], ["config.data.protocol", "digits"]),
   (["--config.train.batch_size=100000"], ["config.train.batch_size"]),
+  (
+    # XLA ends a process that was given a flag it does not know.
+    ["--config.deterministic=True", "--config.train.batch_size=100000"],
+    ["config.train.batch_size"],
+  ),
   (["--config.train.accumulate=3"], ["config.train.batch_size", "1 x 3"]),
   (["--config.optimizer.learning_rate=nan"], ["learning_rate", "nan"]),
   (["--workdir=/proc/nothing/run"], ["--workdir=/proc/nothing/run"]),
