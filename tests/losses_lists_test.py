@@ -77,11 +77,11 @@ def nin_triplet(params, codes, labels):
   )
 
 
-def histogram(distances, weights):
-  counts = np.zeros(K + 1)
+def histogram(distances, weights, width=1):
+  counts = np.zeros(K // width + 1)
   for d, w in zip(distances, weights, strict=True):
-    for k in range(K + 1):
-      counts[k] += w * max(0.0, 1 - abs(d - k))
+    for k in range(len(counts)):
+      counts[k] += w * max(0.0, 1 - abs(d - width * k) / width)
   return counts
 
 
@@ -98,10 +98,11 @@ def lists(codes, labels):
     yield (K - codes[others] @ codes[q]) / 2, s[q, others]
 
 
-def mihash(params, codes, labels):
+def mihash(params, codes, labels, width=1):
   values = []
   for d, s in lists(codes, labels):
-    near, far = histogram(d, s > 0), histogram(d, s == 0)
+    near = histogram(d, s > 0, width)
+    far = histogram(d, s == 0, width)
     share = (s > 0).mean()
     conditional = share * entropy(near) + (1 - share) * entropy(far)
     values.append(entropy(near + far) - conditional)
@@ -155,6 +156,14 @@ REFERENCES = {
 def test_equals_loop(name):
   loss_checks.check_value(name, REFERENCES[name])
   loss_checks.check_gradient(name, REFERENCES[name])
+
+
+def test_mihash_with_wider_bins_equals_loop():
+  def reference(params, codes, labels):
+    return mihash(params, codes, labels, width=2)
+
+  loss_checks.check_value("mihash", reference, bins_per_bit=0.5)
+  loss_checks.check_gradient("mihash", reference, bins_per_bit=0.5)
 
 
 @pytest.mark.parametrize("normalizer", ["top2", "none"])
