@@ -35,14 +35,14 @@ def mihash(
   seen to rise while retrieval stayed at chance.
 
   Args:
-      num_bits: K.
-      num_classes: L.
-      seed: Unused; nothing here is random.
-      bins_per_bit: Bins of the histograms, divided by K.
-      activation: Name of the head activation.
+    num_bits: K.
+    num_classes: L.
+    seed: Unused; nothing here is random.
+    bins_per_bit: Bins of the histograms, divided by K.
+    activation: Name of the head activation.
 
-    Returns:
-      The loss; term mutual_information (mean, not negated).
+  Returns:
+    The loss; term mutual_information (mean, not negated).
   """
   del seed
   bins = max(1, round(bins_per_bit * num_bits))
