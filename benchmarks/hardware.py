@@ -1,5 +1,6 @@
 """What the measurements ran on and with, in words."""
 
+import datetime
 import os
 import pathlib
 import platform
@@ -57,3 +58,23 @@ def commit() -> str:
     ).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
     return ""
+
+
+def about() -> dict[str, str]:
+  """Returns what the measurement ran on and with."""
+  import jax  # The rest of this module does without.
+  import numpy as np
+
+  device = jax.devices()[0]
+  where = describe()
+  if device.platform != "cpu":
+    where = f"{device.device_kind}; host {where}"
+  return {
+    "hardware": where,
+    "platform": device.platform,
+    "versions": f"jax {jax.__version__}, numpy {np.__version__}",
+    "commit": commit(),
+    "date": datetime.date.today().isoformat(),
+    # Above the number of cores, other work slowed the measurement down.
+    "load_average": f"{os.getloadavg()[0]:.1f}",
+  }

@@ -7,9 +7,7 @@ Writes benchmarks/results/loss_speed.json and loss_speed.md (elsewhere with
 classes, 2.4 labels an item.
 """
 
-import datetime
 import json
-import os
 import pathlib
 import time
 
@@ -90,23 +88,6 @@ def measure(name: str, batch_size: int) -> dict[str, float]:
   return result
 
 
-def describe() -> dict[str, str]:
-  """Returns what the measurement ran on and with."""
-  device = jax.devices()[0]
-  where = hardware.describe()
-  if device.platform != "cpu":
-    where = f"{device.device_kind}; host {where}"
-  return {
-    "hardware": where,
-    "platform": device.platform,
-    "versions": f"jax {jax.__version__}, numpy {np.__version__}",
-    "commit": hardware.commit(),
-    "date": datetime.date.today().isoformat(),
-    # Above the number of cores, other work slowed the measurement down.
-    "load_average": f"{os.getloadavg()[0]:.1f}",
-  }
-
-
 def render(results: dict) -> str:
   """Returns the results as a Markdown table."""
   sizes = results["batch_sizes"]
@@ -140,7 +121,7 @@ def main(argv: list[str]) -> None:
   """Measures what the flags say, printing as it goes."""
   del argv
   sizes = [int(size) for size in _BATCH_SIZES.value]
-  results = {"about": describe(), "batch_sizes": sizes, "losses": {}}
+  results = {"about": hardware.about(), "batch_sizes": sizes, "losses": {}}
   for name in _LOSSES.value or losses.LOSSES:
     results["losses"][name] = {}
     for size in sizes:

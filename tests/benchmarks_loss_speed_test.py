@@ -1,13 +1,13 @@
 """The speed table of the losses, at a tiny size."""
 
-from benchmarks import loss_speed
+from benchmarks import hardware, loss_speed
 
 
 def test_measures_and_renders():
   cells = {"4": loss_speed.measure("idhn", 4)}
   assert all(value > 0 for value in cells["4"].values())
   results = {
-    "about": loss_speed.describe(),
+    "about": hardware.about(),
     "batch_sizes": [4],
     "losses": {"idhn": cells},
   }
