@@ -77,7 +77,7 @@ def get_config():
     "precision@r<=2",
   )
   # The likeliest first: after half of the grid every method has a row.
-  config.grid.learning_rates = (3e-3, 1e-3)
+  config.grid.learning_rates = (3e-3, 1e-2)
   config.sizes = dict(
     train=4000, validation=500, query=500, database=10000, num_classes=10
   )
