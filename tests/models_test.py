@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import errors, models
-from dsh_jax.models import alexnet, pooling
+from dsh_jax.models import alexnet, pooling, resnet
 
 
 def _shapes(backbone, side=67, **options):
@@ -99,20 +99,19 @@ def test_alexnet_refuses_small_images(backbone, side):
 
 
 def test_rematerialised_gradient_is_the_same():
-  images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+  images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
   gradients = []
   for remat in (False, True):
-    network = models.create_network("tiny", num_outputs=5, remat=remat)
-    variables = jax.jit(network.init)(jax.random.key(0), images)
+    network = resnet.ResNet(stage_sizes=(1, 1), width=4, remat=remat)
+    variables = jax.jit(network.init, static_argnums=2)(
+      jax.random.key(0), images, False
+    )
 
     def loss(params, network=network, variables=variables):
-      logits, _ = network.apply(
-        {**variables, "params": params},
-        images,
-        train=True,
-        mutable=["batch_stats"],
+      taps, _ = network.apply(
+        {**variables, "params": params}, images, True, mutable=["batch_stats"]
       )
-      return jnp.sum(jnp.square(logits))
+      return jnp.sum(jnp.square(taps["stage2"]))
 
     gradients.append(jax.jit(jax.grad(loss))(variables["params"]))
   for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
@@ -164,6 +163,15 @@ def test_max_pool_and_its_gradient(window, stride, padding):
   np.testing.assert_allclose(
     pull(cotangent)[0], pull_reference(cotangent)[0], rtol=1e-6
   )
+
+
+def test_max_pool_shares_the_gradient_of_ties():
+  x = jnp.zeros((1, 9, 8, 2))
+  _, pull = jax.vjp(lambda x: pooling.max_pool(x, 3, 2, 1), x)
+  gradient = pull(jnp.ones((1, 5, 4, 2)))[0]
+  np.testing.assert_allclose(gradient.sum(), 40, rtol=1e-6)
+  # Four windows of nine share the pixel at their common corner.
+  np.testing.assert_allclose(gradient[0, 3, 3], 4 / 9, rtol=1e-6)
 
 
 @pytest.mark.parametrize("height,width", [(6, 6), (5, 13), (3, 12), (1, 7)])
