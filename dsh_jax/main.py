@@ -16,7 +16,7 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dsh_jax import config_files, errors, interrupts, summary, train
+from dsh_jax import config_files, data, errors, interrupts, summary, train
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -69,6 +69,8 @@ def main(argv: list[str]) -> None:
     os.environ["XLA_FLAGS"] = f"{given} --xla_gpu_deterministic_ops=true"
   if _DISTRIBUTED.value:
     _join_hosts()
+  else:
+    _keep_compiled()
   workdir = _WORKDIR.value or (
     f"runs/{config.data.name}-{config.method}-{config.bits}-{config.seed}"
   )
@@ -105,6 +107,19 @@ def _write_report(workdir: str) -> None:
     print(f"dsh_jax: There is no report: {error}", file=sys.stderr)
   else:
     print(f"The report is {path}.")
+
+
+def _keep_compiled() -> None:
+  """Keeps what an accelerator compiles for minutes, for the next run.
+
+  JAX_COMPILATION_CACHE_DIR chooses the folder, also for a CPU and for several
+  hosts, which need one that all of them see; empty, it turns this off.
+  """
+  if jax.config.jax_compilation_cache_dir is None and (
+    jax.default_backend() != "cpu"
+  ):
+    folder = os.path.join(data.cache_dir(), "compiled")
+    jax.config.update("jax_compilation_cache_dir", folder)
 
 
 def _join_hosts() -> None:

@@ -104,7 +104,7 @@ def load_splits(
     database=num_database,
     validation=num_validation,
   )
-  data_dir = os.path.abspath(os.path.expanduser(data_dir or _cache_dir()))
+  data_dir = os.path.abspath(os.path.expanduser(data_dir or cache_dir()))
   found = arrays.load(
     dataset,
     data_dir=data_dir,
@@ -131,7 +131,8 @@ def load_splits(
   )
 
 
-def _cache_dir() -> str:
+def cache_dir() -> str:
+  """Returns the folder for what can be made again: $XDG_CACHE_HOME/dsh_jax."""
   cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return str(pathlib.Path(cache) / "dsh_jax")
 
