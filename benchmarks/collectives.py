@@ -56,7 +56,10 @@ def sent(name: str, result_bytes: int, num_devices: int) -> float:
     result_bytes: Of its result on one device.
     num_devices: P.
   """
-  share = (num_devices - 1) / num_devices
+  others = num_devices - 1
+  if name == "reduce-scatter":  # The result is a P-th of what goes in.
+    return result_bytes * others
+  share = others / num_devices
   return result_bytes * share * (2 if name == "all-reduce" else 1)
 
 

@@ -57,3 +57,4 @@ def test_reads_collectives():
   }
   assert collectives.sent("all-reduce", 80, 4) == 120
   assert collectives.sent("all-gather", 80, 4) == 60
+  assert collectives.sent("reduce-scatter", 80, 4) == 240
