@@ -89,7 +89,14 @@ class Run:
         f"--workdir={directory} has no checkpoints. Give the folder of a run"
         " whose checkpoints were kept."
       )
-    best = restored[0]["best"]
+    tree, facts = restored
+    if facts["selected_step"] != self.result["selected_step"]:
+      raise errors.UserError(
+        f"--workdir={directory} has no whole checkpoint with the weights of"
+        f" its result, those of step {self.result['selected_step']}. Restore"
+        " one from a copy."
+      )
+    best = tree["best"]
     return best["params"], best["batch_stats"]
 
 

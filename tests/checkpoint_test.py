@@ -76,6 +76,44 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
   saved.close()
 
 
+def test_a_flipped_bit_in_the_facts_is_noticed(tmp_path, caplog):
+  _save_two(tmp_path)
+  file = tmp_path / "checkpoints" / "2" / "facts" / "metadata"
+  file.write_text(file.read_text().replace("0.2", "0.3"))
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    with caplog.at_level(logging.WARNING):
+      _, facts = saved.restore(_tree(0))
+  assert facts == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
+  _save_two(tmp_path)
+  _largest_file(tmp_path, 2).unlink()
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    saved.restore(_tree(0))
+    saved.save(2, _tree(7), {"score": 0.7})
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    tree, facts = saved.restore(_tree(0))
+  _assert_equal(tree, _tree(7))
+  assert facts == {"score": 0.7}
+
+
+def test_reading_changes_nothing(tmp_path):
+  with checkpoint.Checkpoints(tmp_path / "none", read_only=True) as saved:
+    assert saved.restore(_tree(0)) is None
+  assert not list(tmp_path.iterdir())
+  _save_two(tmp_path)
+  half = tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp"
+  half.mkdir()  # A run that is writing meanwhile.
+  before = sorted(tmp_path.rglob("*"))
+  with checkpoint.Checkpoints(tmp_path, read_only=True) as saved:
+    _assert_equal(saved.restore(_tree(0))[0], _tree(2))
+  assert sorted(tmp_path.rglob("*")) == before
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    _assert_equal(saved.restore(_tree(0))[0], _tree(2))
+  assert not half.exists()
+
+
 def test_digest_sees_every_bit_and_every_name():
   tree = _tree(0)
   digests = {checkpoint.digest(tree)}

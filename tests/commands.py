@@ -1,5 +1,6 @@
 """The command line as real processes, and a small run that ends in seconds."""
 
+import contextlib
 import fcntl
 import functools
 import json
@@ -88,16 +89,16 @@ class Commands:
     )
     return [tuple(one) for one in json.loads(process.stdout)]
 
-  def run_and_signal(self, number, after_line, workdir, *more):
-    """Runs SMALL and sends a signal when the log has a line."""
+  def run_and_signal(self, number, has_come, workdir, *more):
+    """Runs SMALL and sends a signal when has_come(workdir) is true."""
     process = self.start(*SMALL, *more, f"--workdir={workdir}")
-    log = pathlib.Path(workdir, "metrics.jsonl")
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
-      if log.exists() and len(log.read_text().splitlines()) >= after_line:
-        process.send_signal(number)
-        break
-      time.sleep(0.005)
+      with contextlib.suppress(FileNotFoundError):
+        if has_come(pathlib.Path(workdir)):
+          process.send_signal(number)
+          break
+      time.sleep(0.002)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
@@ -121,6 +122,22 @@ class Commands:
       *SMALL, "--config.train.batch_size=100000", f"--workdir={self.folder}/no"
     )
     assert code == 2, err
+
+
+def has_logged(num_lines):
+  """Returns the moment when the log has that many lines."""
+  return lambda workdir: len(read_log(workdir)) >= num_lines
+
+
+def is_saving(workdir):
+  """The moment when a second checkpoint is being written."""
+  names = [path.name for path in (workdir / "checkpoints").iterdir()]
+  return "3" in names and any(name.endswith("-tmp") for name in names)
+
+
+def is_evaluating(workdir):
+  """The moment when training has ended."""
+  return (workdir / "checkpoints" / "16").exists()
 
 
 def checkpoints(workdir):
@@ -159,4 +176,5 @@ def assert_same_run(workdir, other):
 def read_log(workdir):
   """Returns the lines of metrics.jsonl."""
   text = pathlib.Path(workdir, "metrics.jsonl").read_text()
-  return [json.loads(line) for line in text.splitlines()]
+  whole = text.rpartition("\n")[0]  # Of a run under way.
+  return [json.loads(line) for line in whole.splitlines()]

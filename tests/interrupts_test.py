@@ -13,7 +13,9 @@ from dsh_jax import interrupts, train
 def test_a_signal_saves_the_step_and_the_same_command_continues(
   command, tmp_path, name, code
 ):
-  got, out, err = command.run_and_signal(signal.Signals[name], 4, tmp_path)
+  got, out, err = command.run_and_signal(
+    signal.Signals[name], commands.has_logged(4), tmp_path
+  )
   assert (got, out) == (code, ""), err
   found = re.search(f"Stopped by {name} after step ([0-9]+), which is", err)
   assert found and "Traceback" not in err, err

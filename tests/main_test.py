@@ -41,9 +41,13 @@ def test_the_same_command_again_prints_without_training(command):
   assert (workdir / "result.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("kill_after", [5, 12])
-def test_killed_and_run_again_is_bit_identical(command, tmp_path, kill_after):
-  code, _, err = command.run_and_signal(signal.SIGKILL, kill_after, tmp_path)
+@pytest.mark.parametrize(
+  "moment",
+  [commands.has_logged(5), commands.is_saving, commands.is_evaluating],
+  ids=["training", "saving", "evaluating"],
+)
+def test_killed_and_run_again_is_bit_identical(command, tmp_path, moment):
+  code, _, err = command.run_and_signal(signal.SIGKILL, moment, tmp_path)
   assert code == -signal.SIGKILL, err
   assert not (tmp_path / "result.json").exists()
   code, _, err = command.run(*SMALL, f"--workdir={tmp_path}")
