@@ -40,13 +40,15 @@ def get_config() -> ml_collections.ConfigDict:
         seed=0,
         # How images become square: "squash", or "crop" the centre.
         resize="squash",
-        # A label set of the data set; "" is that of the protocol.
+        # Label set: "" is the protocol's; else a name ("24" of mirflickr25k),
+        # a number N for the most frequent N, or names as "sea;sky".
         labels="",
         # Images to draw in place of the protocol's number; -1 keeps it.
         num_train=-1,
         num_query=-1,
         num_database=-1,
-        # Queries cut from the training split to choose the epoch.
+        # Queries cut from the training split to choose the epoch; 0 trains
+        # on all of it, and wants config.eval.select="last".
         num_validation=-1,
         # Share of listed images that may be absent or unreadable; 0 to 1.
         max_missing=0.01,

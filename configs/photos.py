@@ -30,19 +30,6 @@ def get_config(name: str, **data) -> ml_collections.ConfigDict:
         # Of ImageNet, as pretrained weights expect.
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
-        # Non-square images: "squash", or "crop" to the centre.
-        resize="squash",
-        # Label set: "" is the protocol's; else a name ("24" of mirflickr25k),
-        # a number N for the most frequent N, or names as "sea;sky".
-        labels="",
-        # Numbers of images instead of the protocol's; -1 keeps those. With
-        # num_validation=0 all training images are trained on.
-        num_train=-1,
-        num_query=-1,
-        num_database=-1,
-        num_validation=-1,
-        # Share of listed images that may be absent or unreadable, 0 to 1.
-        max_missing=0.01,
         **data,
       )
     )
