@@ -122,6 +122,7 @@ def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
 @pytest.mark.parametrize(
   ("text", "classes", "words"),
   [
+    ('a.jpg,"sea\nb.jpg,sky"\n', "", "line 1 of .*a.csv has a quote"),
     ("a.jpg\n", "", "line 1 of .*a.csv has 1 columns"),
     ("a.jpg,x,y\n", "", "has 3 columns"),
     ("a.jpg,x\na.jpg,y\n", "", "line 2 .*other labels"),

@@ -89,11 +89,14 @@ def read_csv(path: str, classes: str = "") -> Listing:
     UserError: A row is wrong, or two rows contradict each other; the message
       names file and line.
   """
-  rows = []
+  rows, last = [], 0
   reader = csv.reader(_read_lines(path), strict=True)
   try:
     for row in reader:
-      where = f"line {reader.line_num} of {path}"
+      where = f"line {last + 1} of {path}"
+      if reader.line_num > last + 1:  # Else the lines would be one label.
+        raise errors.UserError(f"{where} has a quote that is not closed.")
+      last = reader.line_num
       if not row or (reader.line_num == 1 and row[0].lower() == "path"):
         continue
       if len(row) != 2:
