@@ -24,7 +24,7 @@ from benchmarks import hardware, synthetic_photos
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_images", 20000, "Number of images.")
-flags.DEFINE_integer("num_train", 4500, "Training and validation images.")
+flags.DEFINE_integer("num_train", 4000, "Training and validation images.")
 flags.DEFINE_integer("num_query", 1000, "Test queries.")
 flags.DEFINE_integer("num_database", 15000, "Database items.")
 flags.DEFINE_integer("image_size", 64, "Side of the decoded images, pixels.")
