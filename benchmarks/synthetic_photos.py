@@ -1,13 +1,13 @@
 """Makes JPEGs of 500 x 375 in the layout of MIRFLICKR-25K, to measure with.
 
-python -m benchmarks.synthetic_photos --folder=/tmp/photos --num_images=20000
+python -m benchmarks.synthetic_photos --folder=photos --num_images=20000
 
 Shapes on textured ground, as large as real photographs (about 110 kB each).
 Labels say which shapes are there, so that a network can learn something. The
 folder is then read by:
 
 python -m dsh_jax.main --config=configs/mirflickr25k.py \\
-  --config.data.manual_dir=/tmp/photos --config.data.num_images=20000
+  --config.data.manual_dir=photos --config.data.num_images=20000
 """
 
 import io

@@ -81,10 +81,10 @@ BAD_INPUT = [
   (["--config.model.backbone=resnet5"], ["'resnet5'", "'resnet50'?"]),
   (["--config.data.name=digit"], ["'digit'", "'digits'?"]),
   (["--config.data.protocol=x"], ["config.data.protocol", "digits"]),
-  (["--config.train.batch_size=100000"], ["config.train.batch_size"]),
+  ([*SMALL, "--config.train.batch_size=10000"], ["config.train.batch_size"]),
   (
     # XLA ends a process that was given a flag it does not know.
-    ["--config.deterministic=True", "--config.train.batch_size=100000"],
+    [*SMALL, "--config.deterministic=True", "--config.train.batch_size=10000"],
     ["config.train.batch_size"],
   ),
   (["--config.train.accumulate=3"], ["config.train.batch_size", "1 x 3"]),
