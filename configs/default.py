@@ -107,7 +107,7 @@ def get_config() -> ml_collections.ConfigDict:
         # "adamw", "adam" or "sgd".
         name="adamw",
         # Peak learning rate; > 0.
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         # "one_cycle", "cosine", "constant" or "halve".
         schedule="one_cycle",
         # Steps between two halvings of the schedule "halve".

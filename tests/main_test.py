@@ -89,7 +89,7 @@ BAD_INPUT = [
   ),
   (["--config.train.accumulate=3"], ["config.train.batch_size", "1 x 3"]),
   (["--config.optimizer.learning_rate=nan"], ["learning_rate", "nan"]),
-  (["--workdir=/proc/nothing/run"], ["--workdir=/proc/nothing/run"]),
+  ([*SMALL, "--workdir=/proc/nothing/run"], ["--workdir=/proc/nothing/run"]),
   (["--distributed"], ["--coordinator"]),
   (["surplus"], ["surplus"]),
 ]
