@@ -81,9 +81,10 @@ class Zip:
     self._prefix = prefix
     try:
       self._zip = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # zipfile, struct and codecs raise their own.
       raise errors.UserError(
-        f"The archive {path} is damaged: {error}. Download it again."
+        f"The archive {path} is damaged: {errors.describe(error)}. Download it"
+        " again."
       ) from error
     self._names = set(self._zip.namelist())
 
