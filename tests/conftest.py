@@ -1,7 +1,11 @@
 """Eight simulated CPU devices, warnings as errors, strict broadcasting."""
 
 import os
+import signal
 
+# A shell's background job ignores SIGINT, and so would the processes that
+# tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["XLA_FLAGS"] = " ".join(
   (
     os.environ.get("XLA_FLAGS", ""),
