@@ -45,8 +45,6 @@ def test_newest_checkpoint_comes_back_bit_for_bit(tmp_path):
   assert facts == {"score": 0.2}
 
 
-# Orbax leaves a read that failed behind, which wants its event loop once more.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_damaged_checkpoint_is_named_and_skipped(tmp_path, damage, caplog):
   _save_two(tmp_path)

@@ -26,6 +26,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 def pytest_configure(config):
   config.addinivalue_line("filterwarnings", "error")
+  # A read of orbax that fails leaves others behind, which want its loop.
+  config.addinivalue_line(
+    "filterwarnings",
+    "ignore:(?s).*Event loop is closed"
+    ":pytest.PytestUnraisableExceptionWarning",
+  )
 
 
 @pytest.fixture(scope="session")
