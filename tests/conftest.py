@@ -29,8 +29,7 @@ def pytest_configure(config):
   # A read of orbax that fails leaves others behind, which want its loop.
   config.addinivalue_line(
     "filterwarnings",
-    "ignore:(?s).*Event loop is closed"
-    ":pytest.PytestUnraisableExceptionWarning",
+    "ignore:(?s).*Event loop is closed:pytest.PytestUnraisableExceptionWarning",
   )
 
 
