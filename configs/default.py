@@ -43,12 +43,14 @@ def get_config() -> ml_collections.ConfigDict:
         # Label set: "" is the protocol's; else a name ("24" of mirflickr25k),
         # a number N for the most frequent N, or names as "sea;sky".
         labels="",
-        # Images to draw in place of the protocol's number; -1 keeps it.
+        # Images to draw in place of the protocol's number, from the groups
+        # that it names for the split; -1 keeps it.
         num_train=-1,
         num_query=-1,
         num_database=-1,
-        # Queries cut from the training split to choose the epoch; 0 trains
-        # on all of it, and wants config.eval.select="last".
+        # Queries that choose the epoch, cut from the training split unless
+        # the data set has images for them; 0 trains on all of it, and wants
+        # config.eval.select="last".
         num_validation=-1,
         # Share of listed images that may be absent or unreadable; 0 to 1.
         max_missing=0.01,

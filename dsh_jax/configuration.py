@@ -188,6 +188,8 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       f"config.data.crop_size is {config.data.crop_size}; it must be at most"
       f" config.data.image_size, {config.data.image_size}."
     )
+  if config.data.num_validation == 0 and config.eval.select == "validation":
+    raise errors.no_validation("config.data.num_validation is 0")
   parts = num_devices * config.train.accumulate
   if config.train.batch_size % parts:
     raise errors.UserError(

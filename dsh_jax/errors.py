@@ -35,6 +35,15 @@ def unknown(
   )
 
 
+def no_validation(reason: str) -> UserError:
+  """Makes the error for a choice of the epoch without validation queries."""
+  return UserError(
+    f"{reason}, but config.eval.select='validation' chooses the epoch by"
+    " validation queries. Change config.data.num_validation, or take the last"
+    " epoch by config.eval.select='last'."
+  )
+
+
 class NonFiniteError(Exception):
   """The loss or a gradient became NaN or infinite; training has stopped."""
 

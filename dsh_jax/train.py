@@ -93,6 +93,8 @@ def _prepare(config, spread) -> Parts:
       f"config.train.batch_size is {config.train.batch_size}; it must be at"
       f" most the number of training images, {len(splits.train)}."
     )
+  if config.eval.select == "validation" and not len(splits.validation):
+    raise errors.no_validation("The validation split is empty")
   loss = factories.create_loss(config, splits.num_classes)
   network = factories.create_network(config, loss, spread.axis_name)
   augmentation = factories.create_augmentation(config)
@@ -161,7 +163,7 @@ def _train(
       if step in validated_at:
         scores = _validate(parts, (state.params, state.batch_stats))
         log.scalars(step, step / steps_per_epoch, scores)
-        score = next(iter(scores.values()))
+        score = next(iter(scores.values()), facts["score"])
         if config.eval.select == "last" or score > facts["score"]:
           facts |= {"selected_step": step, "score": score, "validation": scores}
           best = {
@@ -271,12 +273,17 @@ def _describe_nonfinite(parts, step, values):
 
 
 def _validate(parts, weights) -> dict[str, float]:
-  """Returns the scores that choose an epoch; the choosing one is first."""
+  """Returns the scores that choose an epoch; the choosing one is first.
+
+  There are none without validation queries, where the last epoch is taken.
+  """
   if parts.config.eval.select == "test_best":
     name, queries, database = "test", parts.splits.query, parts.splits.database
   else:
     name, queries = "validation", parts.splits.validation
     database = parts.splits.train
+  if not len(queries):
+    return {}
   chooser = parts.config.eval.select_metric
   names = dict.fromkeys((chooser, "map@all"))
   report = _score(parts, *_encode(parts, weights, queries, database), names)

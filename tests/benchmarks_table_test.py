@@ -24,7 +24,7 @@ def get_config():
     "tensorboard=False",
     "parallel=jit",
     "data.image_size=16",
-    "data.num_train=160",
+    "data.num_train=128",
     "data.num_validation=32",
     "data.num_query=30",
     "data.num_database=200",

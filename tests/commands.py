@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # between.
 SMALL = (
   "--config=configs/digits.py:method=idhn,bits=16,epochs=4",
-  "--config.data.num_train=104",
+  "--config.data.num_train=64",
   "--config.data.num_database=200",
   "--config.data.num_query=40",
   "--config.data.num_validation=40",

@@ -1,6 +1,7 @@
 """The embedded data set, built for real in a process without TensorFlow."""
 
 import collections
+import functools
 import hashlib
 import os
 import pathlib
@@ -79,6 +80,18 @@ def test_sizes_and_types(splits):
   assert splits.class_names == tuple("0123456789")
   assert splits.num_classes == 10
   assert splits.train_in_database is False
+
+
+def test_fewer_images_are_of_the_same_groups(built):
+  load = functools.partial(data.load_splits, data_dir=str(built[0]))
+  fewer = load(num_train=400, num_database=900)
+  assert (len(fewer.train), len(fewer.validation)) == (400, 500)
+  assert (len(fewer.query), len(fewer.database)) == (500, 900)
+  assert fewer.train_in_database is False
+  for name in ("train", "validation", "query", "database"):
+    ids = getattr(fewer, name).ids
+    assert all(item.startswith(name) for item in ids)
+  assert len(load(num_validation=0).validation) == 0
 
 
 def test_composition_follows_its_rules(splits):

@@ -77,6 +77,26 @@ def test_groups_keep_their_order_and_shares_are_counted():
   assert splits.train_in_database
 
 
+def test_a_number_is_drawn_from_the_groups_of_its_split():
+  by_groups = protocols.Protocol(
+    train=("first",),
+    query=("second",),
+    database=("first",),
+    validation=("second",),
+    keep_unlabelled=True,
+  )
+  splits = _apply(by_groups.with_numbers(train=30, validation=8, query=-1))
+  rows = _rows(splits)
+  assert len(rows["train"]) == 30 and rows["train"] <= set(range(60))
+  assert len(rows["validation"]) == 8 and rows["validation"] <= rows["query"]
+  assert len(rows["query"]) == 40 and len(rows["database"]) == 60
+  assert splits.train_in_database
+  changed = COUNTED.with_numbers(train=25, query=-1, validation=5)
+  assert changed == dataclasses.replace(COUNTED, train=25, validation=5)
+  with pytest.raises(errors.UserError, match="draws 61 train .* there are 60"):
+    _apply(by_groups.with_numbers(train=61))
+
+
 def test_per_class():
   protocol = protocols.Protocol(
     train=5,

@@ -41,6 +41,18 @@ def test_the_same_command_again_prints_without_training(command):
   assert (workdir / "result.json").stat().st_mtime_ns == before
 
 
+def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
+  command, tmp_path
+):
+  none = (*SMALL, "--config.data.num_validation=0", f"--workdir={tmp_path}")
+  last = ("--config.train.num_epochs=1", "--config.eval.select=last")
+  refused, done = command.run_forked([none, [*none, *last]])
+  assert refused[0] == 2 and "config.eval.select='last'" in refused[2]
+  assert done[0] == 0, done[2]
+  result = json.loads((tmp_path / "result.json").read_text())
+  assert (result["selected_step"], result["validation"]) == (4, {})
+
+
 @pytest.mark.parametrize(
   "moment",
   [commands.has_logged(5), commands.is_saving, commands.is_evaluating],

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 NUM_DEVICES = 4
 ARGUMENTS = (
   "--config=configs/digits.py:method=idhn,bits=16,epochs=2",
-  "--config.data.num_train=88",
+  "--config.data.num_train=48",
   "--config.data.num_validation=40",
   "--config.data.num_query=40",
   "--config.data.num_database=120",

@@ -1,6 +1,5 @@
 """Data sets: built once, decoded once, then rows of bytes."""
 
-import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -66,11 +65,13 @@ def load_splits(
     resize: "squash" or "crop", see `images.decode`.
     labels: A label set of the data set, a number N for its N most frequent
       labels, or names with ";" between; "" is the label set of the protocol.
-    num_train: Images to draw instead of the protocol's number; -1 keeps it.
+    num_train: Images to draw instead of the protocol's number, from the same
+      groups of images; -1 keeps it.
     num_query: The same for queries.
     num_database: The same for the database.
-    num_validation: The same for the validation queries that are cut from the
-      training split; 0 trains on all of it.
+    num_validation: The same for the validation queries. Unless the data set
+      has images for them, they are cut from the training split; 0 trains on
+      all of it.
     max_missing: Share of listed images that may be absent or unreadable.
     **options: Further options of the data set.
 
@@ -97,8 +98,7 @@ def load_splits(
         f"option of {name}", option, dataset.options, "config.data"
       )
   protocol, rule = _choose_protocol(dataset, protocol, options)
-  rule = _with_numbers(
-    rule,
+  rule = rule.with_numbers(
     train=num_train,
     query=num_query,
     database=num_database,
@@ -135,11 +135,6 @@ def cache_dir() -> str:
   """Returns the folder for what can be made again: $XDG_CACHE_HOME/dsh_jax."""
   cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return str(pathlib.Path(cache) / "dsh_jax")
-
-
-def _with_numbers(rule, **numbers):
-  given = {split: number for split, number in numbers.items() if number >= 0}
-  return dataclasses.replace(rule, **given)
 
 
 def _choose_protocol(dataset, name, options):

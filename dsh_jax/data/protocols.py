@@ -19,13 +19,26 @@ REST = "rest"
 
 
 @dataclasses.dataclass(frozen=True)
+class Some:
+  """A number of images to draw from groups, instead of all of them.
+
+  Attributes:
+    groups: Names of the groups.
+    count: Number of images.
+  """
+
+  groups: tuple[str, ...]
+  count: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Protocol:
   """How a data set is split, for one published way of doing it.
 
   A split is given by the groups (of the builder, or of list files) that make
-  it up, by a number of images to draw, by a share below 1 of the images there
-  are, or as REST, all that are left. Queries are drawn first, then training
-  images, then the database.
+  it up, as `Some` of these, by a number of images to draw, by a share below 1
+  of the images there are, or as REST, all that are left. Queries are drawn
+  first, then training images, then the database.
 
   Attributes:
     train: Images that are trained on.
@@ -43,15 +56,30 @@ class Protocol:
     source: The paper or code that the numbers come from.
   """
 
-  train: tuple[str, ...] | int | float | str
-  query: tuple[str, ...] | int | float | str
-  database: tuple[str, ...] | int | float | str
-  validation: tuple[str, ...] | int | float = 0
+  train: tuple[str, ...] | Some | int | float | str
+  query: tuple[str, ...] | Some | int | float | str
+  database: tuple[str, ...] | Some | int | float | str
+  validation: tuple[str, ...] | Some | int | float = 0
   train_in_database: bool = False
   per_class: bool = False
   keep_unlabelled: bool = False
   labels: str = ""
   source: str = ""
+
+  def with_numbers(self, **numbers: int) -> "Protocol":
+    """Returns the protocol with other numbers of images.
+
+    Args:
+      **numbers: Split -> images to draw; -1 keeps what the protocol has. A
+        split that is made of groups is drawn from these groups.
+    """
+    changes = {}
+    for split, number in numbers.items():
+      wanted = getattr(self, split)
+      if number >= 0:
+        drawn = Some(wanted, number) if isinstance(wanted, tuple) else number
+        changes[split] = drawn
+    return dataclasses.replace(self, **changes)
 
 
 def apply(
@@ -99,11 +127,11 @@ def apply(
   if not protocol.train_in_database:
     free = free[~np.isin(free, train)]
   database = draw.rows(protocol.database, free, "database", False)
-  if not isinstance(protocol.validation, tuple):
+  if isinstance(protocol.validation, (tuple, Some)):
+    validation = draw.rows(protocol.validation, free, "validation")
+  else:
     validation = draw.rows(protocol.validation, draw.order(train), "validation")
     train = train[~np.isin(train, validation)]
-  else:
-    validation = draw.rows(protocol.validation, free, "validation")
   for split, rows in (
     ("train", train),
     ("query", query),
@@ -154,10 +182,9 @@ class _Draw:
     if wanted == REST:
       return np.sort(free)
     if isinstance(wanted, tuple):
-      rows = np.concatenate(
-        [self.groups[group] for group in wanted] or [free[:0]]
-      )
-      return rows[~np.isin(rows, self.left_out)]
+      return self._members(wanted)
+    if isinstance(wanted, Some):
+      free, wanted = self.order(self._members(wanted.groups)), wanted.count
     if isinstance(wanted, float):
       wanted = int(wanted * len(free))
     if not per_class:
@@ -167,6 +194,10 @@ class _Draw:
       able = free[(self.labels[free, label] > 0) & ~taken[free]]
       taken[self._first(able, wanted, split, f" of class {label}")] = True
     return np.flatnonzero(taken)
+
+  def _members(self, groups):
+    rows = np.concatenate([self.groups[group] for group in groups])
+    return rows[~np.isin(rows, self.left_out)]
 
   def _first(self, free, count, split, what):
     if count > len(free):
