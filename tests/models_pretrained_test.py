@@ -141,6 +141,14 @@ def test_damaged_files_are_named(tmp_path, name):
   assert name in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [2**28, 2**32 - 1])
+def test_a_small_file_takes_little_memory(tmp_path, number):
+  put = struct.pack("<BI", pickle.LONG_BINPUT[0], number)
+  (tmp_path / "a.pth").write_bytes(pickle.PROTO + b"\x02}" + put + b".")
+  with pytest.raises(errors.UserError, match="numbered"):
+    weight_files.read(str(tmp_path / "a.pth"))
+
+
 def test_absent_and_unknown_files(tmp_path):
   with pytest.raises(errors.UserError, match="No weights file"):
     pretrained.find(str(tmp_path / "none.pth"))

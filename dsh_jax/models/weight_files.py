@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pickle
+import pickletools
 import struct
 import zipfile
 from typing import Any, BinaryIO
@@ -137,18 +138,22 @@ def _read_torch_zip(archive: zipfile.ZipFile) -> Any:
     _, dtype, key, *_ = storage
     return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
 
-  return _Unpickler(io.BytesIO(archive.read(index)), load_storage).load()
+  return _unpickle(io.BytesIO(archive.read(index)), load_storage)
 
 
 def _read_torch_legacy(file: BinaryIO) -> Any:
   storages = {}
 
+  num_bytes = os.fstat(file.fileno()).st_size
+
   def load_storage(storage):
     _, dtype, key, _, size, *_ = storage
+    if size > num_bytes:
+      raise ValueError(f"the values of storage {key} are not all there")
     return storages.setdefault(key, np.zeros(size, dtype))
 
   def load():
-    return _Unpickler(file, load_storage).load()
+    return _unpickle(file, load_storage)
 
   if load() != _LEGACY_MAGIC:
     raise ValueError("it is not a file of PyTorch")
@@ -163,6 +168,19 @@ def _read_torch_legacy(file: BinaryIO) -> Any:
       raise ValueError(f"storage {key} has {size} values")
     storage[:] = np.frombuffer(file.read(storage.nbytes), storage.dtype)
   return content
+
+
+def _unpickle(file: BinaryIO, load_storage) -> Any:
+  """Reads one pickle, if what it asks for fits its size.
+
+  A few bytes that number an object 4 billion would take all memory.
+  """
+  start, stored = file.tell(), ("PUT", "BINPUT", "LONG_BINPUT")
+  for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+    if operation.name in stored and argument > count:
+      raise ValueError(f"its objects are not numbered in order: {argument}")
+  file.seek(start)
+  return _Unpickler(file, load_storage).load()
 
 
 class _Unpickler(pickle.Unpickler):
