@@ -72,7 +72,9 @@ class TinyResNet(nn.Module):
     x = nn.Dense(
       self.num_hidden, use_bias=False, dtype=self.dtype, name="hidden"
     )(x)
-    x = nn.relu(norm(name="bn_hidden")(x))
+    # Normalised last: the head sees centred features, so that the codes of an
+    # untrained network differ. Losses over pairs start from there.
+    x = norm(name="bn_hidden")(nn.relu(x))
     taps[f"stage{len(self.widths) + 1}"] = x.astype(jnp.float32)
     return taps
 
