@@ -17,7 +17,10 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+import fcntl  # noqa: E402
+
 import commands  # noqa: E402
+import fake_archives  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
@@ -41,3 +44,16 @@ def command(tmp_path_factory):
     folder = folder.parent  # All workers share it.
   cache = os.environ.get("DSH_JAX_TEST_CACHE", folder / "cache")
   return commands.Commands(folder / "shared", cache)
+
+
+@pytest.fixture(scope="session")
+def tfds_folder(command):
+  """VOC and COCO, prepared by the builders of TFDS in its folder `data`."""
+  folder = command.folder / "tfds"
+  folder.mkdir(exist_ok=True)
+  with open(folder / "lock", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)  # Other workers wait for it.
+    if not (folder / "done").exists():
+      fake_archives.prepare_by_tfds(folder)
+      (folder / "done").touch()
+  return folder

@@ -197,18 +197,6 @@ def test_iaprtc12(tmp_path):
     _load("iaprtc12", tmp_path / "again", options)
 
 
-@pytest.fixture(scope="module")
-def tfds_folder(tmp_path_factory):
-  """VOC and COCO, prepared by the builders of TFDS."""
-  folder = tmp_path_factory.mktemp("tfds")
-  with fake_archives.any_checksum():
-    for year in ("2007", "2012"):
-      options = fake_archives.voc(folder / f"voc{year}", year) | NUMBERS
-      _load(f"voc{year}", folder, options, "hyp2")
-    _load("coco", folder, fake_archives.coco(folder / "coco") | NUMBERS)
-  return folder
-
-
 def test_voc(tfds_folder):
   splits = _load("voc2007", tfds_folder, {"num_validation": 3})
   assert splits.num_classes == 20

@@ -14,6 +14,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from dsh_jax import data
+from dsh_jax.data import arrays
 from dsh_jax.data import mirflickr25k as mirflickr25k_lib
 
 NUSWIDE_CONCEPTS = 81
@@ -228,6 +230,22 @@ def any_checksum():
     "tensorflow_datasets.core.download.download_manager.DownloadManager"
     "._register_or_validate_checksums"
   )
+
+
+def prepare_by_tfds(folder: pathlib.Path) -> None:
+  """Prepares VOC and COCO at 16 pixels in the subfolder `data`."""
+  with any_checksum():
+    for name, options in (
+      ("voc2007", voc(folder / "voc2007", "2007")),
+      ("voc2012", voc(folder / "voc2012", "2012")),
+      ("coco", coco(folder / "coco")),
+    ):
+      arrays.load(
+        data.DATASETS[name],
+        data_dir=str(folder / "data"),
+        manual_dir=options["manual_dir"],
+        image_size=16,
+      )
 
 
 def listfiles(folder: pathlib.Path, num_images: int = 60) -> dict:
