@@ -42,6 +42,7 @@ class Commands:
     """Keeps the run of `finished` in one folder, the caches in another."""
     self.folder = folder
     folder.mkdir(parents=True, exist_ok=True)
+    self.data_dir = str(pathlib.Path(cache, "dsh_jax"))
     kept = {
       name: value
       for name, value in os.environ.items()

@@ -1,10 +1,10 @@
-"""Every method learns: a small network on superposed digits.
+"""Every method learns on digit scenes, from features of a trained backbone.
 
-The features differ from item to item at the start, as those of a pretrained
-backbone do. From an untrained convolutional network, which at first sees all
-pictures alike, dsh, dtsh and mihash stay at chance: benchmarks/results has the
-table.
+From an untrained backbone some stay at chance in a short training; the table
+of benchmarks/results says which.
 """
+
+import fcntl
 
 import flax.linen as nn
 import jax
@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sklearn import datasets
 
 from configs import methods
-from dsh_jax import losses
+from dsh_jax import data, losses, trained
 from dsh_jax.retrieval import codes, evaluate
 
-BITS, BATCH, NUM_STEPS = 32, 64, 200
+# MIHash counts items by distance: with fewer items per bin than these it only
+# spreads them.
+BITS, BATCH, NUM_STEPS = 32, 256, 100
+NUM_TRAIN, NUM_VALIDATION = 2000, 400
 # Presets of another network or optimizer, with the loss of a plain name.
 SAME_LOSS = {"idhn_release", "dsrh_release", "dsrh_two_layers"}
 
@@ -39,26 +41,59 @@ class Mlp(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def scenes():
-  """Features [N,64], each the maximum of one to three digits, and labels."""
-  digits = datasets.load_digits()
-  rng = np.random.default_rng(0)
+def scenes(command):
+  """Features [N,256] of a backbone that was trained a little, and labels."""
+  workdir = command.folder / "backbone"
+  with open(command.folder / "backbone_lock", "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)  # Other workers wait for it.
+    code, _, err = command.run(
+      "--config=configs/digits.py:method=bce_sign,bits=32,epochs=5",
+      "--config.data.num_query=50",
+      "--config.data.num_database=100",
+      "--config.train.validate_every_epochs=5",
+      "--config.tensorboard=False",
+      "--noreport",
+      f"--workdir={workdir}",
+      environment={"XLA_FLAGS": ""},
+    )
+  assert code == 0, err
+  splits = data.load_splits(data_dir=command.data_dir)
+  run = trained.Run(str(workdir))
   features, labels = [], []
-  for _ in range(2400):
-    chosen = rng.choice(len(digits.target), rng.integers(1, 4))
-    features.append(digits.data[chosen].max(axis=0) / 8 - 1)
-    labels.append(np.isin(np.arange(10), digits.target[chosen]))
-  return np.float32(features), np.uint8(labels)
+  for split, count in (
+    (splits.train, NUM_TRAIN),
+    (splits.validation, NUM_VALIDATION),
+  ):
+    features.append(_features(run, split.take(np.arange(count))))
+    labels.append(split.labels[:count])
+  return np.concatenate(features), np.concatenate(labels)
 
 
-def _train(method, features, labels):
+def _features(run, images):
+  params, batch_stats = run.weights
+  params = {name: x for name, x in params.items() if name != "loss"}
+
+  @jax.jit
+  def features(images):
+    return run.network.apply(
+      {"params": params, "batch_stats": batch_stats},
+      run.augmentation.without_randomness(images),
+      method="features",
+    )
+
+  return np.concatenate(
+    [features(part) for part in np.split(images, len(images) // 400)]
+  )
+
+
+def _train(method, num_steps, features, labels):
   """Returns the packed codes of all items after a short training."""
   preset = methods.METHODS[method]
   loss = losses.make_loss(num_bits=BITS, num_classes=10, **preset["loss"])
   network = Mlp(
     loss.num_outputs, preset.get("model", {}).get("head_batch_norm", False)
   )
-  rule = optax.adam(3e-3)
+  rule = optax.adam(1e-3)
 
   @jax.jit
   def run(key, features, labels):
@@ -71,7 +106,7 @@ def _train(method, features, labels):
     def step(carry, number):
       params, state = carry
       rows = jax.random.choice(
-        jax.random.fold_in(key, number), 2000, (BATCH,), replace=False
+        jax.random.fold_in(key, number), NUM_TRAIN, (BATCH,), replace=False
       )
 
       def objective(params):
@@ -84,7 +119,7 @@ def _train(method, features, labels):
       return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(
-      step, (params, rule.init(params)), jnp.arange(NUM_STEPS)
+      step, (params, rule.init(params)), jnp.arange(num_steps)
     )
     logits = network.apply(params["network"], features)
     return loss.encode(params["loss"], logits)
@@ -92,16 +127,31 @@ def _train(method, features, labels):
   return codes.pack(np.asarray(run(jax.random.key(0), features, labels)))
 
 
-def _score(packed, labels):
+def _score(packed, labels, metric):
   report = evaluate.evaluate_codes(
-    packed[2000:], packed[:2000], labels[2000:], labels[:2000], BITS
+    packed[NUM_TRAIN:],
+    packed[:NUM_TRAIN],
+    labels[NUM_TRAIN:],
+    labels[:NUM_TRAIN],
+    BITS,
+    names=(metric,),
   )
-  scores = report["metrics"]["ndcg@100"]
+  scores = report["metrics"][metric]
   return scores["expected"], scores["chance"]
 
 
+@pytest.fixture(scope="module")
+def untrained(scenes):
+  """Codes of an untrained hash head."""
+  return _train("idhn", 0, *scenes)
+
+
 @pytest.mark.parametrize("method", sorted(set(methods.METHODS) - SAME_LOSS))
-def test_validation_ndcg_rises_clearly_above_chance(method, scenes):
-  score, chance = _score(_train(method, *scenes), scenes[1])
-  assert 0.1 < chance < 0.3
-  assert score > 1.6 * chance
+def test_validation_scores_rise_clearly_above_chance(method, scenes, untrained):
+  # DSH draws together whatever shares a label, and scenes that share none by
+  # way of a third: it finds what is relevant, but does not grade it.
+  metric = "map@all" if method == "dsh" else "ndcg@100"
+  start, chance = _score(untrained, scenes[1], metric)
+  score, _ = _score(_train(method, NUM_STEPS, *scenes), scenes[1], metric)
+  assert score > start + 0.02
+  assert score > 1.2 * chance
