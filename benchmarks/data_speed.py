@@ -4,11 +4,13 @@ python -m benchmarks.data_speed --num_images=10000
 
 Synthetic JPEGs of 500 x 375 (about 85 kB) are made in a temporary folder,
 copied into records, decoded and resized to 256 pixels, once with one thread
-and once with one per core, and gathered into batches. Results go to
+and once with one per core, and gathered into batches. Decoding alone is also
+measured from memory, and with OpenCV where it is installed. Results go to
 benchmarks/results/data_speed.json. On a machine that does other work too, look
 at the images per second of processor time.
 """
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -23,7 +25,7 @@ from absl import app, flags
 
 from benchmarks import hardware, synthetic_photos
 from dsh_jax import data
-from dsh_jax.data import arrays, batches
+from dsh_jax.data import arrays, batches, images
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_images", 10000, "Number of images.")
@@ -32,6 +34,7 @@ flags.DEFINE_string("temporary", None, "Folder for what is made and removed.")
 
 _RESULT = pathlib.Path(__file__).parent / "results" / "data_speed.json"
 _BATCH = 128
+_IN_MEMORY = 500  # Photographs that are decoded without any file.
 
 
 def measure(folder: str, num_images: int, image_size: int) -> dict[str, Any]:
@@ -89,7 +92,14 @@ def measure(folder: str, num_images: int, image_size: int) -> dict[str, Any]:
     num_images,
     lambda: build(image_size - 1, 1),
   )
-  images = arrays.load(
+  for name, decode in _decoders(image_size).items():
+    encoded = _read(archives, min(num_images, _IN_MEMORY))
+    time_stage(
+      f"{name} from memory to {image_size}, 1 thread",
+      len(encoded),
+      lambda decode=decode, encoded=encoded: [decode(x) for x in encoded],
+    )
+  pixels = arrays.load(
     dataset,
     data_dir=prepared,
     manual_dir=archives,
@@ -101,10 +111,30 @@ def measure(folder: str, num_images: int, image_size: int) -> dict[str, Any]:
   def gather():
     for step in range(steps):
       rows = batches.rows_of_step(0, step, num_images, _BATCH)
-      np.asarray(images[rows])
+      np.asarray(pixels[rows])
 
   time_stage("gather batches of 128", steps * _BATCH, gather)
   return stages
+
+
+def _read(archives: str, count: int) -> list[bytes]:
+  folder = pathlib.Path(archives, "mirflickr")
+  return [(folder / f"im{n}.jpg").read_bytes() for n in range(1, count + 1)]
+
+
+def _decoders(size: int) -> dict[str, Callable[[bytes], Any]]:
+  """Returns ours, and OpenCV's way to the same if it is installed."""
+  decoders = {"Pillow": lambda encoded: images.decode(encoded, size)}
+  if importlib.util.find_spec("cv2"):
+    import cv2
+
+    cv2.setNumThreads(1)
+    decoders["OpenCV"] = lambda encoded: cv2.resize(
+      cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB),
+      (size, size),
+      interpolation=cv2.INTER_AREA,
+    )
+  return decoders
 
 
 def main(argv: Sequence[str]) -> None:
