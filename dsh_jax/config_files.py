@@ -17,6 +17,8 @@ from dsh_jax import data, errors, models
 
 _PACKAGE = "configs"
 _FLAG = "--config"
+# What the config files of data sets share.
+_NO_JOBS = ("default.py", "methods.py", "photos.py")
 
 
 def folder() -> pathlib.Path:
@@ -62,6 +64,20 @@ def find(argv: Sequence[str]) -> list[str]:
   return found
 
 
+def check(argv: Sequence[str]) -> None:
+  """Checks that the config files of a command line are there.
+
+  Raises:
+    UserError: One is not; the nearest name is suggested.
+  """
+  for _, file, _ in _config_flags(argv):
+    if not pathlib.Path(file).is_file():
+      names = (path.name for path in folder().glob("*.py"))
+      known = [f"{_PACKAGE}/{name}" for name in names if name not in _NO_JOBS]
+      field = f"{_FLAG}; a path of your own does too"
+      raise errors.unknown("config file", file, known, field)
+
+
 def answer(argv: Sequence[str]) -> str | None:
   """Returns what can be chosen, if the command line asks with `=?`.
 
@@ -70,9 +86,6 @@ def answer(argv: Sequence[str]) -> str | None:
 
   Returns:
     The methods, bits, backbones and protocols; None if nothing is asked.
-
-  Raises:
-    UserError: There is no such config file.
   """
   for _, file, argument in _config_flags(argv):
     if argument.endswith("=?"):
@@ -94,8 +107,6 @@ def _config_flags(argv: Sequence[str]) -> list[tuple[int, str, str]]:
 
 
 def _choices(file: str) -> str:
-  if not pathlib.Path(file).is_file():
-    raise errors.UserError(f"There is no config file {file!r}.")
   config = runpy.run_path(file)["get_config"]()
   methods = importlib.import_module(f"{_PACKAGE}.methods").METHODS
   width = max(map(len, methods))

@@ -141,11 +141,12 @@ def _parse(argv: list[str]) -> list[str]:
   try:
     config_files.make_importable()
     argv = config_files.find(argv)
+    config_files.check(argv)
     if (choices := config_files.answer(argv)) is not None:
       print(choices)
       sys.exit(0)
     rest = flags.FLAGS(argv)
-    _CONFIG.value.lock()  # A file that is not there is told at first use.
+    _CONFIG.value.lock()  # What is wrong in it is told at first use.
     return rest
   except Exception as error:  # Whatever a config file or field may raise.
     _fail(_reason(error), EXIT_USER_ERROR)

@@ -29,8 +29,9 @@ def test_it_is_asked_in_both_spellings(monkeypatch):
   assert "resnet18" in config_files.answer(["x", f"--config={asked}"])
   assert config_files.answer(["x", "--config=configs/digits.py:bits=4"]) is None
   assert config_files.answer(["x", "--config"]) is None
-  with pytest.raises(errors.UserError, match="no config file"):
-    config_files.answer(["x", "--config=configs/nothing.py:method=?"])
+  config_files.check(["x", f"--config={asked}", "--workdir=nothing.py"])
+  with pytest.raises(errors.UserError, match="mean 'configs/digits.py'"):
+    config_files.check(["x", "--config=configs/digit.py:method=?"])
 
 
 def test_a_file_that_is_here_is_taken(monkeypatch, tmp_path):
