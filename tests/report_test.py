@@ -170,6 +170,16 @@ def test_the_numbers_of_the_curves():
   np.testing.assert_allclose(scores["expected"], [1.5, 1.25])
 
 
+def test_a_pair_in_a_thousand_is_not_drawn_as_a_peak():
+  bits = np.zeros((40, 3))
+  labels = np.tile(np.array([[1, 0]], np.uint8), (40, 1))
+  labels[0] = 1
+  shares = curves.distances_by_overlap(tiny_run(bits, labels, labels))
+  np.testing.assert_array_equal(
+    shares, [[0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+  )
+
+
 @pytest.mark.parametrize("num_bits", [1])
 def test_degenerate_codes_are_drawn(num_bits):
   bits = np.zeros((1, num_bits))

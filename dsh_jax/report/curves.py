@@ -8,6 +8,7 @@ from dsh_jax.retrieval import codes, evaluate, metrics
 _POINTS = 18  # Of a curve over the cut-off k.
 _MAX_ITEMS = 3000  # Of the database, for bits and the map.
 _DRAWN_LABELS = 6  # Of the map.
+_FEW_PAIRS = 20  # Fewer give peaks that dwarf the rest.
 
 
 def cut_offs(num_items: int) -> list[int]:
@@ -54,10 +55,12 @@ def distances_by_overlap(run: Run) -> np.ndarray:
   """Returns the share of pairs at each distance, float64 [S+1,K+1].
 
   Row s is the distribution of the pairs that share s labels; zeros if there
-  are none.
+  are too few to show one.
   """
   counts = run.histogram.sum(axis=0).T.astype(np.float64)
-  return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+  totals = counts.sum(axis=1, keepdims=True)
+  few = min(_FEW_PAIRS, totals.sum() / 100)
+  return np.where(totals < few, 0, counts / np.maximum(totals, 1))
 
 
 def _sample(run: Run) -> tuple[np.ndarray, np.ndarray]:
