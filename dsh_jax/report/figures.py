@@ -1,69 +1,19 @@
-"""The figures: each is drawn once, as SVG for light and dark and as PNG.
+"""The figures of the report: of all runs together, and of one run."""
 
-Lines, ticks and words are drawn in one colour that does not occur elsewhere,
-which in the SVG becomes `currentColor`: the page's own colour of text.
-"""
-
-import dataclasses
-import html
-import io
 import re
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib
-import matplotlib.axes
 import matplotlib.figure
 import numpy as np
 
-from dsh_jax.report import curves
+from dsh_jax.report import curves, drawing
 from dsh_jax.report.runs import Run
 
-_INK = "#010203"
-# Told apart on white and on black, and by most colour-blind eyes.
-COLOURS = ("#3f8fd2", "#d9772b", "#2f9e77", "#b46ad0", "#cf5066", "#948a1f")
-_STYLE = {
-  "font.size": 10,
-  "text.color": _INK,
-  "text.parse_math": False,  # Names may hold dollar signs.
-  "axes.edgecolor": _INK,
-  "axes.labelcolor": _INK,
-  "axes.spines.top": False,
-  "axes.spines.right": False,
-  "axes.facecolor": "none",
-  "axes.grid": True,
-  "grid.color": _INK,
-  "grid.alpha": 0.12,
-  "xtick.color": _INK,
-  "ytick.color": _INK,
-  "legend.frameon": False,
-  "legend.fontsize": 9,
-  "figure.facecolor": "none",
-  "lines.linewidth": 1.8,
-  "svg.fonttype": "none",
-}
+_CHOOSERS = ("validation", "test")  # Whose queries chose the epoch.
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
-  """A drawn figure.
-
-  Attributes:
-    name: A short name, for files.
-    title: Its title on the page.
-    caption: What it shows and how it is read.
-    svg: An element for the page, in the page's colour of text.
-    png: The same on white, encoded.
-  """
-
-  name: str
-  title: str
-  caption: str
-  svg: str
-  png: bytes
-
-
-def shared(runs: Sequence[Run]) -> list[Figure]:
+def shared(runs: Sequence[Run]) -> list[drawing.Figure]:
   """Returns the figures in which all runs are drawn together."""
   figures = []
   if any(run.series("train/loss")[0] for run in runs):
@@ -88,62 +38,12 @@ def shared(runs: Sequence[Run]) -> list[Figure]:
   return figures
 
 
-def of_run(run: Run) -> list[Figure]:
+def of_run(run: Run) -> list[drawing.Figure]:
   """Returns the figures that show one run."""
   return [_distances(run), _balance(run), _correlation(run), _map(run)]
 
 
-def _render(
-  name: str,
-  title: str,
-  caption: str,
-  draw: Callable[[matplotlib.figure.Figure], None],
-  size: tuple[float, float] = (5.0, 3.3),
-) -> Figure:
-  """Draws a figure and encodes it."""
-  style = _STYLE | {"svg.hashsalt": name}
-  with matplotlib.rc_context(style), warnings.catch_warnings():
-    # A font without the glyphs of a label draws boxes; it is no error.
-    warnings.simplefilter("ignore", UserWarning)
-    figure = matplotlib.figure.Figure(size, layout="constrained")
-    draw(figure)
-    vector, pixels = io.StringIO(), io.BytesIO()
-    figure.savefig(vector, format="svg", metadata={"Date": None}, dpi=150)
-    figure.savefig(pixels, format="png", dpi=150, facecolor="white")
-  return Figure(
-    name, title, caption, _to_element(vector.getvalue(), name, title),
-    pixels.getvalue(),
-  )  # fmt: skip
-
-
-def _to_element(svg: str, name: str, title: str) -> str:
-  """Returns an SVG file as an element of a page."""
-  svg = svg[svg.index("<svg") :]
-  svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-  svg = svg.replace(_INK, "currentColor")
-  # Numbered the same in every figure, and an id is unique in a page.
-  svg = re.sub(r'\bid="([A-Za-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
-  head, rest = svg.split(">", 1)
-  head = re.sub(r' (width|height)="[^"]*"', "", head)
-  return f'{head} role="img" aria-label="{html.escape(title)}">{rest}'
-
-
-def _colour(place: int) -> str:
-  return COLOURS[place % len(COLOURS)]
-
-
-def _legend(axes: matplotlib.axes.Axes, **options) -> None:
-  handles, _ = axes.get_legend_handles_labels()
-  if handles:
-    axes.legend(**options)
-
-
-def _label(name: str) -> str:
-  """Returns a legend's text; a leading underscore would hide the line."""
-  return f" {name}" if name.startswith("_") else name
-
-
-def _loss(runs: Sequence[Run]) -> Figure:
+def _loss(runs: Sequence[Run]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
@@ -155,17 +55,17 @@ def _loss(runs: Sequence[Run]) -> Figure:
           - hidden
         )
       for offset, name in enumerate(names):
-        label = name[6:] if len(runs) == 1 else run.name
+        text = name[6:] if len(runs) == 1 else run.name
         axes.plot(
           *run.series(name),
-          color=_colour(place + offset),
-          label=_label(label),
+          color=drawing.colour(place + offset),
+          label=drawing.label(text),
         )
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    _legend(axes)
+    drawing.legend(axes)
 
-  return _render(
+  return drawing.render(
     "loss",
     "Training loss",
     "The loss of single batches; with one run, also the terms it is made of.",
@@ -178,10 +78,7 @@ def _validation_names(run: Run) -> list[str]:
   return sorted(name for name in names if name.split("/")[0] in _CHOOSERS)
 
 
-_CHOOSERS = ("validation", "test")
-
-
-def _validation(runs: Sequence[Run]) -> Figure:
+def _validation(runs: Sequence[Run]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
@@ -191,18 +88,21 @@ def _validation(runs: Sequence[Run]) -> Figure:
           marker="o",
           markersize=3,
           linestyle=("-", "--", ":")[offset % 3],
-          color=_colour(place),
-          label=_label(name if len(runs) == 1 else f"{run.name} {name}"),
+          color=drawing.colour(place),
+          label=drawing.label(name if len(runs) == 1 else f"{run.name} {name}"),
         )
       if run.result["selected_step"]:
         axes.axvline(
-          run.result["selected_step"], color=_colour(place), alpha=0.4, lw=1
+          run.result["selected_step"],
+          color=drawing.colour(place),
+          alpha=0.4,
+          lw=1,
         )
     axes.set_xlabel("step")
     axes.set_ylabel("score")
-    _legend(axes)
+    drawing.legend(axes)
 
-  return _render(
+  return drawing.render(
     "validation",
     "Scores while training",
     "Upright: the step whose weights were kept. Validation queries are"
@@ -211,12 +111,14 @@ def _validation(runs: Sequence[Run]) -> Figure:
   )
 
 
-def _over_k(runs: Sequence[Run], metric: str, title: str, words: str) -> Figure:
+def _over_k(
+  runs: Sequence[Run], metric: str, title: str, words: str
+) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
       ks, means = curves.by_cut_off(run, metric)
-      colour = _colour(place)
+      colour = drawing.colour(place)
       axes.fill_between(
         ks,
         means["pessimistic"],
@@ -225,7 +127,9 @@ def _over_k(runs: Sequence[Run], metric: str, title: str, words: str) -> Figure:
         alpha=0.2,
         lw=0,
       )
-      axes.plot(ks, means["expected"], color=colour, label=_label(run.name))
+      axes.plot(
+        ks, means["expected"], color=colour, label=drawing.label(run.name)
+      )
       axes.plot(
         ks,
         means["chance"],
@@ -238,16 +142,16 @@ def _over_k(runs: Sequence[Run], metric: str, title: str, words: str) -> Figure:
     axes.set_xlabel("k")
     axes.set_ylabel(title)
     axes.set_ylim(bottom=0)
-    _legend(axes)
+    drawing.legend(axes)
 
   band = (
     " Line: mean over all orders of tied items; band: the worst to the best"
     " order; dotted: chance."
   )
-  return _render(metric, f"{title} over k", words + band, draw)
+  return drawing.render(metric, f"{title} over k", words + band, draw)
 
 
-def _precision_recall(runs: Sequence[Run]) -> Figure:
+def _precision_recall(runs: Sequence[Run]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
@@ -257,16 +161,16 @@ def _precision_recall(runs: Sequence[Run]) -> Figure:
         precision,
         marker=".",
         markersize=4,
-        color=_colour(place),
-        label=_label(run.name),
+        color=drawing.colour(place),
+        label=drawing.label(run.name),
       )
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    _legend(axes)
+    drawing.legend(axes)
 
-  return _render(
+  return drawing.render(
     "precision_recall",
     "Precision and recall",
     "A point is a Hamming radius from 0 on the left to all bits on the right:"
@@ -282,7 +186,7 @@ def _ramp(count: int) -> list[tuple[float, ...]]:
   return [(0.56, 0.56, 0.58, 1.0), *map(tuple, colours)]
 
 
-def _distances(run: Run) -> Figure:
+def _distances(run: Run) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     shares = curves.distances_by_overlap(run)
@@ -299,9 +203,9 @@ def _distances(run: Run) -> Figure:
     axes.set_ylabel("share of pairs")
     axes.set_xlim(0, run.num_bits)
     axes.set_ylim(bottom=0)
-    _legend(axes)
+    drawing.legend(axes)
 
-  return _render(
+  return drawing.render(
     f"{file_name(run)}_distances",
     "Distance by number of shared labels",
     "Query and database pairs. The more labels are shared, the further left"
@@ -310,18 +214,18 @@ def _distances(run: Run) -> Figure:
   )
 
 
-def _balance(run: Run) -> Figure:
+def _balance(run: Run) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     share, _ = curves.bits(run)
-    axes.bar(np.arange(len(share)), share, color=COLOURS[0], width=0.85)
-    axes.axhline(0.5, color=_INK, lw=1, linestyle=":")
+    axes.bar(np.arange(len(share)), share, color=drawing.COLOURS[0], width=0.85)
+    axes.axhline(0.5, color=drawing.INK, lw=1, linestyle=":")
     axes.set_xlabel("bit")
     axes.set_ylabel("share of ones")
     axes.set_ylim(0, 1)
     axes.set_xlim(-0.6, len(share) - 0.4)
 
-  return _render(
+  return drawing.render(
     f"{file_name(run)}_balance",
     "Balance of the bits",
     "A bit tells most where it is set for half of the database (dotted); one"
@@ -330,7 +234,7 @@ def _balance(run: Run) -> Figure:
   )
 
 
-def _correlation(run: Run) -> Figure:
+def _correlation(run: Run) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     axes.grid(False)
@@ -342,7 +246,7 @@ def _correlation(run: Run) -> Figure:
     axes.set_ylabel("bit")
     figure.colorbar(image, ax=axes, shrink=0.9)
 
-  return _render(
+  return drawing.render(
     f"{file_name(run)}_correlation",
     "Correlation of the bits",
     "Off the diagonal, pale is good: bits that go together (red) or against"
@@ -351,7 +255,7 @@ def _correlation(run: Run) -> Figure:
   )
 
 
-def _map(run: Run) -> Figure:
+def _map(run: Run) -> drawing.Figure:
   points, share, groups = curves.plane(run)
 
   def draw(figure):
@@ -363,11 +267,13 @@ def _map(run: Run) -> Figure:
     for panel, (name, carries) in zip(panels, groups, strict=False):
       dots = {"s": 4, "lw": 0, "rasterized": True}
       panel.scatter(*points[~carries].T, color="#8f8f94", alpha=0.35, **dots)
-      panel.scatter(*points[carries].T, color=COLOURS[1], alpha=0.8, **dots)
+      panel.scatter(
+        *points[carries].T, color=drawing.COLOURS[1], alpha=0.8, **dots
+      )
       panel.set_title(name if len(name) <= 18 else f"{name[:17]}…", fontsize=9)
       panel.set_aspect("equal", adjustable="datalim")
 
-  return _render(
+  return drawing.render(
     f"{file_name(run)}_map",
     "Map of the codes",
     "Database codes on their two principal components"

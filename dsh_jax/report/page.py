@@ -10,7 +10,7 @@ import jinja2
 import markupsafe
 
 from dsh_jax import errors
-from dsh_jax.report import figures, gallery
+from dsh_jax.report import drawing, figures, gallery
 from dsh_jax.report import runs as runs_lib
 from dsh_jax.report.runs import Run
 
@@ -29,7 +29,7 @@ class Part:
 
   run: Run
   colour: str
-  figures: Sequence[figures.Figure]
+  figures: Sequence[drawing.Figure]
   gallery: dict[str, list[gallery.Row]]
   problem: str
 
@@ -83,14 +83,14 @@ def _part(run: Run, place: int) -> Part:
     problem = str(error)  # A report without pictures is still a report.
   return Part(
     run=run,
-    colour=figures.COLOURS[place % len(figures.COLOURS)],
+    colour=drawing.colour(place),
     figures=figures.of_run(run),
     gallery=rows,
     problem=problem,
   )
 
 
-def _render(parts: Sequence[Part], shared: Sequence[figures.Figure]) -> str:
+def _render(parts: Sequence[Part], shared: Sequence[drawing.Figure]) -> str:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("dsh_jax.report", "."),
     autoescape=True,
