@@ -48,7 +48,7 @@ class Interrupts:
     """Notes nothing yet; signals are handled inside `handled`."""
     self._noted = 0
     self._is_deferred = False
-    self._num_calls = 0
+    self._asked = 0
 
   @contextlib.contextmanager
   def handled(self) -> Iterator[None]:
@@ -79,15 +79,21 @@ class Interrupts:
     if self._noted:
       raise Stopped(self._noted)
 
-  def requested(self) -> bool:
-    """Whether to save and stop now; all hosts call it after the same steps."""
+  def requested(self, step: int) -> bool:
+    """Whether to save and stop after a step; all hosts ask after the same ones.
+
+    Args:
+      step: How many steps are done, counted from the start of the run.
+    """
     if jax.process_count() == 1:
       return bool(self._noted)
-    # The hosts agree on a count that must be reached, so it has no gaps.
-    self._num_calls += 1
-    if multihost_utils.reached_preemption_sync_point(self._num_calls):
-      self._noted = self._noted or signal.SIGTERM
-      return True
+    # The hosts agree on the first number that none has asked about, so there
+    # may be no gap; it is the step, as orbax asks with the step it saves.
+    for number in range(self._asked + 1, step + 1):
+      if multihost_utils.reached_preemption_sync_point(number):
+        self._noted = self._noted or signal.SIGTERM
+        return True
+    self._asked = step
     return False
 
   def stopped(self, step: int) -> Stopped:

@@ -151,7 +151,7 @@ def _train(
         _report(parts, log, *waiting)
       waiting = group, outcome
       step = group[1]
-      if not (stopping := signals.requested()) and step not in saved_at:
+      if not (stopping := signals.requested(step)) and step not in saved_at:
         continue
       _report(parts, log, *waiting)
       waiting = None

@@ -2,8 +2,8 @@
 
   python tests/hosts.py COUNT PORT ARGUMENTS...
 
-What takes seconds to import is imported once. Ends with the first exit code
-that is not 0.
+What takes seconds to import is imported once. Prints the number of each
+process at the start and its exit code at the end.
 """
 
 import os
@@ -27,8 +27,7 @@ def _run_here(arguments):
   except BaseException:
     traceback.print_exc()
     code = 1
-  sys.stderr.flush()
-  os._exit(code)
+  sys.exit(code)
 
 
 def _main(count, port, *arguments):
@@ -45,8 +44,8 @@ def _main(count, port, *arguments):
       own = [f"--process_id={index}"] if joined else []
       _run_here([*arguments, *joined, *own])
     children.append(child)
-  codes = [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
-  sys.exit(next(filter(None, codes), 0))
+  print(*children, flush=True)
+  print(*[os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children])
 
 
 if __name__ == "__main__":

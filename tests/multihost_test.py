@@ -1,14 +1,17 @@
 """Several real processes on loopback train one model."""
 
+import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 
+import commands
 import numpy as np
 import pytest
 
@@ -26,9 +29,10 @@ ARGUMENTS = (
   "--config.train.checkpoint_every_steps=2",
   "--config.train.log_every_steps=1",
   "--config.eval.batch_size=64",
-  # Adam would turn rounding in a gradient near zero into a whole step.
+  # Adam would turn rounding in a gradient near zero into a whole step, and at a
+  # high rate BatchNorm over a few images lets any two runs part.
   "--config.optimizer.name=sgd",
-  "--config.optimizer.learning_rate=0.05",
+  "--config.optimizer.learning_rate=0.002",
   "--config.tensorboard=False",
   "--noreport",
 )
@@ -45,6 +49,7 @@ def _start(command, workdir, num_processes, kind):
     # give up after 30 s of waiting for the others to compile theirs.
     "JAX_ENABLE_COMPILATION_CACHE": "false",
     "XLA_FLAGS": "--xla_backend_optimization_level=0"
+    " --xla_cpu_use_fusion_emitters=false"  # Compiles in half the time.
     " --xla_force_host_platform_device_count="
     f"{NUM_DEVICES // num_processes}",
   }
@@ -60,16 +65,28 @@ def _start(command, workdir, num_processes, kind):
     ],
     cwd=ROOT,
     env=environment,
-    stdout=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     start_new_session=True,  # All of them can be killed at once.
   )
 
 
-def _finish(hosts):
-  _, err = hosts.communicate(timeout=900)
-  assert hosts.returncode == 0, err
+def _finish(hosts, code=0):
+  """Waits for all to end with a code; returns what they said."""
+  out, err = hosts.communicate(timeout=900)
+  assert set(out.splitlines()[-1].split()) == {str(code)}, err
+  return err
+
+
+def _wait_for_log(workdir, num_lines):
+  """Waits until training has begun."""
+  deadline = time.monotonic() + 600
+  while time.monotonic() < deadline:
+    with contextlib.suppress(FileNotFoundError):
+      if len(commands.read_log(workdir)) >= num_lines:
+        return
+    time.sleep(0.01)
 
 
 def _read(workdir):
@@ -87,11 +104,13 @@ def _assert_same_run(got, want):
   lines, result, codes = got
   for mine, other in zip(lines, want[0], strict=True):
     assert mine.keys() == other.keys()
-    np.testing.assert_allclose(
-      list(mine.values()), list(other.values()), rtol=1e-3, atol=1e-4
-    )
-  # A bit whose logit is zero to rounding may differ.
-  assert np.bitwise_count(codes ^ want[2]).mean() < 0.02
+    for name, value in mine.items():
+      # A feature that hardly varies multiplies rounding in its gradient.
+      rtol = 0.2 if name == "train/gradient_norm" else 1e-3
+      atol = 5e-3 if name.startswith("validation/") else 1e-4
+      np.testing.assert_allclose(value, other[name], rtol, atol, err_msg=name)
+  # Of 16 bits; one whose logit is zero to rounding may differ.
+  assert np.bitwise_count(codes ^ want[2]).mean() < 0.2
   for name, scores in result["metrics"].items():
     expected = want[1]["metrics"][name]["expected"]
     assert scores["expected"] == pytest.approx(expected, abs=5e-3), name
@@ -110,17 +129,27 @@ def test_four_train_what_one_trains(command, one_process, tmp_path):
   _assert_same_run(_read(tmp_path / "run"), one_process)
 
 
-def test_two_killed_half_way_continue(command, one_process, tmp_path):
+def test_two_stop_if_one_is_told_or_killed_and_continue(
+  command, one_process, tmp_path
+):
   workdir = tmp_path / "run"
   hosts = _start(command, workdir, 2, "jit")
-  log = workdir / "metrics.jsonl"
-  deadline = time.monotonic() + 600
-  while time.monotonic() < deadline:
-    if log.exists() and len(log.read_text().splitlines()) >= 3:
-      break
-    time.sleep(0.01)
+  first, second = map(int, hosts.stdout.readline().split())
+  _wait_for_log(workdir, 1)
+  os.kill(first, signal.SIGSTOP)  # Else they might be done before it is told.
+  os.kill(second, signal.SIGTERM)
+  time.sleep(1.5)
+  os.kill(first, signal.SIGCONT)
+  err = _finish(hosts, 143)
+  (step, other) = re.findall(r"by SIGTERM after step (\d+), which is s", err)
+  assert step == other and int(step) < 10
+  assert commands.checkpoints(workdir)[-1] == int(step), err
+
+  hosts = _start(command, workdir, 2, "jit")
+  _wait_for_log(workdir, int(step) + 1)
   os.killpg(hosts.pid, signal.SIGKILL)
   hosts.communicate()
   assert not (workdir / "result.json").exists()
+
   _finish(_start(command, workdir, 2, "jit"))
   _assert_same_run(_read(workdir), one_process)
