@@ -1,4 +1,4 @@
-"""Backbones, head and pooling: shapes, types, taps, gradients, errors."""
+"""Backbones, convolution, pooling, head: shapes, types, gradients, errors."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import errors, models
-from dsh_jax.models import alexnet, pooling, resnet
+from dsh_jax.models import alexnet, convolution, pooling, resnet
 
 
 def _shapes(backbone, side=67, **options):
@@ -195,3 +195,31 @@ def test_response_normalisation():
     wanted[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
   found = alexnet.normalize_responses(jnp.asarray(x, jnp.float32))
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("batch", "side", "stride", "padding"),
+  [(1, 1, 1, "SAME"), (5, 3, 2, ((1, 1), (1, 1))), (35, 3, 1, "VALID")],
+)
+def test_convolution_has_the_gradient_of_lax(batch, side, stride, padding):
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(batch, 9, 7, 3)).astype(np.float32)
+  kernel = rng.normal(size=(side, side, 3, 4)).astype(np.float32)
+
+  def gradient(convolve):
+    def squares(images, kernel):
+      y = convolve(
+        images,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      )
+      return jnp.mean(jnp.square(y))
+
+    return jax.jit(jax.value_and_grad(squares, (0, 1)))(images, kernel)
+
+  got = gradient(convolution.conv_general_dilated)
+  want = gradient(jax.lax.conv_general_dilated)
+  for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)

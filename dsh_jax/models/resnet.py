@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.models import pooling
+from dsh_jax.models import convolution, pooling
 
 Module = Callable[..., Any]
 
@@ -130,7 +130,11 @@ class ResNet(nn.Module):
       Features by stage, [B,F] each; the last one is the usual choice.
     """
     conv = functools.partial(
-      nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=KAIMING
+      nn.Conv,
+      use_bias=False,
+      dtype=self.dtype,
+      kernel_init=KAIMING,
+      conv_general_dilated=convolution.conv_general_dilated,
     )
     norm = functools.partial(
       nn.BatchNorm,
