@@ -27,11 +27,11 @@ from dsh_jax import (
   logs,
   losses,
   parallel,
+  scoring,
   steps,
   workdir,
 )
 from dsh_jax.data import augment, batches
-from dsh_jax.retrieval import evaluate, metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Parts:
   loss: losses.Loss
   network: nn.Module
   augmentation: augment.Augmentation
-  encoder: encoding.Encoder
+  scorer: scoring.Scorer
 
 
 def train_and_evaluate(
@@ -79,7 +79,7 @@ def train_and_evaluate(
     parts = _prepare(config, spread)
     with run.claimed(config), checkpoint.Checkpoints(directory) as saved:
       selected, facts = _train(parts, run, saved, signals)
-      report, arrays = _test(parts, selected)
+      report, arrays = parts.scorer.test(selected)
       result = _result(parts, facts, report)
       run.write_arrays("codes.npz", arrays)
       run.write_json("result.json", result)
@@ -100,7 +100,8 @@ def _prepare(config, spread) -> Parts:
   augmentation = factories.create_augmentation(config)
   encode_step = steps.make_encode_step(network, loss, augmentation)
   encoder = encoding.Encoder(encode_step, spread, config.eval.batch_size)
-  return Parts(config, spread, splits, loss, network, augmentation, encoder)
+  scorer = scoring.Scorer(config, splits, encoder)
+  return Parts(config, spread, splits, loss, network, augmentation, scorer)
 
 
 def _train(
@@ -161,7 +162,7 @@ def _train(
       host_state = spread.fetch(state)
       facts["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
-        scores = _validate(parts, (state.params, state.batch_stats))
+        scores = parts.scorer.validate((state.params, state.batch_stats))
         log.scalars(step, step / steps_per_epoch, scores)
         score = next(iter(scores.values()), facts["score"])
         if config.eval.select == "last" or score > facts["score"]:
@@ -270,75 +271,6 @@ def _describe_nonfinite(parts, step, values):
     f"Step {step + 1} is not finite: {found}. Its images:"
     f" {', '.join(map(str, train.ids[rows]))}."
   )
-
-
-def _validate(parts, weights) -> dict[str, float]:
-  """Returns the scores that choose an epoch; the choosing one is first.
-
-  There are none without validation queries, where the last epoch is taken.
-  """
-  if parts.config.eval.select == "test_best":
-    name, queries, database = "test", parts.splits.query, parts.splits.database
-  else:
-    name, queries = "validation", parts.splits.validation
-    database = parts.splits.train
-  if not len(queries):
-    return {}
-  chooser = parts.config.eval.select_metric
-  names = dict.fromkeys((chooser, "map@all"))
-  report = _score(parts, *_encode(parts, weights, queries, database), names)
-  return {
-    f"{name}/{metric}": report["metrics"][metric]["expected"]
-    for metric in names
-  }
-
-
-def _encode(parts, weights, *splits):
-  return [
-    (parts.encoder(weights, split.take, len(split)), split) for split in splits
-  ]
-
-
-def _score(parts, encoded_queries, encoded_database, names):
-  (query_codes, queries), (database_codes, database) = (
-    encoded_queries,
-    encoded_database,
-  )
-  return evaluate.evaluate_codes(
-    query_codes,
-    database_codes,
-    queries.labels,
-    database.labels,
-    parts.config.bits,
-    names=tuple(names),
-    drop_empty=parts.config.eval.drop_empty,
-    normalizer=parts.config.eval.normalizer,
-  )
-
-
-def _test(parts, weights) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Scores the test queries, once.
-
-  Returns:
-    What result.json says of it, and the arrays of codes.npz.
-  """
-  queries, database = parts.splits.query, parts.splits.database
-  names = tuple(parts.config.eval.metrics) or metrics.DEFAULT_METRICS
-  started = time.monotonic()
-  encoded = _encode(parts, weights, queries, database)
-  encoded_at = time.monotonic()
-  report = _score(parts, *encoded, names)
-  report["encoding_secs"] = encoded_at - started
-  report["evaluation_secs"] = time.monotonic() - encoded_at
-  arrays = {
-    "num_bits": np.asarray(parts.config.bits),
-    "class_names": np.asarray(parts.splits.class_names),
-  }
-  for name, (packed, split) in zip(("query", "database"), encoded, strict=True):
-    arrays[f"{name}_codes"] = packed
-    arrays[f"{name}_labels"] = split.labels
-    arrays[f"{name}_ids"] = split.ids
-  return report, arrays
 
 
 def _result(parts, facts, report) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the README says, done: its commands and its code, copied from it."""
 
+import csv
 import re
 import shlex
 import shutil
@@ -162,3 +163,32 @@ def test_its_links_and_names_exist():
     if "NAME" not in path and path != "dsh_jax/losses/cosine.py":
       assert (commands.ROOT / path).exists(), path
   assert set(data.DATASETS) >= {"listfile", "digits"}
+
+
+def test_the_table_of_methods_is_the_one_measured():
+  path = commands.ROOT / "benchmarks" / "results" / "digits" / "table.csv"
+  with open(path, newline="") as file:
+    measured = {
+      (row["method"], row["metric"]): row
+      for row in csv.DictReader(file)
+      if row["bits"] == "48"
+    }
+  lines = [line.strip("|").split("|") for line in README.splitlines()]
+  lines = [[cell.strip() for cell in line] for line in lines]
+  head = next(i for i, line in enumerate(lines) if line[:1] == ["method"])
+  metrics, shown = lines[head][1:], {}
+  for method, *cells in lines[head + 2 :]:
+    if not cells:
+      break
+    shown[method] = cells
+  methods = {
+    name for name, _ in measured if measured[name, metrics[0]]["seeds"] != "0"
+  }
+  assert set(shown) == methods | {"chance"}
+  for method, cells in shown.items():
+    for metric, cell in zip(metrics, cells, strict=True):
+      row = measured[method, metric]
+      want = f"{float(row['mean']):.3f}"
+      if row["half_width_95"]:
+        want += f" ± {float(row['half_width_95']):.3f}"
+      assert cell == want, (method, metric)

@@ -22,7 +22,7 @@ LEVELS = (
   ("checkpoint", "interrupts", "logs", "optimizer", "parallel", "summary"),
   ("command", "search_page", "real_valued"),
   ("configuration", "config_files", "steps", "encoding", "unsupervised"),
-  ("factories", "workdir"),
+  ("factories", "scoring", "workdir"),
   ("train", "trained"),
   ("pictures", "report"),
   ("index",),
