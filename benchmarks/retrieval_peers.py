@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsh_jax.retrieval import codes, search_numba, threads
+from dsh_jax import cores
+from dsh_jax.retrieval import codes, search_numba
 
 
 def plain_map(
@@ -53,7 +54,7 @@ def faiss_search(
     import faiss
   except ImportError:
     return None
-  faiss.omp_set_num_threads(threads.num_threads())
+  faiss.omp_set_num_threads(cores.count())
   queries, database = (
     np.ascontiguousarray(x).view(np.uint8) for x in (queries, database)
   )

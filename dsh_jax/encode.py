@@ -19,7 +19,7 @@ from concurrent import futures
 
 import numpy as np
 
-from dsh_jax import command, errors, pictures
+from dsh_jax import command, cores, errors, pictures
 from dsh_jax.data import images, progress
 
 _PART = 256  # Pictures that are lost when the command is killed.
@@ -140,7 +140,7 @@ def _decode(chunks, encoder, root) -> Iterator[list[tuple]]:
     except images.UnreadableError as error:
       return None, str(error) or "unreadable"
 
-  with futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+  with futures.ThreadPoolExecutor(cores.count()) as pool:
     waiting = []
     for chunk in chunks:
       waiting.append([pool.submit(read, name) for name in chunk])

@@ -17,7 +17,15 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from dsh_jax import config_files, data, errors, interrupts, summary, train
+from dsh_jax import (
+  config_files,
+  data,
+  errors,
+  interrupts,
+  parallel,
+  summary,
+  train,
+)
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -71,6 +79,8 @@ def main(argv: list[str]) -> None:
   if _DISTRIBUTED.value:
     _join_hosts()
   else:
+    parts = max(1, config.train.accumulate)
+    parallel.use_cores(config.train.batch_size // parts)
     _keep_compiled()
   workdir = _WORKDIR.value or (
     f"runs/{config.data.name}-{config.method}-{config.bits}-{config.seed}"

@@ -1,5 +1,6 @@
 """The only place that knows there are devices."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,33 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from dsh_jax import cores
+
 AXIS = "batch"
+_MIN_IMAGES = 16  # Of a simulated device: fewer are not worth one.
 _SPEC = jax.sharding.PartitionSpec
+
+
+def use_cores(batch_size: int) -> None:
+  """Lets the CPU, where it is what JAX runs on, be one device a core.
+
+  Two cores train the embedded job 1.5 times faster as two devices than as two
+  threads of one. A number that was chosen by XLA_FLAGS or JAX_NUM_CPU_DEVICES
+  stays, and accelerators are not concerned. Call it before any other use of
+  JAX.
+
+  Args:
+    batch_size: Images that go through the network at once; as many devices
+      are made as divide it.
+  """
+  chosen = "xla_force_host_platform_device_count" in os.environ.get(
+    "XLA_FLAGS", ""
+  )
+  if chosen or jax.config.jax_num_cpu_devices > 0:
+    return
+  most = max(1, min(cores.count(), batch_size // _MIN_IMAGES))
+  count = next(n for n in range(most, 0, -1) if batch_size % n == 0)
+  jax.config.update("jax_num_cpu_devices", count)
 
 
 class Parallel:

@@ -198,12 +198,18 @@ def test_response_normalisation():
 
 
 @pytest.mark.parametrize(
-  ("batch", "side", "stride", "padding"),
-  [(1, 1, 1, "SAME"), (5, 3, 2, ((1, 1), (1, 1))), (35, 3, 1, "VALID")],
+  ("batch", "size", "side", "stride", "padding"),
+  [
+    (1, (9, 7), 1, 1, "SAME"),
+    (5, (9, 7), 3, 2, ((1, 1), (1, 1))),
+    (35, (9, 7), 3, 1, "VALID"),
+    (3, (2, 2), 3, 1, ((1, 1), (1, 1))),  # Smaller than the kernel.
+    (3, (4, 3), 3, 2, ((0, 1), (1, 1))),
+  ],
 )
-def test_convolution_has_the_gradient_of_lax(batch, side, stride, padding):
+def test_convolution_is_that_of_lax(batch, size, side, stride, padding):
   rng = np.random.default_rng(0)
-  images = rng.normal(size=(batch, 9, 7, 3)).astype(np.float32)
+  images = rng.normal(size=(batch, *size, 3)).astype(np.float32)
   kernel = rng.normal(size=(side, side, 3, 4)).astype(np.float32)
 
   def gradient(convolve):

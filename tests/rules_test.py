@@ -17,7 +17,7 @@ from dsh_jax import data
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-  ("errors",),
+  ("cores", "errors"),
   ("losses", "models", "data", "retrieval"),
   ("checkpoint", "interrupts", "logs", "optimizer", "parallel", "summary"),
   ("command", "search_page", "real_valued"),

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import cores, errors
 from dsh_jax.data import dataset as dataset_lib
 from dsh_jax.data import disk, progress
 from dsh_jax.data import images as images_lib
@@ -273,16 +273,10 @@ def _write_json(path, value):
   temporary.replace(path)
 
 
-def _num_cores():
-  if hasattr(os, "sched_getaffinity"):  # Not on macOS.
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
 def _map_threads(function, values, num_threads):
   """Yields function(value) of every value, as they become ready."""
   pool = futures.ThreadPoolExecutor(
-    num_threads or _num_cores(), thread_name_prefix="decode"
+    num_threads or cores.count(), thread_name_prefix="decode"
   )
   try:
     tasks = [pool.submit(function, value) for value in values]

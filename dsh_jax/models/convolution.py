@@ -1,8 +1,11 @@
-"""Convolution with a weight gradient that is cheap on a CPU."""
+"""Convolution that XLA makes fast on a CPU, forward and backward."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 # Images of a part. With four, ResNet-18 at 224 x 224 and batch 32 trains 1.24
 # times faster on one core than with all at once.
@@ -11,27 +14,68 @@ _MAX_PARTS = 8  # More only take longer to compile.
 
 
 def conv_general_dilated(
-  images: jax.Array, kernel: jax.Array, *arguments: Any, **options: Any
+  images: jax.Array,
+  kernel: jax.Array,
+  window_strides: Sequence[int],
+  padding: str | Sequence[tuple[int, int]],
+  **options: Any,
 ) -> jax.Array:
   """Convolves: `flax.linen.Conv` calls this in place of the function of lax.
 
   The gradient of the kernel is itself a convolution, with the batch in the
   place of the channels. On a CPU, XLA's slows down as the batch grows, so it
-  is the sum over parts of the batch there: the same to rounding.
+  is the sum over parts of the batch there. And where an image is smaller than
+  the kernel, XLA lets them change places, which made a step of ResNet-18 at
+  64 x 64 pixels 11 times slower; such a convolution is one product of matrices.
+  Both are the same to rounding.
 
   Args:
     images: float [B,H,W,C].
     kernel: float [height,width,C,channels].
-    *arguments: The others of `jax.lax.conv_general_dilated`.
-    **options: Its keyword arguments.
+    window_strides: Of rows and of columns.
+    padding: "SAME", "VALID", or (before, after) of rows and of columns.
+    **options: Of `jax.lax.conv_general_dilated`.
 
   Returns:
     float [B,H',W',channels].
   """
 
   def convolve(images, kernel):
-    return jax.lax.conv_general_dilated(images, kernel, *arguments, **options)
+    return jax.lax.conv_general_dilated(
+      images, kernel, window_strides, padding, **options
+    )
 
+  result = jax.eval_shape(convolve, images, kernel)
+  smallest = min(math.prod(x.shape[1:3]) for x in (images, result))
+  is_small = smallest < math.prod(kernel.shape[:2])
+  if is_small and not isinstance(padding, str) and _is_plain(**options):
+    return _as_product(images, kernel, window_strides, padding, result.shape)
+  return _with_gradient_in_parts(convolve, images, kernel)
+
+
+def _is_plain(lhs_dilation=None, rhs_dilation=None, feature_group_count=1, **_):
+  dilations = (*(lhs_dilation or ()), *(rhs_dilation or ()))
+  return feature_group_count == 1 and set(dilations) <= {1}
+
+
+def _as_product(images, kernel, strides, padding, shape):
+  """Multiplies what lies under the kernel, [B,H',W',height width C]."""
+  images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
+  (down, right), (height, width) = strides, kernel.shape[:2]
+  under = [
+    images[
+      :,
+      row : row + down * (shape[1] - 1) + 1 : down,
+      column : column + right * (shape[2] - 1) + 1 : right,
+    ]
+    for row in range(height)
+    for column in range(width)
+  ]
+  matrix = kernel.reshape(-1, kernel.shape[-1])
+  return jnp.concatenate(under, axis=-1) @ matrix
+
+
+def _with_gradient_in_parts(convolve, images, kernel):
   def to_kernel(images, gradient):
     transpose = jax.linear_transpose(lambda k: convolve(images, k), kernel)
     return transpose(gradient)[0]

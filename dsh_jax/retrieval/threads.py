@@ -1,16 +1,10 @@
 """Blocks of rows spread over the processors this process may use."""
 
 import concurrent.futures
-import os
 from collections.abc import Callable
 from typing import Any
 
-
-def num_threads() -> int:
-  """Returns how many threads this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
+from dsh_jax import cores
 
 
 def map_blocks(
@@ -30,5 +24,5 @@ def map_blocks(
   starts = range(0, num_rows, block)
   if len(starts) < 2:
     return [work(start, min(start + block, num_rows)) for start in starts]
-  with concurrent.futures.ThreadPoolExecutor(num_threads()) as pool:
+  with concurrent.futures.ThreadPoolExecutor(cores.count()) as pool:
     return list(pool.map(lambda i: work(i, min(i + block, num_rows)), starts))
