@@ -95,7 +95,8 @@ def make_train_step(
 
   Returns:
     (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
-    metrics), metrics being float32 scalars: loss, its terms, gradient_norm.
+    metrics), metrics being float32 scalars: loss, its terms, gradient_norm;
+    and is_finite, bool.
   """
 
   def forward(params, batch_stats, images, dropout_key):
@@ -163,7 +164,11 @@ def make_train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
 
+    # Activations that overflow leave a finite loss behind, as BatchNorm divides
+    # by them, but running statistics that would make every code NaN.
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
+    for x in jax.tree.leaves(stats):
+      finite &= jnp.all(jnp.isfinite(x))
     good = finite if skip_nonfinite else finite & (state.first_bad_step < 0)
 
     def keep_good(new, old):
@@ -178,7 +183,8 @@ def make_train_step(
       first_bad_step=jnp.where(is_first, state.step, state.first_bad_step),
       num_skipped=state.num_skipped + ~good,
     )
-    return state, {"loss": value, **terms, "gradient_norm": norm}
+    found = {"loss": value, **terms, "gradient_norm": norm}
+    return state, found | {"is_finite": finite}
 
   return train_step
 

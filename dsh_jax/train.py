@@ -247,7 +247,7 @@ def _report(parts, log, group, outcome):
   outcome = parts.spread.fetch(outcome)
   for index, step in enumerate(range(*group)):
     values = {f"train/{k}": float(v[index]) for k, v in outcome.items()}
-    if not all(np.isfinite(value) for value in values.values()):
+    if not values.pop("train/is_finite"):
       message = _describe_nonfinite(parts, step, values)
       if train.on_nonfinite == "stop":
         raise errors.NonFiniteError(
@@ -266,6 +266,8 @@ def _describe_nonfinite(parts, step, values):
   rows = batches.rows_of_step(
     parts.config.seed, step, len(train), parts.config.train.batch_size
   )
+  if all(np.isfinite(value) for value in values.values()):
+    values = values | {"the running statistics of BatchNorm": np.inf}
   found = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
   return (
     f"Step {step + 1} is not finite: {found}. Its images:"

@@ -10,6 +10,7 @@ from dsh_jax import report
 webdriver = pytest.importorskip(
   "selenium.webdriver", reason="selenium is not installed"
 )
+ui = pytest.importorskip("selenium.webdriver.support.ui")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -91,7 +92,9 @@ def test_the_search_page(browser, command, tmp_path):
     field = browser.find_element("css selector", "input[type=file]")
     field.send_keys(str(picture))
     browser.find_element("css selector", "button").click()
-    assert "query.png" in browser.find_element("css selector", "h2").text
+    ui.WebDriverWait(browser, 30).until(
+      lambda page: "query.png" in page.find_element("css selector", "h2").text
+    )
     found = browser.find_elements("css selector", "a.hit")
     assert len(found) == 24 and "distance 0" in found[0].text
     found[2].click()

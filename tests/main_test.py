@@ -99,7 +99,10 @@ BAD_INPUT = [
     [*SMALL, "--config.deterministic=True", "--config.train.batch_size=10000"],
     ["config.train.batch_size"],
   ),
-  (["--config.train.accumulate=3"], ["config.train.batch_size", "1 x 3"]),
+  (
+    ["--config.train.accumulate=3"],
+    ["config.train.batch_size", "devices x config.train.accumulate"],
+  ),
   (["--config.optimizer.learning_rate=nan"], ["learning_rate", "nan"]),
   ([*SMALL, "--workdir=/proc/nothing/run"], ["--workdir=/proc/nothing/run"]),
   (["--distributed"], ["--coordinator"]),
