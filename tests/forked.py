@@ -16,8 +16,8 @@ import traceback
 from dsh_jax import train  # noqa: F401
 
 
-def _run_here(arguments):
-  """Runs the command in this process and ends it."""
+def run_here(arguments):
+  """Runs the command in this process; returns its exit code."""
   code = 0
   sys.argv = ["dsh_jax.main", *arguments]
   try:
@@ -27,9 +27,7 @@ def _run_here(arguments):
   except BaseException:
     traceback.print_exc()
     code = 1
-  sys.stdout.flush()
-  sys.stderr.flush()
-  os._exit(code)
+  return code
 
 
 def _run_in_fork(arguments):
@@ -38,7 +36,10 @@ def _run_in_fork(arguments):
     if process == 0:
       os.dup2(out.fileno(), 1)
       os.dup2(err.fileno(), 2)
-      _run_here(arguments)
+      code = run_here(arguments)
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(code)
     _, status = os.waitpid(process, 0)
     texts = []
     for file in (out, err):
