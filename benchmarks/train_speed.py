@@ -23,7 +23,7 @@ import jax
 from absl import flags
 
 from benchmarks import command, flop, hardware, train_cell, train_table
-from dsh_jax import errors
+from dsh_jax import errors, parallel
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _WARM_UP = 2
@@ -157,10 +157,12 @@ def _main() -> None:
   jax.config.update("jax_enable_compilation_cache", False)
   folder = pathlib.Path(flags.FLAGS.out)
   folder.mkdir(parents=True, exist_ok=True)
-  for backbone, size, batch, dtype, parallel, method in itertools.product(
+  batches = [int(batch) for batch in flags.FLAGS.batch_sizes]
+  parallel.use_cores(min(batches) // flags.FLAGS.accumulate)
+  for backbone, size, batch, dtype, kind, method in itertools.product(
     flags.FLAGS.backbones,
     map(int, flags.FLAGS.image_sizes),
-    map(int, flags.FLAGS.batch_sizes),
+    batches,
     flags.FLAGS.dtypes,
     flags.FLAGS.parallel,
     flags.FLAGS.methods,
@@ -171,7 +173,7 @@ def _main() -> None:
         size,
         batch,
         dtype,
-        parallel,
+        kind,
         method,
         accumulate=flags.FLAGS.accumulate,
         remat=flags.FLAGS.remat,
@@ -198,7 +200,7 @@ def _define_flags() -> None:
   flags.DEFINE_list("dtypes", ["float32"], "float32, bfloat16.")
   flags.DEFINE_list("parallel", ["pmap"], "pmap, jit.")
   flags.DEFINE_list("methods", ["idhn"], "Of configs/methods.py.")
-  flags.DEFINE_integer("accumulate", 1, "Parts of a batch.")
+  flags.DEFINE_integer("accumulate", 1, "Parts of a batch.", lower_bound=1)
   flags.DEFINE_bool("remat", False, "Compute activations again.")
   flags.DEFINE_integer("steps_per_dispatch", 1, "Steps a call.")
   flags.DEFINE_list(
