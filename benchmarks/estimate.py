@@ -43,7 +43,7 @@ def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
   sizes = _sizes(table, workdir)
   cost = _measure(table, sizes.num_classes, num_jobs)
   secs = _secs_of_cell(sizes, cost)
-  left = states[runner.TODO] + states[runner.FAILED]
+  left = states[runner.WAITING] + states[runner.FAILED]
   side = cost["image_size"]
   num_images = sizes.train + sizes.validation + sizes.query + sizes.database
   counts = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -98,7 +98,7 @@ def _list_cells(table, workdir):
     run = table.cell_at(cell, rate)
     state = runner.state(workdir / run.folder, table.settings(run))
     if grid and rate is None:
-      state = runner.TODO
+      state = runner.WAITING
     states[state] += 1
     lines.append(f"  {run.title}: {state}, {run.folder}")
   for method in table.reference_methods:

@@ -27,7 +27,7 @@ class Choice:
   @property
   def is_final(self) -> bool:
     """Whether no run of the grid is still to come."""
-    return runner.TODO not in self.states.values()
+    return runner.WAITING not in self.states.values()
 
 
 def choose(table: cells.Table, workdir: pathlib.Path, method: str) -> Choice:

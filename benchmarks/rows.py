@@ -213,7 +213,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     choices=choices,
     failures=failures,
     num_done=len(done),
-    num_missing=list(states.values()).count(runner.TODO),
+    num_missing=list(states.values()).count(runner.WAITING),
     num_runs=len(runs),
     elsewhere=[
       row

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from benchmarks import hardware
 from dsh_jax import errors
 
-DONE, FAILED, TODO, OTHER = "done", "failed", "to do", "other settings"
+DONE, FAILED, WAITING, OTHER = "done", "failed", "to do", "other settings"
 
 _POLL_SECS = 0.2
 _GRACE_SECS = 20  # Between asking a run to end and making it.
@@ -79,14 +79,14 @@ def write_json(path: pathlib.Path, content: dict) -> None:
 
 
 def state(folder: pathlib.Path, settings: list[str]) -> str:
-  """Returns DONE, FAILED, TODO, or OTHER for a folder of other settings."""
+  """Returns DONE, FAILED, WAITING, or OTHER for a folder of other settings."""
   made_with = read_json(folder / "cell.json").get("settings", settings)
   done = (folder / "result.json").exists()
   if made_with != settings and (done or (folder / "checkpoints").exists()):
     return OTHER
   if done:
     return DONE
-  return FAILED if (folder / "failed.json").exists() else TODO
+  return FAILED if (folder / "failed.json").exists() else WAITING
 
 
 def error_of(folder: pathlib.Path, settings: list[str]) -> str:
@@ -153,7 +153,7 @@ def run(
       while pending or running:
         free = set(range(num_jobs)) - {one.slot for one in running}
         while free and (job := _next_job(pending, make_job)):
-          if state(job.folder, job.settings) != TODO:
+          if state(job.folder, job.settings) != WAITING:
             after_each(job, state(job.folder, job.settings), 0.0)
             continue
           slot = min(free)

@@ -143,7 +143,7 @@ def _grid(table, contents):
 def _outcome(choice: rates.Choice, rate: float) -> str:
   if rate in choice.scores:
     return f"{choice.scores[rate]:.4f}"
-  state = choice.states.get(rate, runner.TODO)
+  state = choice.states.get(rate, runner.WAITING)
   return "not finite" if state == runner.DONE else state
 
 

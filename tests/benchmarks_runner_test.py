@@ -151,7 +151,7 @@ def test_runs_end_with_the_table(tmp_path, number):
   assert parent.wait(30) != 0
   _wait_for(lambda: not _is_running(child))
   # It was ended, it has not failed: it will be run again.
-  assert runner.state(tmp_path, []) == runner.TODO
+  assert runner.state(tmp_path, []) == runner.WAITING
 
 
 def _is_running(pid):
