@@ -15,6 +15,8 @@ import commands
 import numpy as np
 import pytest
 
+from dsh_jax.retrieval import evaluate
+
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_DEVICES = 4
 ARGUMENTS = (
@@ -29,10 +31,9 @@ ARGUMENTS = (
   "--config.train.checkpoint_every_steps=2",
   "--config.train.log_every_steps=1",
   "--config.eval.batch_size=64",
-  # Adam would turn rounding in a gradient near zero into a whole step, and at a
-  # high rate BatchNorm over few images lets any two runs part.
+  # Adam would turn rounding in a gradient near zero into a whole step.
   "--config.optimizer.name=sgd",
-  "--config.optimizer.learning_rate=0.0005",
+  "--config.optimizer.learning_rate=0.01",
   "--config.tensorboard=False",
   "--noreport",
 )
@@ -96,8 +97,20 @@ def _read(workdir):
   ]
   result = json.loads((workdir / "result.json").read_text())
   with np.load(workdir / "codes.npz", allow_pickle=False) as saved:
-    codes = np.concatenate([saved["query_codes"], saved["database_codes"]])
-  return lines, result, codes
+    saved = dict(saved)
+  # However the hosts shared the work, they counted each pair once.
+  again = evaluate.evaluate_codes(
+    *(saved[f"{split}_codes"] for split in ("query", "database")),
+    *(saved[f"{split}_labels"] for split in ("query", "database")),
+    num_bits=16,
+    names=tuple(result["metrics"]),
+  )
+  assert result["metrics"] == again["metrics"]
+  return (
+    lines,
+    result,
+    np.concatenate([saved["query_codes"], saved["database_codes"]]),
+  )
 
 
 def _assert_same_run(got, want):
@@ -105,17 +118,12 @@ def _assert_same_run(got, want):
   for mine, other in zip(lines, want[0], strict=True):
     assert mine.keys() == other.keys()
     for name, value in mine.items():
-      # BatchNorm of a feature that hardly varies in 16 images multiplies the
-      # rounding in its gradient; steps_test compares gradients.
-      if name == "train/gradient_norm":
-        continue
-      atol = 0.02 if name.startswith("validation/") else 1e-4
-      np.testing.assert_allclose(value, other[name], 1e-3, atol, err_msg=name)
+      np.testing.assert_allclose(value, other[name], 1e-3, err_msg=name)
   # Of 16 bits; one whose logit is zero to rounding may differ.
-  assert np.bitwise_count(codes ^ want[2]).mean() < 0.2
+  assert np.bitwise_count(codes ^ want[2]).mean() < 0.05
   for name, scores in result["metrics"].items():
     expected = want[1]["metrics"][name]["expected"]
-    assert scores["expected"] == pytest.approx(expected, abs=0.02), name
+    assert scores["expected"] == pytest.approx(expected, abs=5e-3), name
 
 
 @pytest.fixture(scope="module")

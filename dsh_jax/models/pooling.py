@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool(
   x: jax.Array, window: int, stride: int, padding: int = 0
 ) -> jax.Array:
-  """Largest value of every window.
+  """Largest value of every window; the first of equals gets the gradient.
 
-  The usual gradient, select-and-scatter, is slow on a CPU. Here every input
-  looks up the windows that it is in and takes their gradient where it equals
-  their maximum, which is all elementwise. Inputs that share the maximum of a
-  window get equal parts of its gradient.
+  The usual gradient, select-and-scatter, is slow on a CPU. Here columns and
+  rows are pooled one after the other, the forward pass keeps which place of a
+  window was largest, and in the backward pass every input looks up the windows
+  that it is in. To compare inputs with the maximum there instead would lose
+  gradients: XLA may compute an input a second time and round it differently.
 
   Args:
     x: float [B,H,W,C].
@@ -27,78 +27,57 @@ def max_pool(
   Returns:
     float [B,H',W',C] with H' = (H + 2 padding - window) // stride + 1.
   """
-  return functools.reduce(jnp.maximum, _slices(x, window, stride, padding))
+  for axis in (2, 1):
+    x = _pool(x, axis, x.shape[axis], window, stride, padding)
+  return x
 
 
-def _slices(x, window, stride, padding):
-  """For each place in a window, its value in every window."""
-  edge = (padding, padding, 0)
-  x = jax.lax.pad(
-    x,
-    jnp.array(-jnp.inf, x.dtype),
-    ((0, 0, 0), edge, edge, (0, 0, 0)),
-  )
-  height, width = ((size - window) // stride + 1 for size in x.shape[1:3])
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def _pool(x, axis, size, window, stride, padding):
+  places = _places(x, axis, size, window, stride, padding)
+  return functools.reduce(jnp.maximum, places)
+
+
+def _places(x, axis, size, window, stride, padding):
+  """For each place in a window, its value in every window along the axis."""
+  edges = [(0, 0, 0)] * x.ndim
+  edges[axis] = (padding, padding, 0)
+  x = jax.lax.pad(x, jnp.array(-jnp.inf, x.dtype), edges)
+  last = (size + 2 * padding - window) // stride * stride
   return [
-    x[
-      :,
-      row : row + stride * (height - 1) + 1 : stride,
-      column : column + stride * (width - 1) + 1 : stride,
-    ]
-    for row in range(window)
-    for column in range(window)
+    jax.lax.slice_in_dim(x, place, place + last + 1, stride, axis)
+    for place in range(window)
   ]
 
 
-def _max_pool_forward(x, window, stride, padding):
-  largest = max_pool(x, window, stride, padding)
-  return largest, (x, largest)
+def _pool_forward(x, *where):
+  largest, *others = _places(x, *where)
+  winner = jnp.zeros(largest.shape, jnp.int8)
+  for place, values in enumerate(others, start=1):
+    winner = jnp.where(values > largest, jnp.int8(place), winner)
+    largest = jnp.maximum(largest, values)
+  return largest, winner
 
 
-def _max_pool_backward(window, stride, padding, kept, gradient):
-  x, largest = kept
-  slices = _slices(x, window, stride, padding)
-  ties = sum((part == largest).astype(x.dtype) for part in slices)
-  gradient = gradient / ties
-  result = jnp.zeros_like(x)
-  # With stride 2 and window 3 a row is in one or two rows of windows: one
-  # lookup for each, and the same along columns.
-  for row in range(0, window, stride):
-    for column in range(0, window, stride):
-      maximum, part = largest, gradient
-      for axis, shift in ((1, row), (2, column)):
-        look_up = functools.partial(
-          _look_up,
-          axis=axis,
-          size=x.shape[axis],
-          shift=shift,
-          window=window,
-          stride=stride,
-          padding=padding,
-        )
-        maximum = look_up(maximum, fill=jnp.inf)
-        part = look_up(part, fill=0)
-      result += jnp.where(x == maximum, part, 0)
+def _pool_backward(axis, size, window, stride, padding, winner, gradient):
+  result = 0
+  other_axes = [i for i in range(winner.ndim) if i != axis]
+  offset = np.arange(size) + padding
+  # The last window that an input may be in, the one before it, and so on.
+  for back in range(-(-window // stride)):
+    index = offset // stride - back
+    place = offset % stride + back * stride
+    is_in = (place < window) & (index >= 0) & (index < winner.shape[axis])
+    place = np.where(is_in, place, -1).astype(np.int8)
+    won, part = (
+      jnp.take(values, index.clip(0, winner.shape[axis] - 1), axis, mode="clip")
+      for values in (winner, gradient)
+    )
+    result += jnp.where(won == np.expand_dims(place, other_axes), part, 0)
   return (result,)
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-def _look_up(values, axis, size, shift, window, stride, padding, fill):
-  """Along an axis, the value of a window that each of `size` inputs is in.
-
-  That window starts `shift` to `shift + stride - 1` places before the input;
-  where the input is not in it, or there is none, the value is `fill`.
-  """
-  place = np.arange(size) + padding
-  window_index = place // stride - shift // stride
-  inside = (place % stride + shift < window) & (window_index >= 0)
-  inside &= window_index < values.shape[axis]
-  inside = np.expand_dims(inside, [i for i in range(values.ndim) if i != axis])
-  window_index = window_index.clip(0, values.shape[axis] - 1)
-  values = jnp.take(values, window_index, axis=axis, mode="clip")
-  return jnp.where(inside, values, jnp.array(fill, values.dtype))
+_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
