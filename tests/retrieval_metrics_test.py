@@ -195,6 +195,42 @@ def test_an_irrelevant_last_item_can_be_the_best_order():
   np.testing.assert_allclose(ap(ties="pessimistic"), [(1 + 2 / 10) / 2])
 
 
+@pytest.mark.parametrize("ties", ["optimistic", "pessimistic"])
+def test_the_best_and_the_worst_cut_of_long_ties_are_found(ties):
+  # All orders of a long tie cannot be listed. For each number m of relevant
+  # items that the cut takes, one order is extreme: first or last of the slots,
+  # by falling or rising gain.
+  rng = np.random.default_rng(5)
+  summary = max if ties == "optimistic" else min
+  # With one relevant item more the average falls, with two it is highest.
+  problems = [(np.array([[0, 8, 2, 0, 0], [2, 6, 2, 4, 3]]), 2)]
+  for _ in range(300):
+    hist = rng.integers(0, 12, (2, rng.integers(2, 9)))
+    hist[rng.random(hist.shape) < 0.4] = 0
+    hist[1, rng.integers(hist.shape[1])] += 1
+    problems.append((hist, rng.integers(1, hist[1].sum() + 1)))
+  for hist, slots in problems:
+    before = np.sort(np.repeat(np.arange(hist.shape[1]), hist[0]))
+    if ties == "optimistic":
+      before = before[::-1]
+    edge = np.sort(np.repeat(np.arange(hist.shape[1]), hist[1]))
+    relevant = edge[edge > 0]
+    scores = []
+    for m in range(len(relevant) + 1):
+      if m <= slots <= m + np.sum(edge == 0):
+        others = np.zeros(slots - m, int)
+        if ties == "optimistic":
+          order = [*before, *relevant[::-1][:m], *others]
+        else:
+          order = [*before, *others, *relevant[:m]]
+        order = np.array([order])
+        scores.append(score_orders(order, order.size)["wap retrieved"][0])
+    found = FUNCTIONS["wap retrieved"](
+      hist[None], len(before) + slots, ties=ties
+    )
+    assert found[0] == pytest.approx(summary(scores), rel=1e-12)
+
+
 def test_balls_and_the_precision_recall_curve():
   hist = np.array([[[0, 0], [1, 1], [2, 2]], [[1, 0], [1, 0], [4, 0]]])
   precision, recall = metrics.precision_recall_curve(hist)
