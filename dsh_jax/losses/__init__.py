@@ -93,7 +93,7 @@ def make_loss(
     name: A key of `LOSSES`.
     num_bits: K, 1 to 256.
     num_classes: L, at least 1.
-    seed: Of whatever is random in the loss, together with the step.
+    seed: Of whatever is random in the loss, together with the step; >= 0.
     **settings: Overrides of `default_settings(name)`.
 
   Returns:

@@ -1,7 +1,8 @@
 """Head activations: logits [B,K] and the step number -> relaxed codes.
 
-All of them keep the order of logits around zero, so the hash code is the sign
-of the logit whatever the activation.
+The codes have the shape and the type of the logits. All activations keep the
+order of logits around zero, so the hash code is the sign of the logit whatever
+the activation.
 """
 
 from collections.abc import Callable
@@ -44,8 +45,10 @@ def make_continuation(rate: float = 0.005, power: float = 0.5) -> Activation:
   beta is a function of the step number alone, so a resumed run has the same
   beta as one that never stopped.
 
+  Source: the PyTorch release of HashNet (Cao et al., ICCV 2017).
+
   Args:
-    rate: Growth per training step.
+    rate: Growth per training step, >= 0.
     power: Exponent.
 
   Returns:

@@ -41,12 +41,13 @@ class Loss:
     num_bits: K.
     num_classes: L.
     objective: (params, codes [B,num_outputs], labels [B,L], step) -> (value,
-      terms); codes and labels have the same float type.
+      terms), as `__call__`; codes and labels have the same float type.
     activation: (logits [B,num_outputs], step) -> codes of the same shape.
     num_outputs: Width of the head; None stands for K.
-    init: PRNG key -> the parameters of the loss itself.
+    init: PRNG key -> the parameters of the loss itself, float32; {} for most.
     encode: (params, logits) -> float [B,K] whose sign is the hash code.
-    learning_rate_multiplier: Factor on the learning rate of `params`.
+    learning_rate_multiplier: Factor on the learning rate of what `init`
+      returns.
     name: Key in `LOSSES`; set by `make_loss`.
     settings: All settings with defaults filled in; set by `make_loss`.
   """
@@ -80,10 +81,10 @@ class Loss:
       codes: [B,num_outputs] after `activation`; computed in float32, or in
         float64 where the codes are float64.
       labels: [B,L] of 0 and 1, any type.
-      step: Number of the training step; may be traced.
+      step: Number of the training step, from 0; may be traced.
 
     Returns:
-      The scalar value and a dict of scalar terms to report.
+      The value and a dict of terms to report, scalars of that float type.
 
     Raises:
       ValueError: The shapes do not fit the loss.
@@ -105,6 +106,15 @@ class Loss:
 
 
 def check_choice(setting: str, given: str, allowed: tuple[str, ...]) -> None:
-  """Raises UserError unless a setting is one of the allowed words."""
+  """Checks a setting that is one of a few words.
+
+  Args:
+    setting: Its name in config.loss.
+    given: Its value.
+    allowed: The words.
+
+  Raises:
+    UserError: The value is none of them.
+  """
   if given not in allowed:
     raise errors.unknown(setting, given, allowed, f"config.loss.{setting}")

@@ -27,11 +27,14 @@ def bce_sign(
     num_bits: K.
     num_classes: L.
     seed: Unused; `init` takes its own key.
-    activation: Name of the head activation.
-    learning_rate_multiplier: Of the classifier.
+    activation: A key of `activations.ACTIVATIONS`.
+    learning_rate_multiplier: Factor on the classifier's learning rate.
 
   Returns:
     The loss; term cross_entropy.
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

@@ -1,6 +1,6 @@
 """A linear classifier on codes, for the losses that train one with the codes.
 
-Its parameters are a dict {"kernel": float32 [K,L], "bias": float32 [L]}.
+Its parameters are {"kernel": float32 [num_inputs,L], "bias": float32 [L]}.
 """
 
 import jax
@@ -8,7 +8,13 @@ import jax.numpy as jnp
 
 
 def init(key: jax.Array, num_inputs: int, num_classes: int) -> dict:
-  """Creates the parameters: LeCun normal kernel, zero bias."""
+  """Creates the parameters: LeCun normal kernel, zero bias.
+
+  Args:
+    key: PRNG key of the kernel.
+    num_inputs: Width of what the classifier reads, K for codes.
+    num_classes: L.
+  """
   normal = jax.nn.initializers.lecun_normal()
   return {
     "kernel": normal(key, (num_inputs, num_classes), jnp.float32),
@@ -17,7 +23,12 @@ def init(key: jax.Array, num_inputs: int, num_classes: int) -> dict:
 
 
 def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
-  """Returns [B,L] logits of inputs [B,num_inputs]."""
+  """Returns the logits [B,L] of float inputs [B,num_inputs].
+
+  Args:
+    params: From `init`.
+    inputs: What is classified.
+  """
   product = jnp.matmul(
     inputs, params["kernel"], precision=jax.lax.Precision.HIGHEST
   )
@@ -25,5 +36,10 @@ def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
 
 
 def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns the mean over items and classes of softplus(z) - label z."""
+  """Returns the mean over items and classes of softplus(z) - label z.
+
+  Args:
+    logits: float [B,L], z.
+    labels: float [B,L] of 0 and 1.
+  """
   return jnp.mean(jax.nn.softplus(logits) - labels * logits)

@@ -21,11 +21,13 @@ def create_codebook(
   20 draws the one whose two closest codes are farthest apart. "auto": hadamard
   where it exists, else bernoulli.
 
+  Source: CSQ (Yuan et al., CVPR 2020).
+
   Args:
     kind: One of `CODEBOOKS`.
     num_bits: K.
     num_classes: L.
-    seed: Of the coins.
+    seed: Of the coins, >= 0.
 
   Returns:
     float32 [L,K] of +-1.
@@ -55,7 +57,15 @@ def create_codebook(
 
 
 def create_tie_breaker(num_bits: int, seed: int) -> np.ndarray:
-  """Creates the code [K] of +-1 that fills the ties of `item_targets`."""
+  """Creates the code that fills the ties of `item_targets`.
+
+  Args:
+    num_bits: K.
+    seed: Of the coins, >= 0.
+
+  Returns:
+    float32 [K] of +-1.
+  """
   rng = np.random.default_rng([seed, num_bits])
   return (rng.integers(0, 2, num_bits) * 2 - 1).astype(np.float32)
 
@@ -66,12 +76,12 @@ def item_targets(
   """Returns the majority code of an item's classes.
 
   Args:
-    labels: [B,L] of 0 and 1.
+    labels: float [B,L] of 0 and 1.
     codebook: [L,K] of +-1.
     tie_breaker: [K] of +-1, for bits on which the classes are split evenly.
 
   Returns:
-    [B,K] of +-1.
+    [B,K] of +-1, of the type of `labels`.
   """
   votes = similarity.inner_product(
     labels, jnp.asarray(codebook.T, labels.dtype)

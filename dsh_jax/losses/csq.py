@@ -39,10 +39,14 @@ def csq(
     seed: Of the codebook and the tie-breaking code.
     quantization_weight: Weight of the quantisation term.
     codebook: "auto", "hadamard" or "bernoulli".
-    activation: Name of the head activation; its range must be (-1, 1).
+    activation: A key of `activations.ACTIVATIONS`; its range must be (-1, 1).
 
   Returns:
     The loss; terms cross_entropy, quantization (weighted).
+
+  Raises:
+    UserError: An unknown codebook or activation, or no Hadamard codebook of
+      this size.
   """
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
   ties = codebooks.create_tie_breaker(num_bits, seed)

@@ -39,12 +39,15 @@ def dch(
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
-    gamma: Scale of the Cauchy distribution, in bits.
+    gamma: Scale of the Cauchy distribution, in bits; > 0.
     quantization_weight: Weight of the quantisation term.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms cross_entropy, quantization (weighted).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

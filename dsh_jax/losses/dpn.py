@@ -31,12 +31,16 @@ def dpn(
     num_bits: K.
     num_classes: L.
     seed: Of the codebook and the tie-breaking code.
-    margin: Margin of the polarisation.
+    margin: Least product of a logit and its target that costs nothing.
     codebook: "auto", "hadamard" or "bernoulli".
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term polarization.
+
+  Raises:
+    UserError: An unknown codebook or activation, or no Hadamard codebook of
+      this size.
   """
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
   ties = codebooks.create_tie_breaker(num_bits, seed)

@@ -36,10 +36,13 @@ def dpsh(
     seed: Unused; nothing here is random.
     logit_scale: Scale of the logit t.
     quantization_weight: Weight of the quantisation term.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms cross_entropy, quantization (weighted).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

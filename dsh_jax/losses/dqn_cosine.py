@@ -29,10 +29,13 @@ def dqn_cosine(
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term mse.
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

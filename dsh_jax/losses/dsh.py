@@ -34,11 +34,14 @@ def dsh(
     seed: Unused; nothing here is random.
     margin_per_bit: Margin on d2, divided by K.
     quantization_weight: Weight of the quantisation term.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms similar, dissimilar (each divided by all B x B),
     quantization (weighted).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

@@ -70,10 +70,13 @@ def dsrh(
     balance_weight: Weight of the bit-balance term.
     normalizer: "ideal", "top2" or "none".
     sampling: "all" or "release".
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms ranking, balance (weighted).
+
+  Raises:
+    UserError: An unknown word for `normalizer`, `sampling` or `activation`.
   """
   base.check_choice("normalizer", normalizer, _NORMALIZERS)
   base.check_choice("sampling", sampling, _SAMPLINGS)

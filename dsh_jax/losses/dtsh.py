@@ -39,10 +39,13 @@ def dtsh(
     logit_scale: Scale of the logits t.
     margin_per_bit: Margin m divided by K.
     quantization_weight: Weight of the quantisation term.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms triplets, quantization (weighted).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

@@ -40,11 +40,14 @@ def greedyhash(
     num_classes: L.
     seed: Unused; `init` takes its own key.
     quantization_weight: Weight of the quantisation term.
-    activation: Name of the head activation.
-    learning_rate_multiplier: Of the classifier.
+    activation: A key of `activations.ACTIVATIONS`.
+    learning_rate_multiplier: Factor on the classifier's learning rate.
 
   Returns:
     The loss; terms cross_entropy, quantization (weighted).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

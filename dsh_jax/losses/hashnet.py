@@ -38,7 +38,7 @@ def hashnet(
     num_classes: L.
     seed: Unused; nothing here is random.
     logit_scale: Scale of the logit t.
-    continuation_rate: Growth of beta per step.
+    continuation_rate: Growth of beta per step, >= 0.
     continuation_power: Exponent of beta.
 
   Returns:

@@ -23,9 +23,11 @@ def default_threshold(num_bits: int, num_classes: int) -> float:
   d is the largest that the Griesmer bound allows, at least 1, which is an upper
   bound of the true one, and zeta is not below 0.
 
+  Source: Xu et al., ACM MM 2022, see `hyp2`.
+
   Args:
-    num_bits: K.
-    num_classes: L.
+    num_bits: K, at least 1.
+    num_classes: L, at least 1.
 
   Returns:
     zeta in [0, 1).
@@ -78,12 +80,15 @@ def hyp2(
     num_classes: L.
     seed: Unused; `init` takes its own key.
     pair_weight: Weight of the pair term.
-    threshold: zeta; below 0 stands for `default_threshold`.
-    activation: Name of the head activation.
-    learning_rate_multiplier: Of the proxies.
+    threshold: zeta, at most 1; below 0 stands for `default_threshold`.
+    activation: A key of `activations.ACTIVATIONS`.
+    learning_rate_multiplier: Factor on the proxies' learning rate.
 
   Returns:
     The loss; terms positive, negative, pairs (weighted).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
   zeta = threshold

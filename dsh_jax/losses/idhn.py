@@ -45,15 +45,18 @@ def idhn(
     logit_scale: Scale of the logit t.
     mse_weight: Weight of the soft branch.
     quantization_weight: Weight of the quantisation term.
-    hard_low: Cosine below which a pair counts as dissimilar.
-    hard_high: Cosine above which a pair counts as identical.
+    hard_low: Cosine below which a pair counts as dissimilar, 0 to 1.
+    hard_high: Cosine above which a pair counts as identical, 0 to 1.
     branches: "both", or for ablations "hard" (every pair pays the hard cost,
       with target c) or "soft" (every pair pays the soft cost).
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms cross_entropy, mse (each summed over its own pairs and
     divided by all B x B), quantization (weighted), soft_pairs (share).
+
+  Raises:
+    UserError: An unknown word for `branches` or `activation`.
   """
   del seed
   base.check_choice("branches", branches, _BRANCHES)

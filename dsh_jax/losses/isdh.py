@@ -41,13 +41,16 @@ def isdh(
     logit_scale: Scale of the logit t.
     hard_weight: Weight of the hard branch.
     quantization_weight: Weight of the quantisation term.
-    hard_low: Cosine below which a pair counts as dissimilar.
-    hard_high: Cosine above which a pair counts as identical.
-    activation: Name of the head activation.
+    hard_low: Cosine below which a pair counts as dissimilar, 0 to 1.
+    hard_high: Cosine above which a pair counts as identical, 0 to 1.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; terms cross_entropy, mse (each summed over its own pairs and
     divided by all B x B), quantization (weighted), soft_pairs (share).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

@@ -38,11 +38,14 @@ def mihash(
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
-    bins_per_bit: Bins of the histograms, divided by K.
-    activation: Name of the head activation.
+    bins_per_bit: Bins of the histograms, divided by K; > 0.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term mutual_information (mean, not negated).
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
   bins = max(1, round(bins_per_bit * num_bits))

@@ -30,10 +30,13 @@ def nin_triplet(
     num_classes: L.
     seed: Unused; nothing here is random.
     margin: Margin on squared distances.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term triplets.
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

@@ -39,10 +39,14 @@ def orthohash(
     margin: Taken off the cosine of every class that the item has.
     scale: Inverse temperature; 0 stands for sqrt(K).
     codebook: "auto", "hadamard" or "bernoulli".
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term cross_entropy.
+
+  Raises:
+    UserError: An unknown codebook or activation, or no Hadamard codebook of
+      this size.
   """
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
   temperature = scale or math.sqrt(num_bits)

@@ -14,7 +14,7 @@ _CHUNK_ELEMENTS = 2**18
 
 
 def gain(shared: jax.Array) -> jax.Array:
-  """Returns 2^s - 1 for overlaps s."""
+  """Returns 2^s - 1 for overlaps s, of their shape and type."""
   return 2**shared - 1
 
 
@@ -27,12 +27,12 @@ def ideal_dcg(
   each overlap, so nothing is sorted.
 
   Args:
-    shared: [B,B] overlaps.
-    valid: [B,B] bool, items that are on the list.
+    shared: float [B,B], overlaps.
+    valid: bool [B,B], items that are on the list.
     num_classes: L, the largest overlap that can occur.
 
   Returns:
-    [B], 0 where no item of the list shares a label.
+    [B] of the type of `shared`, 0 where no item of the list shares a label.
   """
   num_items = shared.shape[1]
   discounts = 1 / np.log2(np.arange(num_items) + 2)
@@ -56,13 +56,16 @@ def soft_histogram(
   distance in [0, K] adds its weight exactly once over two neighbouring bins.
   The backward pass needs only those two bins, and no array of B x B x K.
 
+  Source: Ustinova and Lempitsky, "Learning Deep Embeddings with Histogram
+  Loss", NIPS 2016.
+
   Args:
-    distance: [B,B] in [0, K]; rounding beyond that is cut off.
-    weights: [B,B]; no gradient flows to them.
-    num_bits: K.
+    distance: float [B,B] in [0, K]; rounding beyond that is cut off.
+    weights: float [B,B], constants: they cannot be differentiated.
+    num_bits: K, at least 1.
 
   Returns:
-    [B,K+1].
+    [B,K+1] of the type of `distance`.
   """
 
   @jax.custom_vjp

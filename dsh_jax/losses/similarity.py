@@ -1,8 +1,10 @@
 """How alike two items are: by their labels, and by their relaxed codes.
 
-All functions give [B,B] over the ordered pairs of a batch, self-pairs on the
-diagonal. Products use full float32 precision on every platform: the default
-of accelerators rounds the factors, and 1 - cosine of near codes would be lost.
+Labels are [B,L] of 0 and 1, codes [B,K]; both are float, and so are results, of
+the same type. Those of a batch with itself are [B,B] over its ordered pairs,
+self-pairs on the diagonal. Products use full float32 precision on every
+platform: the default of accelerators rounds the factors, and 1 - cosine of near
+codes would be lost.
 """
 
 import jax
@@ -38,7 +40,7 @@ def squared_distance(x: jax.Array) -> jax.Array:
 
 
 def code_distance(codes: jax.Array) -> jax.Array:
-  """Returns (K - <h_i,h_j>)/2: the Hamming distance where codes are +-1."""
+  """Returns (K - <h_i,h_j>)/2, [B,B]: the Hamming distance of codes of +-1."""
   return (codes.shape[1] - inner_product(codes, codes)) / 2
 
 
@@ -48,20 +50,20 @@ def off_diagonal(size: int) -> jax.Array:
 
 
 def overlap(labels: jax.Array) -> jax.Array:
-  """Returns s_ij, the number of labels two items share, as exact floats."""
+  """Returns s_ij [B,B], the number of labels two items share, exactly."""
   return inner_product(labels, labels)
 
 
 def shares_label(labels: jax.Array) -> jax.Array:
-  """Returns y_ij = 1 where two items share a label, else 0."""
+  """Returns y_ij [B,B], 1 where two items share a label, else 0."""
   return (overlap(labels) > 0).astype(labels.dtype)
 
 
 def label_cosine(labels: jax.Array) -> jax.Array:
   """Returns c_ij = s_ij / sqrt(n_i n_j), n = number of labels of an item.
 
-  An item without labels has no cosine; it gets 0 (the data protocols drop such
-  items).
+  Of shape [B,B], from 0 to 1. An item without labels has no cosine; it gets 0
+  (the data protocols drop such items).
   """
   count = jnp.sum(labels, axis=1)
   product = count[:, None] * count[None, :]
@@ -69,7 +71,10 @@ def label_cosine(labels: jax.Array) -> jax.Array:
 
 
 def label_iou(labels: jax.Array) -> jax.Array:
-  """Returns |intersection| / |union| of the label sets; 0 without labels."""
+  """Returns |intersection| / |union| of the label sets, [B,B] from 0 to 1.
+
+  Two items without labels get 0.
+  """
   count = jnp.sum(labels, axis=1)
   shared = overlap(labels)
   union = count[:, None] + count[None, :] - shared
@@ -77,7 +82,10 @@ def label_iou(labels: jax.Array) -> jax.Array:
 
 
 def label_distribution(labels: jax.Array) -> jax.Array:
-  """Returns [B,L] labels / number of labels: a target for a softmax."""
+  """Returns labels / number of labels, [B,L]: a target for a softmax.
+
+  Rows add up to 1; that of an item without labels is 0.
+  """
   count = jnp.sum(labels, axis=1, keepdims=True)
   return labels / jnp.maximum(count, 1)
 
@@ -85,8 +93,12 @@ def label_distribution(labels: jax.Array) -> jax.Array:
 def balanced_weights(similar: jax.Array) -> jax.Array:
   """Returns |S|/|S1| on similar pairs and |S|/|S0| on the others.
 
+  S, S1, S0 are all, the similar and the other pairs.
+
+  Source: HashNet (Cao et al., ICCV 2017).
+
   Args:
-    similar: [B,B] of 0 and 1.
+    similar: float [B,B] of 0 and 1.
 
   Returns:
     [B,B] weights; a class of pairs that is empty has no influence.

@@ -31,10 +31,13 @@ def talr_ap(
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term average_precision.
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

@@ -33,10 +33,13 @@ def talr_ndcg(
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
-    activation: Name of the head activation.
+    activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
     The loss; term ndcg.
+
+  Raises:
+    UserError: The activation is unknown.
   """
   del seed
 

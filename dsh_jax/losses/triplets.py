@@ -23,7 +23,7 @@ Cost = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
 
 
 def logistic(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns softplus(x) and its derivative, from one exponential."""
+  """Returns softplus(x) and its derivative, from one exponential: a `Cost`."""
   small = jnp.exp(-jnp.abs(x))
   cost = jnp.maximum(x, 0) + jnp.log1p(small)
   return cost, jnp.where(x > 0, 1, small) / (1 + small)
@@ -48,14 +48,15 @@ def sum_hinges(
   decides how often this is done.
 
   Args:
-    badness: [Q,B] float; the smaller, the earlier an item is ranked.
-    level: [Q,B] of 0, 1, 2, ...: the higher, the earlier an item should be.
-    valid: [Q,B] bool; False takes an item (the anchor itself) off the list.
-    margin: Margin of the hinge.
+    badness: float [Q,B]; the smaller, the earlier an item is ranked.
+    level: [Q,B] of 0, 1, 2, ..., any type: the higher, the earlier an item
+      should be. Constants: they cannot be differentiated.
+    valid: bool [Q,B]; False takes an item (the anchor itself) off the list.
+    margin: Margin of the hinge, in units of badness.
     gain: Level -> gain, increasing.
 
   Returns:
-    [Q] sums; no gradient flows to the levels.
+    [Q] of the type of `badness`.
   """
   search = jax.vmap(jnp.searchsorted, in_axes=(0, 0))
 
@@ -105,13 +106,13 @@ def sum_pair_costs(
   Takes |first| x B evaluations of the cost for an anchor.
 
   Args:
-    badness: [Q,B] float.
-    first: [Q,B] bool, items that should have the smaller badness.
-    second: [Q,B] bool, items that should have the larger badness.
+    badness: float [Q,B].
+    first: bool [Q,B], items that should have the smaller badness.
+    second: bool [Q,B], items that should have the larger badness.
     cost: Cost of a difference of badness, with its derivative.
 
   Returns:
-    [Q] sums.
+    [Q] of the type of `badness`.
   """
   num_items = badness.shape[1]
   tile = min(_TILE, num_items)
@@ -159,8 +160,8 @@ def mean_triplet_cost(sums: jax.Array, similar: jax.Array) -> jax.Array:
     similar: [B,B] of 0 and 1; an item is never its own positive.
 
   Returns:
-    Mean over an anchor's triplets, then over the anchors that have any; 0 when
-    none has.
+    A scalar: the mean over an anchor's triplets, then over the anchors that
+    have any; 0 when none has.
   """
   positive, negative = split_items(similar)
   num_triplets = jnp.sum(positive, axis=1) * jnp.sum(negative, axis=1)
@@ -169,7 +170,11 @@ def mean_triplet_cost(sums: jax.Array, similar: jax.Array) -> jax.Array:
 
 
 def split_items(similar: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns an anchor's positives (never itself) and negatives, bool [B,B]."""
+  """Returns an anchor's positives (never itself) and negatives, bool [B,B].
+
+  Args:
+    similar: [B,B] of 0 and 1.
+  """
   others = similarity.off_diagonal(similar.shape[0])
   return others & (similar > 0), others & (similar == 0)
 
