@@ -72,7 +72,7 @@ class ConvolutionStage(nn.Module):
 
   Attributes:
     stage: What it consists of.
-    dtype: Type of the computation.
+    dtype: Type of the computation; parameters are float32.
   """
 
   stage: Stage
@@ -80,7 +80,10 @@ class ConvolutionStage(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to float [B,H',W',channels]."""
+    """Maps float [B,H,W,C] to [B,H',W',channels] of type `dtype`.
+
+    Without pooling, H' = (H + 2 padding - kernel) // stride + 1.
+    """
     x = nn.Conv(
       self.stage.channels,
       (self.stage.kernel, self.stage.kernel),
@@ -110,7 +113,7 @@ class AlexNet(nn.Module):
     axis_name: Unused, there is no BatchNorm; backbones share their arguments.
     remat: Whether the backward pass computes the convolutional stages again
       instead of keeping their activations.
-    dropout_rate: Share of activations that training drops.
+    dropout_rate: Share of activations that training drops, 0 to 1.
   """
 
   stages: Sequence[Stage] = _TORCHVISION
@@ -132,8 +135,8 @@ class AlexNet(nn.Module):
       train: Whether dropout drops.
 
     Returns:
-      "fc6" and "fc7", float [B,4096] after relu. In the Caffe form fc7 has
-      been through dropout and fc6 has not, which is what DSRH reads.
+      "fc6" and "fc7", [B,4096] of type `dtype`, after relu. In the Caffe form
+      fc7 has been through dropout and fc6 has not, which is what DSRH reads.
 
     Raises:
       UserError: If the image is too small for the three max-pools.

@@ -37,7 +37,7 @@ def conv_general_dilated(
     **options: Of `jax.lax.conv_general_dilated`.
 
   Returns:
-    float [B,H',W',channels].
+    [B,H',W',channels] of the type of the images.
   """
 
   def convolve(images, kernel):

@@ -43,7 +43,16 @@ class HashHead(nn.Module):
 
   @nn.compact
   def __call__(self, features: Mapping[str, jax.Array], train: bool):
-    """Maps a dict of [B,F] features to float32 logits [B,num_outputs]."""
+    """Maps tapped features to logits.
+
+    Args:
+      features: Tap -> float [B,F], each with its own F; the last is what () of
+        `taps` reads.
+      train: Whether BatchNorm uses the batch's statistics.
+
+    Returns:
+      float32 [B,num_outputs].
+    """
     inputs = {tap: features[tap] for tap in self.taps}
     inputs = inputs or {"dense": features[list(features)[-1]]}
     logits = None
@@ -81,18 +90,33 @@ class HashNetwork(nn.Module):
   taps: Sequence[str] = ()
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Maps normalised images [B,H,W,3] to float32 logits [B,num_outputs]."""
-    return self.head(self.backbone(images, train), train)
-
-  def features(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Maps images [B,H,W,3] to what the head reads, float32 [B,F].
+    """Maps images to logits.
 
     Args:
       images: Normalised images, float [B,H,W,3].
       train: Whether BatchNorm uses the batch's statistics and dropout drops.
+        The first needs `mutable=["batch_stats"]`, the second a key "dropout".
 
     Returns:
-      The tapped features side by side, in the order of the taps.
+      float32 [B,num_outputs].
+
+    Raises:
+      UserError: The images are too small for an AlexNet.
+    """
+    return self.head(self.backbone(images, train), train)
+
+  def features(self, images: jax.Array, train: bool = False) -> jax.Array:
+    """Maps images to what the head reads.
+
+    Args:
+      images: As in `__call__`.
+      train: As in `__call__`.
+
+    Returns:
+      float32 [B,F], the tapped features side by side, in the order of the taps.
+
+    Raises:
+      UserError: As in `__call__`.
     """
     features = self.backbone(images, train)
     taps = self.taps or list(features)[-1:]
@@ -113,20 +137,21 @@ def create_network(
   """Creates the network of a name.
 
   Args:
-    backbone: One of BACKBONES.
-    num_outputs: Width of the logits.
+    backbone: A name of `BACKBONES`.
+    num_outputs: Width of the logits, at least 1.
     dtype: Type of the backbone's computation, float32 or bfloat16; parameters,
       statistics and head are float32.
     taps: Features that the head reads, such as ("fc6", "fc7"); () for the
       backbone's last ones.
     axis_name: pmap axis over which BatchNorm takes its statistics; None for
       those of the whole array, which under jit is the global batch.
-    head: Options of the head: use_bias, batch_norm.
+    head: Options of the head, truth values: use_bias, batch_norm.
     remat: Whether the backward pass computes the backbone's activations again
       instead of keeping them.
 
   Returns:
-    A Flax module; variables = network.init(key, images).
+    A Flax module; variables = network.init(key, images), with images float
+    [B,H,W,3] of the size to come.
 
   Raises:
     UserError: If the backbone, a tap or a head option is unknown, or

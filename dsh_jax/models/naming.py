@@ -33,11 +33,11 @@ class Plan:
   """What a file of weights would give a backbone.
 
   Attributes:
-    backbone: Name of the backbone.
-    sources: Name in the file for each leaf that it fills; a leaf is a path
-      such as ("params", "conv1", "kernel").
+    backbone: A name of `hash_network.BACKBONES`.
+    sources: Leaf of the backbone -> name in the file, of all that are not
+      missing; a leaf is a path such as ("params", "conv1", "kernel").
     missing: Names that the backbone needs and the file lacks.
-    mismatched: Names whose shape is another, with both shapes.
+    mismatched: A phrase for each name whose shape is another, with both shapes.
     left_over: Names in the file that the backbone does not need, without the
       classifier and the counters of BatchNorm.
     ignored: The names of that classifier and those counters.
@@ -64,11 +64,11 @@ def make_plan(
   """Compares the tensors of a file with what a backbone needs.
 
   Args:
-    backbone: Name of the backbone.
+    backbone: A name of `hash_network.BACKBONES`.
     tensors: Arrays by name; a prefix common to all, such as "module.", is
       allowed.
-    variables: "params" and "batch_stats" of the backbone: arrays or their
-      shapes.
+    variables: "params" and, with BatchNorm, "batch_stats" of the backbone:
+      arrays or their shapes.
   """
   leaves = {
     keys(path): leaf.shape
@@ -106,7 +106,7 @@ def torch_name(backbone: str, path: tuple[str, ...]) -> str:
   """Returns the name of a leaf in torchvision's naming.
 
   Args:
-    backbone: Name of the backbone.
+    backbone: As in `make_plan`.
     path: Of the leaf, such as ("params", "layer1_0", "bn1", "scale").
   """
   kind, *layers, leaf = path
@@ -123,7 +123,16 @@ def torch_name(backbone: str, path: tuple[str, ...]) -> str:
 def convert(
   tensor: np.ndarray, backbone: str, path: tuple[str, ...]
 ) -> np.ndarray:
-  """Arranges a tensor of a file as the leaf of a path, in float32."""
+  """Arranges a tensor of a file as the leaf of a path.
+
+  Args:
+    tensor: Of any type, with the axes of PyTorch.
+    backbone: As in `make_plan`.
+    path: Of the leaf, as in `torch_name`.
+
+  Returns:
+    float32, with the axes of Flax.
+  """
   return np.ascontiguousarray(_arrange(tensor, backbone, path), np.float32)
 
 

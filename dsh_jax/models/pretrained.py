@@ -31,11 +31,11 @@ _MOST_LISTED = 10
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-  """What weights expect of an image.
+  """What weights expect of an image: (values / 255 - mean) / std.
 
   Attributes:
     mean: Of red, green and blue, as shares of 255.
-    std: Of red, green and blue, as shares of 255.
+    std: The same of the standard deviation.
   """
 
   mean: tuple[float, float, float]
@@ -54,7 +54,7 @@ def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
 
   Args:
     source: A file of weights, or the id of a Hugging Face Hub repository.
-    backbone: Name of the backbone.
+    backbone: A name of `hash_network.BACKBONES`.
     variables: Of the hash network: "params" and, with BatchNorm,
       "batch_stats".
 
@@ -96,7 +96,7 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
 
   Args:
     source: A file of weights, or the id of a Hugging Face Hub repository.
-    backbone: Name of the backbone.
+    backbone: A name of `hash_network.BACKBONES`.
 
   Returns:
     What a config.json beside the file says, as timm writes it; else ImageNet's
@@ -221,7 +221,14 @@ def _backbone_shapes(name: str) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-  """Prints what a file would give; 0 if it fits, 1 if not, 2 if unreadable."""
+  """Prints what a file would give a backbone.
+
+  Args:
+    arguments: The command line without its name; None takes sys.argv's.
+
+  Returns:
+    The exit code: 0 if the file fits, 1 if not, 2 if it cannot be read.
+  """
   parser = argparse.ArgumentParser(
     prog="python -m dsh_jax.models.pretrained",
     description="Print what a file of weights would give a backbone.",

@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to float [B,H/stride,W/stride,channels]."""
+    """Maps float [B,H,W,C] to [B,H/stride,W/stride,channels], rounded up."""
     strides = (self.stride, self.stride)
     y = self.conv(
       self.channels, (3, 3), strides=strides, padding=1, name="conv1"
@@ -71,7 +71,7 @@ class BottleneckBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to float [B,H/stride,W/stride,4*channels]."""
+    """Maps float [B,H,W,C] to [B,H/stride,W/stride,4*channels], rounded up."""
     strides = (self.stride, self.stride)
     y = self.conv(self.channels, (1, 1), name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y))
@@ -99,7 +99,7 @@ class ResNet(nn.Module):
   """A residual network without its classifier.
 
   Attributes:
-    stage_sizes: Blocks in each of the four stages.
+    stage_sizes: Blocks in each of the four stages of `taps`.
     block: Class of the blocks.
     width: Channels of the first stage; each later one doubles them.
     dtype: Type of the computation; parameters and statistics are float32.
@@ -127,7 +127,7 @@ class ResNet(nn.Module):
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
-      Features by stage, [B,F] each; the last one is the usual choice.
+      Features by stage, float32 [B,F] each; the last one is the usual choice.
     """
     conv = functools.partial(
       nn.Conv,

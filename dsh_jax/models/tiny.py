@@ -41,12 +41,12 @@ class TinyResNet(nn.Module):
     """Returns the average over the image of every stage's output.
 
     Args:
-      images: Normalised images, float [B,H,W,3].
+      images: Normalised images, float [B,H,W,3], H and W at least 16.
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
-      Features by stage, [B,F] each; the last one, which is dense, is the
-      usual choice.
+      Features by stage, float32 [B,F] each; the last one, which is dense, is
+      the usual choice.
     """
     conv = functools.partial(
       nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=resnet.KAIMING

@@ -56,8 +56,9 @@ def read(path: str) -> dict[str, np.ndarray]:
     path: A .safetensors, .npz, .pth, .pt or .bin file.
 
   Returns:
-    Arrays by name. Dictionaries inside the file are followed, so that
-    {"state_dict": {"fc.weight": ...}} gives "state_dict.fc.weight".
+    Arrays by name, in the types that the file has. Dictionaries inside the file
+    are followed, so that {"state_dict": {"fc.weight": ...}} gives
+    "state_dict.fc.weight".
 
   Raises:
     UserError: If there is no such file, its ending is unknown, it is damaged,
