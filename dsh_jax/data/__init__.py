@@ -59,24 +59,27 @@ def load_splits(
     name: A name of `DATASETS`.
     protocol: A protocol of that data set; "" is its first.
     data_dir: Where prepared data are kept; "" is the user's cache folder.
-    image_size: H and W of the images, pixels.
+    image_size: H and W of the images, pixels, at least 1.
     seed: Seed of what the protocol draws.
     manual_dir: Folder of the archives that a person downloaded.
     resize: "squash" or "crop", see `images.decode`.
     labels: A label set of the data set, a number N for its N most frequent
       labels, or names with ";" between; "" is the label set of the protocol.
     num_train: Images to draw instead of the protocol's number, from the same
-      groups of images; -1 keeps it.
+      groups of images; -1 keeps it. Of each label, where the protocol counts
+      per label.
     num_query: The same for queries.
     num_database: The same for the database.
     num_validation: The same for the validation queries. Unless the data set
       has images for them, they are cut from the training split; 0 trains on
       all of it.
-    max_missing: Share of listed images that may be absent or unreadable.
-    **options: Further options of the data set.
+    max_missing: Share of listed images that may be absent or unreadable, 0
+      to 1.
+    **options: Further options of the data set, see `Dataset.options`.
 
   Raises:
-    UserError: A name, option or source is wrong.
+    UserError: A name, option or source is wrong, too many images are missing,
+      there are not enough for the protocol, or the disk is full.
   """
   if name not in DATASETS:
     raise errors.unknown("data set", name, DATASETS, "config.data.name")

@@ -35,7 +35,13 @@ def clean_path(path: str) -> str:
 
 
 class Folder:
-  """Files of a folder. Links that its owner made are followed."""
+  """Files of a folder. Links that its owner made are followed.
+
+  Paths are relative to it. One that would leave it is a UserError.
+
+  Attributes:
+    root: The folder.
+  """
 
   def __init__(self, root: pathlib.Path):
     """Reads files under `root`."""
@@ -45,7 +51,7 @@ class Folder:
     return (self.root / clean_path(path)).is_file()
 
   def size(self, path: str) -> int:
-    """Returns the bytes of a file that is there."""
+    """Returns how many bytes a file has that is there."""
     return (self.root / clean_path(path)).stat().st_size
 
   def list(self, suffix: str) -> list[str]:
@@ -59,7 +65,7 @@ class Folder:
     """Returns the bytes of a file.
 
     Raises:
-      UserError: There is no such file, or it is too large.
+      UserError: There is no such file, or it is above `MAX_FILE_BYTES`.
     """
     full = self.root / clean_path(path)
     if not full.is_file():
@@ -69,13 +75,19 @@ class Folder:
 
 
 class Zip:
-  """Files of a zip archive, read in place."""
+  """Files of a zip archive, read in place.
+
+  Paths follow the prefix. One with "..", or an absolute one, is a UserError.
+
+  Attributes:
+    root: The archive.
+  """
 
   def __init__(self, path: pathlib.Path, prefix: str = ""):
     """Reads files of the archive `path` whose names begin with `prefix`.
 
     Raises:
-      UserError: The archive is damaged.
+      UserError: The archive is damaged, or cannot be opened.
     """
     self.root = path
     self._prefix = prefix
@@ -92,7 +104,7 @@ class Zip:
     return self._prefix + clean_path(path) in self._names
 
   def size(self, path: str) -> int:
-    """Returns the unpacked bytes of a file that is there."""
+    """Returns how many bytes a file has, unpacked, that is there."""
     return self._zip.getinfo(self._prefix + clean_path(path)).file_size
 
   def list(self, suffix: str) -> list[str]:
@@ -107,7 +119,8 @@ class Zip:
     """Returns the bytes of a file.
 
     Raises:
-      UserError: There is no such file, it is damaged or too large.
+      UserError: There is no such file, it is damaged, or above
+        `MAX_FILE_BYTES` unpacked.
     """
     if path not in self:
       raise errors.UserError(f"There is no file {path} in {self.root}.")
@@ -134,7 +147,7 @@ def open_first(
     where: Where a person gets the files.
 
   Raises:
-    UserError: None of the places has the file.
+    UserError: None of the places has the file, or an archive is damaged.
   """
   root = pathlib.Path(manual_dir).expanduser()
   for place in places:
@@ -158,7 +171,7 @@ def read_lines(source: Folder | Zip, path: str) -> list[str]:
   """Returns the lines of a text file, stripped, without empty ones at the end.
 
   Raises:
-    UserError: There is no such file, or it is no text.
+    UserError: The file cannot be read, or is not UTF-8 text.
   """
   return decode_lines(source.read(path), f"{source.root}/{path}")
 

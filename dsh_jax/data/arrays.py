@@ -39,10 +39,12 @@ class Arrays:
     images: uint8 [M,H,W,3], memory-mapped.
     labels: uint8 [M,L], 0 or 1.
     ids: str [M].
-    groups: Name of a split of the builder, or of a list -> int64 rows.
+    groups: Name of a split of the builder, or of a list -> int64 rows, without
+      those of unreadable images.
     class_names: Names of the L labels.
-    notes: "absent", "unreadable" and "unlabelled" images, left out, and
-      how many were "listed" (without the unlabelled ones).
+    notes: Numbers of "absent", "unreadable" and "unlabelled" images, left out,
+      and of those "listed" (without the unlabelled ones); "first_unreadable",
+      id -> why, ten at most.
   """
 
   images: np.ndarray
@@ -72,7 +74,7 @@ def load(
     manual_dir: Folder of the archives that a person downloaded.
     image_size: H and W, pixels.
     resize: A rule of `images.RESIZE_RULES`.
-    max_missing: Share of the listed pictures that may be absent.
+    max_missing: Share of the listed pictures that may be absent, 0 to 1.
     options: Options of the data set.
     num_threads: Decoding threads (Pillow decodes outside the interpreter's
       lock); 0 is one per core.

@@ -14,11 +14,11 @@ class Augmentation:
   the result does not depend on how many devices share the batch.
 
   Attributes:
-    crop_size: Side of the result, pixels.
-    crop_padding: Black border added before a random crop, pixels.
+    crop_size: Side of the result, pixels, at most H and W.
+    crop_padding: Black border added before a random crop, pixels, >= 0.
     flip: Whether half of the images are mirrored.
     mean: Mean of each channel, as a share of 255.
-    std: Standard deviation of each channel, as a share of 255.
+    std: Standard deviation of each channel, as a share of 255, > 0.
   """
 
   crop_size: int
@@ -37,10 +37,10 @@ class Augmentation:
     """Crops and flips at random, then normalises.
 
     Args:
-      key: Key of this step, the same on every device.
+      key: PRNG key of this step, the same on every device.
       images: uint8 [B/P,H,W,3], images first, first + 1, ... of the batch.
       batch_size: B, the global batch.
-      first: Place of the first image in the global batch.
+      first: Place of the first image in the global batch; may be traced.
 
     Returns:
       float32 [B/P,crop_size,crop_size,3].

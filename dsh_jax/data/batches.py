@@ -27,10 +27,10 @@ def rows_of_step(
     seed: Seed of the run, >= 0.
     step: Number of the step, from 0.
     num_rows: Number of training images.
-    batch_size: B, of the global batch.
+    batch_size: B, of the global batch, at least 1.
 
   Returns:
-    int64 [B].
+    int64 [B], from 0 to num_rows - 1, all different.
 
   Raises:
     UserError: There are fewer rows than a batch needs.

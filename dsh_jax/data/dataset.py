@@ -30,7 +30,7 @@ def create_info(
 
   Args:
     builder: The builder.
-    class_names: Names of the L labels.
+    class_names: Names of the L labels, in the order of their numbers.
     description: A sentence or more.
     homepage: Where the data come from.
   """
@@ -103,7 +103,8 @@ def prepare(
 ) -> None:
   """Builds the record files unless they are there.
 
-  TFDS writes to a temporary folder and renames it at the end.
+  TFDS writes to a temporary folder and renames it at the end. The caller sees
+  to it that no other process prepares the same data meanwhile.
 
   Args:
     builder: The builder.
@@ -111,7 +112,8 @@ def prepare(
     by_tfds: Whether the builder is one of TFDS's own.
 
   Raises:
-    UserError: A source is missing or wrong, or the disk is full.
+    UserError: A source is missing or wrong, TensorFlow is missing where the
+      builder needs it, there is no network, or the disk is full.
   """
   with quiet():  # It warns of a folder that is not there yet.
     if builder.is_prepared():
@@ -155,7 +157,16 @@ def prepare(
 def open_sources(
   builder: tfds.core.DatasetBuilder, splits: Sequence[str]
 ) -> list[Sequence[Mapping[str, Any]]]:
-  """Returns the records of each split, images left encoded."""
+  """Opens what `prepare` built.
+
+  Args:
+    builder: The builder.
+    splits: Names of TFDS splits.
+
+  Returns:
+    For each split its records, which `Dataset.read` takes; images are left
+    encoded.
+  """
   return builder.as_data_source(
     list(splits), decoders={"image": tfds.decode.SkipDecoding()}
   )
@@ -170,7 +181,11 @@ def _remove_unfinished(builder):
 
 @contextlib.contextmanager
 def quiet(bars: bool = False) -> Iterator[None]:
-  """Silences TFDS, whose lines and bars would drown ours."""
+  """Silences TFDS, whose lines and bars would drown ours.
+
+  Args:
+    bars: Whether its bars are shown nevertheless.
+  """
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
   if not bars:

@@ -13,7 +13,7 @@ def check_space(folder: pathlib.Path, num_bytes: int, what: str) -> None:
 
   Args:
     folder: Where something will be written.
-    num_bytes: Its size.
+    num_bytes: Its size, without labels and names.
     what: What it is, for the error.
 
   Raises:

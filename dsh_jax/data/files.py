@@ -15,8 +15,8 @@ class Item(NamedTuple):
   Attributes:
     source: The folder or archive.
     path: Its path there.
-    id: Its name in the data set.
-    labels: Numbers of its labels.
+    id: Its name in the data set, unlike all others.
+    labels: Numbers of its labels, 0 to L-1.
   """
 
   source: archives.Folder | archives.Zip
@@ -29,7 +29,8 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Copies listed pictures and labels into records, files as they are.
 
   Pictures that are listed but absent, and those left out for want of a label,
-  are counted in the metadata.
+  are counted in the metadata. Building raises UserError if too many are absent
+  or the disk has no room.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -52,7 +53,7 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       variant: Tells apart data sets of one kind: a name for its folder.
       class_names: Names of the L labels.
       find_items: Returns everything that is listed.
-      max_missing: Share of the listed pictures that may be absent.
+      max_missing: Share of the listed pictures that may be absent, 0 to 1.
     """
     self._class_names = class_names
     self._find_items = find_items

@@ -26,7 +26,7 @@ def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
   Args:
     encoded: Bytes of a JPEG, PNG, WebP, BMP or GIF file; its name and
       extension do not matter.
-    size: Side of the result, pixels.
+    size: Side of the result, pixels, at least 1.
     resize: "squash" scales both sides to `size`, as most published hashing
       code does; "crop" scales the shorter side to `size` and takes the
       centre.

@@ -32,7 +32,7 @@ class Listing(NamedTuple):
   Attributes:
     class_names: Names of the L labels.
     labels: Path -> numbers of its labels, in order of appearance.
-    groups: Split -> its paths.
+    groups: Split -> its paths; "images" -> all paths of a CSV file.
   """
 
   class_names: tuple[str, ...]
@@ -48,8 +48,8 @@ def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
     classes: File with the name of a label a line; "" numbers them.
 
   Raises:
-    UserError: A line is wrong, or two lines contradict each other; the
-      message names file and line.
+    UserError: A file cannot be read or lists nothing, a line is wrong, or two
+      lines contradict each other; the message names file and line.
   """
   labels, groups, num_classes = {}, {}, 0
   names = _read_class_names(classes) if classes else ()
@@ -86,8 +86,8 @@ def read_csv(path: str, classes: str = "") -> Listing:
       file in alphabetical order.
 
   Raises:
-    UserError: A row is wrong, or two rows contradict each other; the message
-      names file and line.
+    UserError: A file cannot be read or lists nothing, a row is wrong, or two
+      rows contradict each other; the message names file and line.
   """
   rows, last = [], 0
   reader = csv.reader(_read_lines(path), strict=True)

@@ -24,7 +24,7 @@ class Some:
 
   Attributes:
     groups: Names of the groups.
-    count: Number of images.
+    count: Number of images, >= 0.
   """
 
   groups: tuple[str, ...]
@@ -70,8 +70,9 @@ class Protocol:
     """Returns the protocol with other numbers of images.
 
     Args:
-      **numbers: Split -> images to draw; -1 keeps what the protocol has. A
-        split that is made of groups is drawn from these groups.
+      **numbers: Split -> images to draw (of each class, if `per_class`); -1
+        keeps what the protocol has. A split that is made of groups is drawn
+        from these groups.
     """
     changes = {}
     for split, number in numbers.items():
@@ -99,15 +100,16 @@ def apply(
     name: Name of the protocol.
     protocol: The protocol.
     images: uint8 [M,H,W,3], memory-mapped.
-    labels: uint8 [M,L].
-    ids: str [M].
+    labels: uint8 [M,L], 0 or 1.
+    ids: str [M], all different.
     groups: Name -> int64 rows that the builder or a list puts together.
     class_names: Names of the L labels.
     seed: Seed of what is drawn.
-    notes: Counts of what was left out before.
+    notes: Of `arrays.Arrays`.
 
   Returns:
-    The splits; `notes` has the number of images without a label added.
+    The splits; in `notes`, the images without a label are added to those
+    "unlabelled", and "unlabelled_kept" says whether they take part.
 
   Raises:
     UserError: There are not enough images, or a split is empty.

@@ -15,7 +15,7 @@ class Split:
 
   Attributes:
     images: uint8 [M,H,W,3], memory-mapped, shared by all splits.
-    rows: int64 [N], the rows of `images` that belong to the split.
+    rows: int64 [N], the rows of `images` that belong to the split, in order.
     labels: uint8 [N,L], 0 or 1.
     ids: str [N], names that are unique in the data set.
   """
@@ -29,7 +29,7 @@ class Split:
     return len(self.rows)
 
   def take(self, indices: np.ndarray) -> np.ndarray:
-    """Returns the images uint8 [n,H,W,3] at indices int [n] of the split."""
+    """Returns the images uint8 [n,H,W,3] at indices int [n], 0 to N-1."""
     return np.asarray(self.images[self.rows[indices]])
 
   def sha256(self) -> str:
@@ -46,14 +46,16 @@ class Splits:
   """The four splits of a protocol and what is known about them.
 
   Attributes:
-    train: Images that are trained on.
-    validation: Queries that choose the epoch; disjoint from `train`.
-    query: Test queries.
-    database: What they are searched in.
+    train: Images that are trained on; not empty.
+    validation: Queries that choose the epoch, disjoint from `train`; may be
+      empty.
+    query: Test queries; not empty.
+    database: What they are searched in; not empty.
     protocol: Name of the protocol.
-    train_in_database: Whether the training images are in the database.
+    train_in_database: Whether any training image is in the database.
     class_names: Names of the L labels.
-    notes: Counts of what was left out, for the report.
+    notes: For the report: those of `Arrays`, and "unlabelled_kept", whether the
+      images without a label take part.
   """
 
   train: Split
@@ -67,7 +69,7 @@ class Splits:
 
   @property
   def num_classes(self) -> int:
-    """L."""
+    """L, the number of labels."""
     return len(self.class_names)
 
   @functools.cached_property
