@@ -51,7 +51,7 @@ class Folder:
     return (self.root / clean_path(path)).is_file()
 
   def size(self, path: str) -> int:
-    """Returns how many bytes a file has that is there."""
+    """Returns the size of a file that is there, bytes."""
     return (self.root / clean_path(path)).stat().st_size
 
   def list(self, suffix: str) -> list[str]:
@@ -104,7 +104,7 @@ class Zip:
     return self._prefix + clean_path(path) in self._names
 
   def size(self, path: str) -> int:
-    """Returns how many bytes a file has, unpacked, that is there."""
+    """Returns the unpacked size of a file that is there, bytes."""
     return self._zip.getinfo(self._prefix + clean_path(path)).file_size
 
   def list(self, suffix: str) -> list[str]:
