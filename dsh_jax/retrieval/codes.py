@@ -10,7 +10,7 @@ WORD_BITS = 32
 
 
 def num_words(num_bits: int) -> int:
-  """Returns how many 32-bit words hold `num_bits` bits."""
+  """Returns ceil(num_bits / 32), the words that hold so many bits."""
   return -(-num_bits // WORD_BITS)
 
 
@@ -81,7 +81,7 @@ def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
 
   Args:
     packed: uint32 [N, ceil(K/32)].
-    num_bits: K.
+    num_bits: K, 1 to 256.
 
   Returns:
     bool [N, K].
@@ -102,11 +102,11 @@ def check(packed: ArrayLike, num_bits: int, name: str) -> np.ndarray:
 
   Args:
     packed: uint32 [N, ceil(K/32)].
-    num_bits: K.
+    num_bits: K, 1 to 256.
     name: What to call the codes in an error, such as "query codes".
 
   Returns:
-    The codes as a NumPy array.
+    The codes as a NumPy array; not copied if they are one.
 
   Raises:
     UserError: If type, shape or K do not match, or unused bits are set.

@@ -23,6 +23,9 @@ def compile_loop(function: Callable) -> Callable:
 
   A changed file is compiled again, but not the loops of other files that call
   into it: after a change of this one, delete `__pycache__`.
+
+  Args:
+    function: Of what numba's nopython mode knows; bounds are not checked.
   """
   options = {"nogil": True, "boundscheck": False}
   try:
@@ -34,7 +37,10 @@ def compile_loop(function: Callable) -> Callable:
 
 @intrinsic
 def popcount(typing_context, word):
-  """Number of set bits: the processor's instruction, vectorised by LLVM."""
+  """Number of set bits of an unsigned integer, in its own type.
+
+  It is the processor's instruction, vectorised by LLVM.
+  """
 
   def generate(context, builder, signature, arguments):
     return builder.ctpop(arguments[0])
@@ -50,8 +56,8 @@ def tile_distances(words, database, start, size, out):
     words: uint32 [words], the query.
     database: uint32 [words, N]; transposed, so that the loop vectorises.
     start: First item of the tile.
-    size: Items of the tile.
-    out: uint32 [>= size].
+    size: Items of the tile, at most N - start.
+    out: uint32 [>= size], written to.
   """
   for word in range(len(words)):
     mine = words[word]

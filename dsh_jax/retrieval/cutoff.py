@@ -25,8 +25,9 @@ class Cut:
     items: [Q], N, items before it.
     edge: [Q, S+1], items of the cut bucket by overlap.
     slots: [Q], t, its ranks that count: 1 to all of them.
-    chances: How many relevant items the slots hold, and how probable that is
-      over all orders, as of `hypergeometric.weights`; for `expected` alone.
+    chances: Float64 [Q, V] twice: how many relevant items the slots hold, and
+      how probable that is over all orders, as of `hypergeometric.weights`; for
+      `expected` alone.
   """
 
   score: np.ndarray
@@ -48,7 +49,15 @@ class Cut:
     return np.minimum(self.slots, self.edge[:, 1:].sum(axis=1))
 
   def average(self, added: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Score plus `added` over relevant plus m; nothing retrieved is 0."""
+    """Divides score + added by relevant + m; nothing retrieved is 0.
+
+    Args:
+      added: float64 [Q], sum of ACG@rank over relevant ranks of the slots.
+      m: float64 [Q], how many relevant ranks these are.
+
+    Returns:
+      float64 [Q].
+    """
     count = self.relevant + m
     return np.divide(
       self.score + added, count, out=np.zeros_like(count), where=count > 0
@@ -61,7 +70,7 @@ def expected(cut: Cut) -> np.ndarray:
   An order that retrieves nothing relevant counts as 0.
 
   Args:
-    cut: The rankings.
+    cut: The rankings, with their chances.
 
   Returns:
     float64 [Q].

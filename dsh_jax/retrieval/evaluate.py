@@ -46,8 +46,8 @@ class Metric:
 
   Attributes:
     kind: "ndcg", "acg", "map", "wmap", "precision", "recall" or "ball".
-    k: Cut-off; None is the whole database.
-    radius: For "ball", the largest distance.
+    k: Cut-off, >= 1; None is the whole database.
+    radius: For "ball", the largest distance, >= 0.
   """
 
   kind: str
@@ -84,7 +84,7 @@ def per_query(
   """Scores every query by a metric's name.
 
   Args:
-    hist: int64 [Q, K+1, S+1].
+    hist: int64 [Q, K+1, S+1], or the `Rankings` made of it.
     name: Such as "ndcg@100", "map@all" or "precision@r<=2".
     ties: "expected", "optimistic" or "pessimistic".
     normalizer: "relevant" or "retrieved", for map and wmap.
@@ -93,7 +93,7 @@ def per_query(
     float64 [Q].
 
   Raises:
-    UserError: If a name is unknown.
+    UserError: If a name is unknown, or the histogram is not as said.
   """
   metric = parse(name)
   if metric.kind == "ball":
@@ -128,7 +128,8 @@ def score(
     name -> {"expected", "optimistic", "pessimistic", "chance"} -> float64 [Q].
 
   Raises:
-    UserError: If a name is unknown or there are no queries.
+    UserError: If a name is unknown, there are no queries, or the histogram is
+      not as said.
   """
   if len(hist) == 0:
     raise errors.UserError("There are no queries to score; give at least one.")

@@ -24,7 +24,7 @@ def write_index(
   Args:
     path: File to write; it is whole or absent.
     packed: uint32 [N, ceil(K/32)].
-    num_bits: K.
+    num_bits: K, 1 to 256.
 
   Raises:
     UserError: If the codes do not match `num_bits`, FAISS is not installed,
@@ -61,8 +61,8 @@ def read_index(
     num_bits: K.
 
   Raises:
-    UserError: If the file is no flat binary index, has another number of bits,
-      or FAISS is not installed.
+    UserError: If the file cannot be read, is no flat binary index, has another
+      number of bits, or more than 256, or FAISS is not installed.
   """
   faiss = _import_faiss()
   try:

@@ -61,13 +61,14 @@ def run(
   """Sums ACG@rank over a run of equal items.
 
   Args:
-    items: float64, items before the run.
+    items: float64, items before the run; whole numbers, as `count`.
     gain: float64, sum of the gains before the run.
-    count: float64, items of the run.
+    count: float64, items of the run, of the shape of `items`.
     each: float64, gain of each of them.
 
   Returns:
-    float64: the sum over u = 1 ... count of (gain + each u) / (items + u).
+    float64 of that shape: the sum over u = 1 ... count of
+    (gain + each u) / (items + u).
   """
   return each * count + (gain - each * items) * difference(items, count)
 

@@ -29,7 +29,7 @@ BACKENDS = {
 
 
 def default_backend() -> str:
-  """Chooses a backend: the fused loop on a CPU, XLA elsewhere."""
+  """Chooses a key of `BACKENDS`: the fused loop on a CPU, XLA elsewhere."""
   has_numba = importlib.util.find_spec("numba") is not None
   return "numba" if has_numba and jax.default_backend() == "cpu" else "xla"
 
@@ -64,7 +64,8 @@ class Accumulator:
       devices: For "xla"; all local devices if None.
 
     Raises:
-      UserError: If codes and labels do not fit each other or `num_bits`.
+      UserError: If codes and labels do not fit each other or `num_bits`, or
+        the backend is unknown.
     """
     self._queries, query_labels = _check_items(
       query_packed, query_labels, num_bits, "query"
@@ -98,10 +99,11 @@ class Accumulator:
     Args:
       database_packed: uint32 [N, ceil(K/32)], N >= 1.
       database_labels: [N, L] of 0 and 1.
-      chunk_rows: Items at a time; changes the speed alone.
+      chunk_rows: Items at a time, at least 1; changes the speed alone.
 
     Raises:
-      UserError: If the items do not fit each other or the queries.
+      UserError: If an argument is not as said, the items do not fit the
+        queries, or they may share more labels than `max_shared`.
     """
     database, item_labels = _check_items(
       database_packed, database_labels, self._num_bits, "database"
@@ -168,15 +170,15 @@ def joint_histogram(
     backend: "numba", "xla", or None for the one that suits the platform; all
       give the same bits.
     devices: For "xla"; all local devices if None.
-    chunk_rows: Database items at a time; changes the speed alone.
+    chunk_rows: Database items at a time, at least 1; changes the speed alone.
 
   Returns:
     int64 [Q, K+1, S+1]; every query's counts add up to N. S is the smaller of
     the most labels of a query and the most labels of a database item.
 
   Raises:
-    UserError: If codes, labels and `num_bits` do not fit each other, or there
-      are no queries or no database items.
+    UserError: If codes, labels and `num_bits` do not fit each other, there are
+      no queries or no database items, or another argument is not as said.
   """
   accumulator = Accumulator(
     query_packed, query_labels, num_bits, backend=backend, devices=devices

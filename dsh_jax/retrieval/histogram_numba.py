@@ -76,12 +76,13 @@ def add(
   """Adds every pair of a query and a database item to `counts`.
 
   Args:
-    queries: uint32 [Q, words].
-    query_sets: uint32 [Q, words].
+    queries: uint32 [Q, words], the codes.
+    query_sets: uint32 [Q, words], the label sets.
     database: uint32 [N, words].
     database_sets: uint32 [N, words].
-    counts: int64 [Q, K+1, S+1], added to.
+    counts: int64 [Q, K+1, S+1], added to; no pair may share more than S.
     chunk_rows: Database rows at a time; does not change the result.
+      `CHUNK_ROWS` if None.
   """
   queries = np.ascontiguousarray(queries)
   query_sets = np.ascontiguousarray(query_sets)

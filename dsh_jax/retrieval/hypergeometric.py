@@ -12,7 +12,7 @@ def weights(
   sure to be listed; Bernstein's inequality puts less than 1e-13 outside.
 
   Args:
-    population: float64 [Q], whole numbers: items in the bucket.
+    population: float64 [Q], whole numbers >= 1: items in the bucket.
     marked: float64 [Q]: relevant items among them.
     drawn: float64 [Q]: items drawn, 0 <= drawn <= population.
 

@@ -40,9 +40,9 @@ def count(packed: np.ndarray) -> np.ndarray:
   """Counts the labels of every item.
 
   Args:
-    packed: uint32 [N, words].
+    packed: uint32 [N, ceil(L/32)].
 
   Returns:
-    int64 [N].
+    int64 [N], 0 to L.
   """
   return np.bitwise_count(packed).sum(axis=1, dtype=np.int64)

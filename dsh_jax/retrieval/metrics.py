@@ -48,7 +48,7 @@ def precision(
     ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q]. Ranks beyond the database hold nothing relevant.
+    float64 [Q], 0 to 1. Ranks beyond the database hold nothing relevant.
 
   Raises:
     UserError: If an argument is not as said.
@@ -67,7 +67,7 @@ def acg(
     ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q].
+    float64 [Q], 0 to S. Ranks beyond the database add 0.
 
   Raises:
     UserError: If an argument is not as said.
@@ -88,7 +88,7 @@ def recall(
     ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q].
+    float64 [Q], 0 to 1.
 
   Raises:
     UserError: If an argument is not as said.
@@ -103,13 +103,15 @@ def ndcg(
 ) -> np.ndarray:
   """Normalised discounted cumulative gain, gain 2^s - 1, discount log2(1+r).
 
+  The divisor is the sum over the first k ranks r in the best order.
+
   Args:
     hist: int64 [Q, K+1, S+1].
     k: Cut-off, >= 1; None is the size of the database.
     ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q].
+    float64 [Q], 0 to 1.
 
   Raises:
     UserError: If an argument is not as said.
@@ -155,7 +157,7 @@ def average_precision(
     ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q].
+    float64 [Q], 0 to 1.
 
   Raises:
     UserError: If an argument is not as said.
@@ -175,11 +177,11 @@ def weighted_average_precision(
   Args:
     hist: int64 [Q, K+1, S+1].
     k: Cut-off, >= 1; None is the size of the database.
-    normalizer: As in `average_precision`.
+    normalizer: "relevant" or "retrieved", as in `average_precision`.
     ties: "expected", "optimistic" or "pessimistic".
 
   Returns:
-    float64 [Q].
+    float64 [Q], 0 to S.
 
   Raises:
     UserError: If an argument is not as said.
@@ -207,7 +209,7 @@ def precision_within_radius(
     radius: Largest distance, >= 0.
 
   Returns:
-    float64 [Q].
+    float64 [Q], 0 to 1.
 
   Raises:
     UserError: If an argument is not as said.
@@ -241,7 +243,7 @@ def precision_recall_curve(
     hist: int64 [Q, K+1, S+1].
 
   Returns:
-    precision: float64 [Q, K+1]; 0 where the ball is empty.
+    precision: float64 [Q, K+1], by radius 0 ... K; 0 where the ball is empty.
     recall: float64 [Q, K+1]; 0 for a query without relevant items.
 
   Raises:
@@ -254,7 +256,17 @@ def precision_recall_curve(
 
 
 def without_relevant(hist: np.ndarray | Rankings) -> np.ndarray:
-  """Tells which queries share no label with any item: bool [Q]."""
+  """Tells which queries share no label with any item.
+
+  Args:
+    hist: int64 [Q, K+1, S+1].
+
+  Returns:
+    bool [Q].
+
+  Raises:
+    UserError: If the histogram is not as said.
+  """
   return rankings.read(hist).total_relevant == 0
 
 

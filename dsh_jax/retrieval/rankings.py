@@ -108,14 +108,14 @@ class Rankings:
     return Rankings._of_cells(self.cells.sum(axis=1, keepdims=True))
 
   def edge(self, k: int) -> np.ndarray:
-    """Finds the bucket that holds rank k, int64 [Q]; k is at most N."""
+    """Finds the bucket that holds rank k, int64 [Q]; k is from 1 to N."""
     return np.sum(self.items_before < k, axis=1) - 1
 
   def cut_chances(self, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Finds how many relevant items of the bucket of rank k are in the first k.
 
     Args:
-      k: Cut-off, at most N.
+      k: Cut-off, 1 to N.
 
     Returns:
       values: [Q, V], numbers of them.
@@ -131,14 +131,14 @@ class Rankings:
     return self._chances[k]
 
   def first(self, k: int) -> int:
-    """Counts the buckets that reach down to rank k for some query."""
+    """Counts the leading buckets that hold the first k ranks of every query."""
     return int(np.max(self.edge(k))) + 1
 
   @functools.cached_property
   def optimistic(self) -> tuple[np.ndarray, np.ndarray]:
     """What precedes a cell if high overlaps stand first inside a bucket.
 
-    Items [Q, D, S+1] and sum of their overlaps [Q, D, S+1].
+    How many items [Q, D, S+1], and the sum of their overlaps [Q, D, S+1].
     """
     return self._preceding(np.tril(np.ones((len(self.overlaps),) * 2), -1))
 
@@ -160,7 +160,8 @@ def read(hist: "np.ndarray | Rankings", ties: str = "expected") -> Rankings:
   """Takes what a metric was given, and checks the name of the tie mode.
 
   Args:
-    hist: Integers [Q, D, S+1], or the rankings made of them.
+    hist: Integers [Q, D, S+1], or the rankings made of them, returned as they
+      are.
     ties: One of `TIES`.
 
   Raises:

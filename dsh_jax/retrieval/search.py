@@ -38,14 +38,14 @@ def top_k(
       give the same result.
     devices: For "xla", the devices that share the database; all local ones if
       None.
-    chunk_rows: Database items at a time; changes the speed alone.
+    chunk_rows: Database items at a time, at least 1; changes the speed alone.
 
   Returns:
     distances: int32 [Q, k], rising.
     indices: int64 [Q, k], rows of the database; ties by lowest row.
 
   Raises:
-    UserError: If codes or k are not as said.
+    UserError: If an argument is not as said.
   """
   queries, database = _check(queries, database, chunk_rows)
   if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
@@ -79,11 +79,11 @@ def within_radius(
 
   Returns:
     offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].
-    distances: int32 [M], rising for each query.
+    distances: int32 [M], M in all, rising for each query.
     indices: int64 [M], rows of the database; ties by lowest row.
 
   Raises:
-    UserError: If codes or radius are not as said.
+    UserError: If an argument is not as said.
   """
   queries, database = _check(queries, database, chunk_rows)
   if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):

@@ -175,7 +175,7 @@ def _each_chunk(
 def top_k(
   queries: np.ndarray, database: np.ndarray, k: int, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Finds the k nearest items; see `search.top_k`."""
+  """Finds the k nearest items; see `search.top_k`, which checks arguments."""
   queries = np.ascontiguousarray(queries)
   distances = np.zeros((len(queries), k), np.int32)
   rows = np.zeros((len(queries), k), np.int64)
@@ -203,7 +203,7 @@ def count_within(
     queries: uint32 [Q, words].
     database: uint32 [N, words].
     radius: Largest distance, >= 0.
-    chunk_rows: Database rows at a time.
+    chunk_rows: Database rows at a time; `CHUNK_ROWS` if None.
 
   Returns:
     int64 [Q].
@@ -228,12 +228,12 @@ def within_radius(
     queries: uint32 [Q, words].
     database: uint32 [N, words].
     radius: Largest distance, >= 0.
-    chunk_rows: Database rows at a time.
+    chunk_rows: Database rows at a time; `CHUNK_ROWS` if None.
 
   Returns:
-    offsets: int64 [Q+1].
+    offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].
     distances: int32 [M].
-    rows: int64 [M].
+    rows: int64 [M], rising for each query.
   """
   queries = np.ascontiguousarray(queries)
   counts = count_within(queries, database, radius, chunk_rows)

@@ -16,7 +16,7 @@ def map_blocks(
     work: Handles rows first to last - 1; gains speed only as far as it
       releases the interpreter lock, as NumPy and the compiled loops do.
     num_rows: How many rows there are.
-    block: Rows a call.
+    block: Rows a call, at least 1.
 
   Returns:
     What the calls returned, in order.
