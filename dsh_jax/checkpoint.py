@@ -25,8 +25,8 @@ class Checkpoints:
     """Opens `workdir`/checkpoints.
 
     Args:
-      workdir: The folder of the run.
-      keep: How many checkpoints to keep, the newest.
+      workdir: The folder of the run, a path or an address such as gs://BUCKET.
+      keep: How many checkpoints to keep, the newest; at least 1.
       read_only: Leave the folder as it is, for a run that may be under way.
         Else it is created, and what a killed run left there half-written is
         removed.
@@ -65,6 +65,11 @@ class Checkpoints:
 
     A checkpoint of the same step, which was damaged, is replaced.
 
+    Args:
+      step: Steps taken; names the checkpoint.
+      tree: Nested dictionaries and dataclasses of host arrays.
+      facts: What JSON can hold, but for the keys "sha256" and "facts_sha256".
+
     Raises:
       StorageError: It cannot be written; those before it are whole.
     """
@@ -95,13 +100,14 @@ class Checkpoints:
       absl_logging.set_verbosity(verbosity)
 
   def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-    """Returns the newest undamaged checkpoint.
+    """Returns the newest undamaged checkpoint; warns of damaged ones.
 
     Args:
-      like: A tree of host arrays with the structure to restore.
+      like: A tree of host arrays with the structure, shapes and types to
+        restore.
 
     Returns:
-      (tree, facts), or None if there is no checkpoint at all.
+      (tree of host arrays, facts), or None if there is no checkpoint at all.
 
     Raises:
       UserError: There are checkpoints, and all are damaged.
@@ -147,7 +153,14 @@ class Checkpoints:
 
 
 def digest(tree: Any) -> str:
-  """Returns the SHA-256 over names, types, shapes and bytes of all arrays."""
+  """Returns the SHA-256 over names, types, shapes and bytes of all arrays.
+
+  Args:
+    tree: Of host arrays.
+
+  Returns:
+    64 hexadecimal digits.
+  """
   sha = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
     leaf = np.ascontiguousarray(leaf)

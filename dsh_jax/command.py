@@ -30,7 +30,18 @@ class Parser(argparse.ArgumentParser):
     )
 
   def parse_args(self, args=None, namespace=None):
-    """Parses `args`; raises UserError for a flag that does not exist."""
+    """Parses the command line.
+
+    Args:
+      args: Without the name of the command; None takes sys.argv's.
+      namespace: As of argparse.
+
+    Returns:
+      The flags as attributes.
+
+    Raises:
+      UserError: A flag does not exist, or its value is wrong.
+    """
     parsed, unknown = self.parse_known_args(args, namespace)
     if unknown:
       flags = [flag for flag in self._option_string_actions if flag[:2] == "--"]
@@ -44,12 +55,23 @@ class Parser(argparse.ArgumentParser):
     return parsed
 
   def error(self, message: str) -> NoReturn:
-    """Raises UserError; `run` prints it as one line."""
+    """Takes the place of argparse's usage message and exit.
+
+    Raises:
+      UserError: Always; `run` prints it as one line.
+    """
     raise errors.UserError(f"{message[:1].upper()}{message[1:]}. Try --help.")
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-  """Runs a command; what a person has to change is one line and code 2."""
+  """Runs a command; what a person has to change is one line and code 2.
+
+  Args:
+    main: Takes the command line without its name.
+
+  Raises:
+    SystemExit: `EXIT_USER_ERROR`, or 130 after Ctrl-C.
+  """
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
   # Orbax tells through absl what it was asked for; our words are not there.

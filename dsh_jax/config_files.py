@@ -67,6 +67,9 @@ def find(argv: Sequence[str]) -> list[str]:
 def check(argv: Sequence[str]) -> None:
   """Checks that the config files of a command line are there.
 
+  Args:
+    argv: A command line, as `find` returned it.
+
   Raises:
     UserError: One is not; the nearest name is suggested.
   """
@@ -85,7 +88,8 @@ def answer(argv: Sequence[str]) -> str | None:
     argv: A command line, such as `--config=configs/digits.py:method=?`.
 
   Returns:
-    The methods, bits, backbones and protocols; None if nothing is asked.
+    The methods, bits, backbones and protocols, as lines of text; None if
+    nothing is asked.
   """
   for _, file, argument in _config_flags(argv):
     if argument.endswith("=?"):

@@ -100,6 +100,11 @@ def build(
 def set_field(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   """Sets one dotted field from text, keeping the field's type.
 
+  Args:
+    config: Changed in place.
+    path: Such as "train.num_epochs", of a field that is text or a number.
+    text: Its new value.
+
   Raises:
     UserError: The text is not of the field's type.
   """
@@ -115,14 +120,19 @@ def set_field(config: ml_collections.ConfigDict, path: str, text: str) -> None:
 
 
 def get(config: ml_collections.ConfigDict, path: str) -> Any:
-  """Returns the field at a dotted path."""
+  """Returns the field at a dotted path, such as "train.num_epochs"."""
   for name in path.split("."):
     config = config[name]
   return config
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-  """Returns {dotted path: value} of the leaves, tuples as lists (as JSON)."""
+  """Returns {dotted path: value} of the leaves, tuples as lists (as JSON).
+
+  Args:
+    config: A configuration, or a section of one.
+    prefix: Goes before every path.
+  """
   flat = {}
   for name, value in config.items():
     if isinstance(value, (Mapping, ml_collections.ConfigDict)):
@@ -157,11 +167,15 @@ def _as_json(value: Any) -> Any:
 
 
 def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
-  """Checks every field that can be checked before data is read.
+  """Checks fields of a fixed choice or range, and what they ask of each other.
+
+  Names that depend on the data set, the method or the backbone (protocol,
+  labels, settings of the loss, taps) and those of metrics are checked where
+  they are used.
 
   Args:
     config: The configuration.
-    num_devices: P, over all hosts.
+    num_devices: P, over all hosts, at least 1.
 
   Raises:
     UserError: The first field that is wrong, with what is allowed.

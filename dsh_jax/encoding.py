@@ -23,7 +23,8 @@ class Encoder:
     Args:
       encode_step: From `steps.make_encode_step`.
       spread: Where it runs.
-      batch_size: Images at once; rounded up to a multiple of the devices.
+      batch_size: Images at once, at least 1; rounded up to a multiple of the
+        devices.
     """
     self._step = spread.lift(encode_step)
     self._spread = spread
@@ -40,10 +41,13 @@ class Encoder:
     Args:
       weights: (params, batch_stats), from `Parallel.replicate`.
       take: Indices int [n] -> images uint8 [n,H,W,3].
-      num_images: N.
+      num_images: N, at least 1.
 
     Returns:
-      Packed codes, uint32 [N, ceil(K/32)].
+      Packed codes, uint32 [N, ceil(K/32)], on every host.
+
+    Raises:
+      UserError: The network gives NaN.
     """
     size = self._batch_size
     mine = self._spread.rows_of_host(size)

@@ -19,7 +19,7 @@ def unknown(
     kind: What the name stands for, such as "method".
     given: The name that was given.
     allowed: The names that exist.
-    field: The config field or flag to change.
+    field: The config field or flag to change, as the message names it.
 
   Returns:
     The error, for the caller to raise; it suggests the nearest name.
@@ -36,7 +36,14 @@ def unknown(
 
 
 def no_validation(reason: str) -> UserError:
-  """Makes the error for a choice of the epoch without validation queries."""
+  """Makes the error for a choice of the epoch without validation queries.
+
+  Args:
+    reason: Why there are none; begins the message, without a full stop.
+
+  Returns:
+    The error, for the caller to raise.
+  """
   return UserError(
     f"{reason}, but config.eval.select='validation' chooses the epoch by"
     " validation queries. Change config.data.num_validation, or take the last"
@@ -53,7 +60,7 @@ class StorageError(Exception):
 
 
 def describe(error: BaseException) -> str:
-  """Returns the reason of an error in one line, for a message of ours."""
+  """Returns the reason of any error in one line, for a message of ours."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   # Where C++ libraries hide the number that the system gave.

@@ -19,7 +19,11 @@ _PLAIN_DATA_FIELDS = {
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
-  """Returns train, validation, query and database of the protocol."""
+  """Returns train, validation, query and database of the protocol.
+
+  Raises:
+    UserError: As `data.load_splits`.
+  """
   options = {
     name: value
     for name, value in config.data.items()
@@ -38,7 +42,11 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
 def create_loss(
   config: ml_collections.ConfigDict, num_classes: int
 ) -> losses.Loss:
-  """Returns the method's loss for K bits and L classes."""
+  """Returns the method's loss for K bits and L = `num_classes` labels.
+
+  Raises:
+    UserError: As `losses.make_loss`.
+  """
   settings = dict(config.loss)
   return losses.make_loss(
     settings.pop("name"),
@@ -57,7 +65,17 @@ def create_network(
   loss: losses.Loss,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Returns backbone and head, as wide as the loss asks for."""
+  """Returns backbone and head, as wide as the loss asks for.
+
+  Args:
+    config: model and dtype are read.
+    loss: From `create_loss`.
+    axis_name: pmap axis over which BatchNorm takes its statistics; None under
+      jit.
+
+  Raises:
+    UserError: As `models.create_network`.
+  """
   return models.create_network(
     backbone=config.model.backbone,
     num_outputs=loss.num_outputs,
@@ -88,7 +106,11 @@ def create_augmentation(
 def create_optimizer(
   config: ml_collections.ConfigDict, loss: losses.Loss, num_steps: int
 ) -> optax.GradientTransformation:
-  """Returns the update rule of a training of `num_steps` steps."""
+  """Returns the update rule of a training of `num_steps` steps.
+
+  It is for parameters {"backbone", "head", "loss"}, as `steps.create_state`
+  makes them; to the config's learning-rate factors is added that of the loss.
+  """
   options = config.optimizer
   schedule = optimizer.create_schedule(
     options.schedule,
@@ -116,8 +138,15 @@ def create_state(
 ) -> steps.TrainState:
   """Returns the state before the first step, as host arrays.
 
+  Args:
+    config: seed, data and model are read.
+    network: From `create_network`.
+    loss: From `create_loss`.
+    rule: From `create_optimizer`.
+
   Raises:
-    UserError: The pretrained weights cannot be used.
+    UserError: The pretrained weights cannot be used, or the images are too
+      small for the network.
   """
   size = config.data.crop_size or config.data.image_size
 

@@ -23,7 +23,7 @@ class Index:
 
   Attributes:
     codes: uint32 [N,ceil(K/32)].
-    ids: str [N].
+    ids: str [N]; paths of pictures, or names of the run's data set.
     num_bits: K.
     workdir: Folder of the run that encoded them.
     root: Folder that ids are paths in; "" if they are of the run's data set.
@@ -43,10 +43,13 @@ class Index:
 
     Args:
       code: uint32 [ceil(K/32)].
-      count: How many; all if there are fewer.
+      count: How many, at least 1; all if there are fewer.
 
     Returns:
       (distance, row) of each, nearest first, ties by lowest row.
+
+    Raises:
+      UserError: An argument is not as said.
     """
     distances, rows = search.top_k(
       code[np.newaxis], self.codes, min(count, len(self))
@@ -56,8 +59,12 @@ class Index:
   def picture(self, row: int) -> tuple[bytes, str]:
     """Returns a picture of the index for a page: bytes and media type.
 
+    Args:
+      row: 0 to N-1.
+
     Raises:
-      UserError: The picture is not where it was.
+      UserError: The picture is not where it was, or the run's data set cannot
+        be read or is not the one of the index.
     """
     if not self.root:
       return pictures.thumbnail(self._split.take(np.array([row]))[0])

@@ -24,7 +24,8 @@ class Stopped(SystemExit):
 
     Args:
       number: Its number.
-      saved_step: The step of the checkpoint that was written because of it.
+      saved_step: The step of the checkpoint that was written because of it;
+        None if none was.
     """
     super().__init__(128 + number)
     self._name = signal.Signals(number).name
@@ -52,7 +53,11 @@ class Interrupts:
 
   @contextlib.contextmanager
   def handled(self) -> Iterator[None]:
-    """Handles the signals inside; a thread that cannot, leaves them."""
+    """Handles the signals inside; a thread that cannot, leaves them.
+
+    Raises:
+      Stopped: At once, wherever the run is, unless the signal is deferred.
+    """
     if threading.current_thread() is not threading.main_thread():
       yield
       return
@@ -69,7 +74,8 @@ class Interrupts:
     """Inside, a signal is only noted, for `requested` to tell.
 
     Raises:
-      Stopped: At the end, if one was noted and not yet acted on.
+      Stopped: At the end, if one was noted and no other error is on its way;
+        at once, if a person sends SIGINT after another signal.
     """
     self._is_deferred = True
     try:
@@ -83,7 +89,11 @@ class Interrupts:
     """Whether to save and stop after a step; all hosts ask after the same ones.
 
     Args:
-      step: How many steps are done, counted from the start of the run.
+      step: How many steps are done, counted from the start of the run; rising
+        from call to call.
+
+    Returns:
+      The same on all hosts.
     """
     if jax.process_count() == 1:
       return bool(self._noted)

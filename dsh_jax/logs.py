@@ -32,8 +32,8 @@ class Log:
 
     Args:
       workdir: The folder of the run.
-      start: The step that training continues from.
-      total: The last step.
+      start: Steps taken before; 0 in a run that begins.
+      total: Steps of the whole training.
       images_per_step: B.
       tensorboard: Whether to write TensorBoard files, if it can be done.
       enabled: False on the hosts that write nothing.
@@ -72,12 +72,17 @@ class Log:
       self.close()
 
   def progress(self, step: int) -> None:
-    """Moves the progress bar to `step`."""
+    """Moves the progress bar to `step` steps taken."""
     if self._bar is not None:
       self._bar.update(step * self._images_per_step - self._bar.n)
 
   def scalars(self, step: int, epoch: float, values: Mapping[str, float]):
     """Writes the values of a step to all files and to the terminal.
+
+    Args:
+      step: Steps taken.
+      epoch: Epochs taken, with a fraction.
+      values: Name -> value, such as "train/loss".
 
     Raises:
       StorageError: They cannot be written.
@@ -104,7 +109,11 @@ class Log:
       print(text, file=sys.stderr, flush=True)
 
   def close(self) -> None:
-    """Flushes and closes the files and the bar."""
+    """Flushes and closes the files and the bar.
+
+    Raises:
+      StorageError: What is left to write cannot be written.
+    """
     if self._bar is not None:
       self._bar.close()
     if self._writer is not None:

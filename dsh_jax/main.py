@@ -68,7 +68,15 @@ EXIT_STORAGE = 4
 
 
 def main(argv: list[str]) -> None:
-  """Runs what the flags say; ends the process with a code if it cannot."""
+  """Runs what the flags say; ends the process with a code if it cannot.
+
+  Args:
+    argv: The name of the program, and what is no flag.
+
+  Raises:
+    SystemExit: `EXIT_USER_ERROR`, `EXIT_NONFINITE`, or 128 + the number of a
+      signal. A full disk ends the process at once, with `EXIT_STORAGE`.
+  """
   logging.set_verbosity(logging.WARNING)  # Orbax tells much at INFO.
   if len(argv) > 1:
     _fail(f"Unexpected argument {argv[1]!r}; all are --flags.", EXIT_USER_ERROR)
@@ -194,7 +202,7 @@ def _tell(message: object) -> None:
 
 
 def run() -> None:
-  """The console script."""
+  """The console script; without --config it takes that of the digits."""
   if not any(word.split("=")[0] in _CONFIG_WORDS for word in sys.argv):
     sys.argv.insert(1, f"--config={config_files.folder() / 'digits.py'}")
   app.run(main, flags_parser=_parse)

@@ -9,14 +9,15 @@ import optax
 def create_schedule(
   name: str, learning_rate: float, num_steps: int, halve_every_steps: int
 ) -> optax.Schedule:
-  """Returns step -> learning rate.
+  """Returns step, from 0, -> learning rate.
 
   Args:
     name: "one_cycle" (up over 30 % of the steps, then down, both as a
-      cosine; Smith & Topin 2018), "cosine", "constant", or "halve".
-    learning_rate: The highest value.
-    num_steps: Steps of the whole training.
-    halve_every_steps: Period of "halve".
+      cosine; Smith & Topin 2018), "cosine" (from the first step down to 0),
+      "constant", or "halve".
+    learning_rate: The highest value, > 0.
+    num_steps: Steps of the whole training, at least 1.
+    halve_every_steps: Steps between two halvings of "halve", at least 1.
   """
   if name == "one_cycle":
     # Fewer steps than these have no rising part, which optax cannot express.
@@ -43,9 +44,10 @@ def create_optimizer(
   Args:
     name: "adamw", "adam" or "sgd".
     schedule: Step -> learning rate.
-    weight_decay: Decoupled for "adamw"; added to the gradient (L2) for
-      "adam" and "sgd". Only for weights with more than one axis.
-    momentum: Of "sgd".
+    weight_decay: Decoupled for "adamw", times the learning rate of its step
+      and path; added to the gradient (L2) for "adam" and "sgd". Only for
+      weights with more than one axis; >= 0.
+    momentum: Of "sgd", 0 to 1.
     multipliers: Pairs (path prefix, factor of the learning rate); a path is
       like "head/fc7/kernel", and the longest matching prefix holds.
   """

@@ -24,8 +24,8 @@ def use_cores(batch_size: int) -> None:
   JAX.
 
   Args:
-    batch_size: Images that go through the network at once; as many devices
-      are made as divide it.
+    batch_size: Images that go through the network at once, at least 1. The
+      number of devices divides it, and leaves each at least 16 images.
   """
   chosen = "xla_force_host_platform_device_count" in os.environ.get(
     "XLA_FLAGS", ""
@@ -51,7 +51,7 @@ class Parallel:
     Args:
       kind: "pmap": one program a device, with an axis name. "jit": one
         program on global arrays, sharded over a mesh.
-      devices: The devices to use; all by default.
+      devices: The devices to use; all, of all hosts, by default.
     """
     self._devices = list(devices or jax.devices())
     self._is_pmap = kind == "pmap"
@@ -67,14 +67,25 @@ class Parallel:
     )
 
   def lift(self, step: Callable, donate_state: bool = False) -> Callable:
-    """Returns the step on arrays made by `replicate` and `place`."""
+    """Returns the step on arrays made by `replicate` and `place`.
+
+    Args:
+      step: Its first argument is replicated, the others are placed; under
+        pmap it sees the rows of one device, else those of the whole batch.
+      donate_state: Whether the first argument may be overwritten.
+    """
     donated = (0,) if donate_state else ()
     if self._is_pmap:
       return jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
     return jax.jit(step, donate_argnums=donated)
 
   def replicate(self, tree: Any) -> Any:
-    """Copies a tree of host arrays to every device."""
+    """Copies a tree of host arrays to every device.
+
+    Returns:
+      Device arrays of the same shapes; under pmap with a leading axis of
+      devices.
+    """
 
     def put(x):
       x = np.asarray(x)
@@ -88,7 +99,8 @@ class Parallel:
     """Spreads this host's rows of a batch over its devices.
 
     Args:
-      tree: Host arrays with `rows_of_host` of the batch on `batch_axis`.
+      tree: Host arrays with `rows_of_host` of the batch on `batch_axis`; B is a
+        multiple of P.
       batch_axis: 0, or 1 for several batches in one call.
 
     Returns:
@@ -106,12 +118,12 @@ class Parallel:
     return jax.tree.map(put, tree)
 
   def rows_of_host(self, batch_size: int) -> slice:
-    """Returns which rows of a global batch this host reads."""
+    """Returns which rows of a global batch of B this host reads."""
     index, count = jax.process_index(), jax.process_count()
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
   def fetch(self, tree: Any) -> Any:
-    """Returns one host copy of what is equal on all devices."""
+    """Returns one host copy of a tree that is equal on all devices."""
 
     def get(x):
       shard = np.asarray(x.addressable_data(0))
@@ -120,7 +132,15 @@ class Parallel:
     return jax.tree.map(get, tree)
 
   def gather(self, array: jax.Array) -> np.ndarray:
-    """Returns all rows, on every host, of an array spread by `place`."""
+    """Returns all rows, on every host, of an array that is spread.
+
+    Args:
+      array: What a lifted step returns for each row of its batch, [B,F]; under
+        pmap [P,B/P,F].
+
+    Returns:
+      [B,F], in the order of the batch.
+    """
     if not self._is_pmap:
       if array.is_fully_addressable:
         return np.asarray(array)

@@ -81,6 +81,11 @@ def _without_labels(root: pathlib.Path, line: str) -> str:
 def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
   """Returns the pixels of a picture file, uint8 [size,size,3].
 
+  Args:
+    path: The file.
+    size: Side of the result, pixels.
+    resize: A rule of `images.RESIZE_RULES`.
+
   Raises:
     UnreadableError: It cannot be read, or is no picture.
   """
@@ -93,7 +98,11 @@ def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> tuple[bytes, str]:
-  """Encodes pixels uint8 [H,W,3] for a page; returns bytes and media type."""
+  """Encodes pixels uint8 [H,W,3] for a page, in their own size.
+
+  Returns:
+    The bytes of a PNG or JPEG file, and its media type.
+  """
   buffer = io.BytesIO()
   # JPEG blurs what is small, and saves nothing there.
   kind = "png" if len(image) <= 64 else "jpeg"
@@ -102,14 +111,20 @@ def thumbnail(image: np.ndarray) -> tuple[bytes, str]:
 
 
 class Encoder:
-  """The encoder of a run, for batches of its own size."""
+  """The encoder of a run, for batches of its own size.
+
+  Attributes:
+    size: Side of the images that it takes, pixels.
+    resize: How the run made its images square, for `read`.
+    num_bits: K.
+  """
 
   def __init__(self, workdir: str, batch_size: int):
     """Loads a run.
 
     Args:
       workdir: Folder of a finished run.
-      batch_size: Images at once.
+      batch_size: Images at once, at least 1.
 
     Raises:
       UserError: It is not the folder of a finished run.
@@ -125,6 +140,10 @@ class Encoder:
     self._weights = spread.replicate(run.weights)
 
   def __call__(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """Encodes images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1."""
+    """Encodes images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1.
+
+    Raises:
+      UserError: The network gives NaN.
+    """
     stacked = np.stack(pixels)
     return self._encode(self._weights, stacked.__getitem__, len(stacked))

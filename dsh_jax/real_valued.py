@@ -23,11 +23,14 @@ def check_features(
   """Returns features as a finite float64 matrix.
 
   Args:
-    features: [N,F].
+    features: Real numbers [N,F], N, F >= 1.
     num_features: F that they must have; None takes any.
 
+  Returns:
+    float64 [N,F].
+
   Raises:
-    UserError: They are anything else.
+    UserError: They have another shape, or hold NaN or infinity.
   """
   features = np.asarray(features, np.float64)
   if features.ndim != 2 or 0 in features.shape:
@@ -53,12 +56,12 @@ def rank_histogram(
   exactly equal values are tied.
 
   Args:
-    similarity: Float [Q,N], the larger the earlier.
+    similarity: Float [Q,N], the larger the earlier; Q, N >= 1.
     query_labels: [Q,L] of 0 and 1.
     database_labels: [N,L] of 0 and 1.
 
   Returns:
-    int64 [Q,N,S+1].
+    int64 [Q,N,S+1]; a query's counts add up to N.
   """
   shared = (
     np.asarray(query_labels, np.int64) @ np.asarray(database_labels, np.int64).T
@@ -99,11 +102,12 @@ def evaluate_cosine(
 
   Returns:
     {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
-    float}}, "counts": {"queries", "database", "queries_without_relevant"}}.
+    float}}, "counts": {"queries", "database", "queries_without_relevant":
+    int}}. A mean over no query at all is 0.
 
   Raises:
     UserError: Features that are not finite matrices of one width, labels that
-      do not fit them, or an unknown metric.
+      do not fit them, or an unknown metric or normalizer.
   """
   names = [n for n in names if evaluate.parse(n).kind != "ball"]
   query = _unit(check_features(query_features))

@@ -25,16 +25,25 @@ class Scorer:
     Args:
       config: bits and eval are read.
       splits: Train, validation, query and database.
-      encoder: Maps weights and images to packed codes.
+      encoder: Maps weights and images to packed codes of `config.bits`.
     """
     self._config = config
     self._splits = splits
     self._encoder = encoder
 
   def validate(self, weights: Any) -> dict[str, float]:
-    """Returns the scores that choose an epoch; the choosing one is first.
+    """Scores the queries that choose an epoch.
 
-    There are none without validation queries, where the last epoch is taken.
+    Args:
+      weights: (params, batch_stats), on devices.
+
+    Returns:
+      "validation/METRIC" -> score, or "test/METRIC" where test queries choose:
+      the expected value over ties of the metric that chooses, then of map@all.
+      {} without validation queries, where the last epoch is taken.
+
+    Raises:
+      UserError: The metric is unknown, or the network gives NaN.
     """
     splits = self._splits
     if self._config.eval.select == "test_best":
@@ -53,8 +62,16 @@ class Scorer:
   def test(self, weights: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores the test queries, once.
 
+    Args:
+      weights: (params, batch_stats), on devices.
+
     Returns:
-      What result.json says of it, and the arrays of codes.npz.
+      What `evaluate.evaluate_codes` returns, with "encoding_secs" and
+      "evaluation_secs", and the arrays of codes.npz: num_bits, class_names,
+      and _codes uint32, _labels uint8 and _ids of query and database.
+
+    Raises:
+      UserError: A metric is unknown, or the network gives NaN.
     """
     names = tuple(self._config.eval.metrics) or metrics.DEFAULT_METRICS
     started = time.monotonic()

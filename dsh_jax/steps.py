@@ -21,7 +21,7 @@ class TrainState:
 
   Attributes:
     step: int32 scalar, steps taken.
-    params: {"backbone", "head", "loss"}, float32.
+    params: {"backbone", "head", "loss"} -> trees of float32.
     batch_stats: BatchNorm's running statistics, {} without BatchNorm.
     opt_state: The optimizer's state.
     first_bad_step: int32 scalar, the first step whose loss or gradient was
@@ -44,7 +44,18 @@ def create_state(
   image_size: int,
   key: jax.Array,
 ) -> TrainState:
-  """Returns the state before the first step, from one random key."""
+  """Returns the state before the first step.
+
+  Args:
+    network: Images -> logits.
+    loss: From `losses.make_loss`.
+    optimizer: From `optimizer.create_optimizer`.
+    image_size: Side of the images that the network sees, pixels.
+    key: PRNG key of all parameters.
+
+  Raises:
+    UserError: The images are too small for the network.
+  """
   network_key, loss_key = jax.random.split(key)
   images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
   variables = network.init(network_key, images, train=False)
@@ -83,15 +94,15 @@ def make_train_step(
     loss: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
     augmentation: What is done to uint8 images before the network.
-    seed: Augmentation and dropout of step t come from fold_in(seed, t).
-    batch_size: B, the global batch.
+    seed: Augmentation and dropout of step t come from fold_in(seed, t); >= 0.
+    batch_size: B, the global batch, a multiple of P.
     axis_name: The pmap axis; None under jit, where arrays are global.
-    accumulate: Parts in which the network sees a device's batch. Activations
-      of one part live at a time, and are computed twice; the loss still sees
-      the whole batch at once (Gao et al. 2021, "GradCache"). BatchNorm
-      statistics are those of a part, and a part has its own dropout.
+    accumulate: Parts in which the network sees a device's batch; divides B/P.
+      Activations of one part live at a time, and are computed twice; the loss
+      still sees the whole batch at once (Gao et al. 2021, "GradCache").
+      BatchNorm statistics are those of a part, and a part has its own dropout.
     skip_nonfinite: Leave out an update that is not finite and go on. Else
-      the state stays as it is from the first such step on.
+      all updates are left out from the first such step on.
 
   Returns:
     (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
@@ -196,8 +207,8 @@ def scan_steps(train_step: Callable) -> Callable:
     train_step: From `make_train_step`.
 
   Returns:
-    (state, images [n,B/P,H,W,3], labels [n,B/P,L]) -> (state, metrics), the
-    metrics with a leading axis of n steps.
+    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L]) -> (state,
+    metrics), the metrics with a leading axis of n >= 1 steps.
   """
 
   def one_step(state, batch):
@@ -220,6 +231,11 @@ def make_encode_step(
   augmentation: augment.Augmentation,
 ) -> Callable[..., jax.Array]:
   """Returns the function from images to relaxed codes.
+
+  Args:
+    network: Images -> logits.
+    loss: From `losses.make_loss`; its `encode` makes codes of logits.
+    augmentation: Of which the centre crop and the normalisation are used.
 
   Returns:
     ((params, batch_stats), images uint8 [B/P,H,W,3]) -> float32 [B/P,K],

@@ -40,7 +40,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def next_steps(workdir: str) -> str:
-  """Returns what can be done with a finished run, as text."""
+  """Returns the commands that go on from a finished run, as text."""
   return f"""
 Next:
   python -m dsh_jax.serve --index={workdir}/codes.npz

@@ -36,7 +36,17 @@ from dsh_jax.data import augment, batches
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What a run is made of, all from its configuration."""
+  """What a run is made of, all from its configuration.
+
+  Attributes:
+    config: The configuration.
+    spread: How steps are spread over devices.
+    splits: The images.
+    loss: The method's loss.
+    network: Images -> logits.
+    augmentation: Images as stored -> as the network sees them.
+    scorer: Scores weights.
+  """
 
   config: ml_collections.ConfigDict
   spread: parallel.Parallel
@@ -63,7 +73,8 @@ def train_and_evaluate(
 
   Raises:
     UserError: Something that a person has to change.
-    NonFiniteError: The loss or a gradient is not finite.
+    NonFiniteError: The loss, a gradient or a running statistic is not finite,
+      and config.train.on_nonfinite is "stop".
     StorageError: A file cannot be written.
     Stopped: SIGTERM or SIGINT arrived.
   """

@@ -25,6 +25,10 @@ class Run:
     result: The contents of result.json.
     class_names: Names of the L labels.
     image_size: Side of the images that `encode` takes, pixels.
+    loss: The loss, without its parameters.
+    network: Images -> logits.
+    augmentation: Images as stored -> as the network sees them.
+    weights: (params, batch_stats) of the selected epoch, host arrays.
   """
 
   def __init__(self, directory: str):
@@ -34,7 +38,8 @@ class Run:
       directory: The workdir of a run that has ended.
 
     Raises:
-      UserError: It is not such a folder, or its checkpoints are damaged.
+      UserError: It is not such a folder, its files are damaged, or it has no
+        checkpoint of its result.
     """
     folder = workdir.Workdir(directory)
     held = folder.read_json("config.json")
@@ -55,7 +60,17 @@ class Run:
     self._encoder = None
 
   def encode(self, images: np.ndarray) -> np.ndarray:
-    """Encodes images uint8 [N,H,W,3] to packed codes uint32 [N,ceil(K/32)]."""
+    """Encodes images with all devices.
+
+    Args:
+      images: uint8 [N,image_size,image_size,3], N >= 1.
+
+    Returns:
+      Packed codes, uint32 [N,ceil(K/32)].
+
+    Raises:
+      UserError: The network gives NaN.
+    """
     if self._encoder is None:
       spread = parallel.Parallel("jit")
       self._encoder = encoding.Encoder(
@@ -101,5 +116,9 @@ class Run:
 
 
 def load_run(directory: str) -> Run:
-  """Returns the finished run in a folder; see `Run`."""
+  """Returns the finished run in a folder; see `Run`.
+
+  Raises:
+    UserError: As `Run`.
+  """
   return Run(directory)

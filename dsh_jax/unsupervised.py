@@ -1,8 +1,10 @@
 """Rows of a table that need no training: classical hashing of features.
 
 Each method is fitted on the features of the training images and then encodes
-any features; none sees a label. All of it is
-float64 NumPy on the host. `real_valued` ranks by the features themselves.
+any features; none sees a label. All of it is float64 NumPy on the host, so what
+a `fit_...` is given is finite float64, as `real_valued.check_features` returns;
+what encoders are given, they check, and raise UserError. `real_valued` ranks by
+the features themselves.
 """
 
 from collections.abc import Callable
@@ -169,15 +171,16 @@ def fit(
 
   Args:
     name: A key of `METHODS`.
-    features: [N,F] of the training images.
-    num_bits: K.
-    seed: Of what is random in the method.
+    features: [N,F] of the training images, of any real type.
+    num_bits: K, at least 1.
+    seed: Of what is random in the method, >= 0.
 
   Returns:
     features [M,F] -> float64 [M,K] whose signs are the code.
 
   Raises:
-    UserError: An unknown name, or features that are not a finite matrix.
+    UserError: An unknown name, no bits, or features that are not a finite
+      matrix.
   """
   if name not in METHODS:
     raise errors.unknown("unsupervised method", name, METHODS, "the method")
@@ -208,8 +211,8 @@ def evaluate_hashing(
     database_features: [N,F].
     query_labels: [Q,L] of 0 and 1.
     database_labels: [N,L] of 0 and 1.
-    num_bits: K.
-    seed: Of what is random in the method.
+    num_bits: K, 1 to 256.
+    seed: Of what is random in the method, >= 0.
     **options: Of `evaluate.evaluate_codes`.
 
   Returns:

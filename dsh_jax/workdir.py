@@ -25,13 +25,17 @@ _WITHOUT_EFFECT = {
 
 
 class Workdir:
-  """A folder that belongs to one configuration."""
+  """A folder that belongs to one configuration.
+
+  Attributes:
+    path: The folder.
+  """
 
   def __init__(self, path: str, writes: bool = True):
     """Names the folder; nothing is written yet.
 
     Args:
-      path: The folder.
+      path: The folder, a path or an address such as gs://BUCKET.
       writes: False on the hosts that leave the writing to another one.
 
     Raises:
@@ -48,8 +52,14 @@ class Workdir:
   def check(self, config: Mapping[str, Any]) -> None:
     """Checks that the folder is free or holds the same configuration.
 
+    Fields without an effect on the result, such as data.dir, may differ.
+
+    Args:
+      config: As in configs/default.py.
+
     Raises:
-      UserError: It holds another one; the fields that differ are named.
+      UserError: It holds another one; the fields that differ are named. Or its
+        config.json cannot be read.
     """
     held = self.read_json("config.json")
     if held is None:
@@ -76,6 +86,9 @@ class Workdir:
 
     On a local disk no other process can claim it meanwhile; the system
     releases it when this process ends, however it ends.
+
+    Args:
+      config: As in configs/default.py.
 
     Raises:
       UserError: It cannot be written, holds another configuration, or
@@ -182,18 +195,18 @@ class Workdir:
       ) from None
 
   def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all.
+    """Writes a JSON file, whole or not at all; nothing if not `writes`.
 
     Raises:
-      StorageError: It cannot be written.
+      StorageError: It cannot be written, or the folder was removed.
     """
     self._write(name, (json.dumps(content, indent=2) + "\n").encode())
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz file, whole or not at all.
+    """Writes an .npz file, whole or not at all; nothing if not `writes`.
 
     Raises:
-      StorageError: It cannot be written.
+      StorageError: It cannot be written, or the folder was removed.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
