@@ -40,7 +40,8 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
     The pictures that could not be read: path -> why.
 
   Raises:
-    UserError: A path is wrong, or no picture can be read.
+    UserError: A path is wrong, the run is not a finished one, no picture can be
+      read, or the file cannot be written.
   """
   path = pathlib.Path(out).expanduser()
   if path.suffix != ".npz" or path.is_dir():
@@ -169,7 +170,14 @@ def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs what the flags say."""
+  """Runs what the flags say.
+
+  Args:
+    argv: The flags, without the name of the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `encode_pictures`.
+  """
   parser = command.Parser("dsh_jax.encode", __doc__)
   parser.add_argument(
     "--workdir", required=True, metavar="RUN", help="Folder of a finished run."

@@ -26,7 +26,7 @@ class Items:
 
   Attributes:
     packed: uint32 [N, ceil(K/32)].
-    labels: [N, L] of 0 and 1.
+    labels: [N, L] of 0 and 1, not yet checked.
     num_bits: K.
   """
 
@@ -39,8 +39,10 @@ def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
   """Reads codes and labels.
 
   Args:
-    codes_path: A .npz as a run writes it, or a .npy of codes [N, K].
-    labels_path: A .npy of labels [N, L]; with a .npz it may be None.
+    codes_path: A .npz as a run writes it, or a .npy of codes [N, K] of -1 and
+      1 or 0 and 1.
+    labels_path: A .npy of labels [N, L] of 0 and 1, which a .npy of codes
+      needs, and which goes before those of a .npz; None takes these.
     kind: "query" or "database".
 
   Raises:
@@ -117,9 +119,20 @@ def evaluate_files(
 ) -> dict[str, Any]:
   """Evaluates codes in files; the arguments are the flags of the same names.
 
+  Args:
+    query_codes: As `load_items` takes it.
+    database_codes: The same; None is `query_codes`, a .npz that holds both.
+    query_labels: As `load_items` takes it.
+    database_labels: The same.
+    convention: A key of `conventions.CONVENTIONS`; None is that of this
+      package. What is given below goes before it.
+    names: Names of metrics, the flag --metrics.
+    normalizer: "relevant" or "retrieved".
+    drop_empty: Leaves queries without a relevant item out of every mean.
+
   Returns:
-    As `retrieval.evaluate.evaluate_codes`, and "settings": num_bits and what
-    the means depend on.
+    As `retrieval.evaluate.evaluate_codes`, and "settings": num_bits,
+    convention, normalizer, drop_empty.
 
   Raises:
     UserError: If files or settings do not fit.
@@ -243,7 +256,14 @@ def create_parser() -> command.Parser:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Evaluates what the flags name."""
+  """Evaluates what the flags name.
+
+  Args:
+    argv: The flags, without the name of the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `evaluate_files`.
+  """
   given = create_parser().parse_args(argv)
   result = evaluate_files(
     given.query_codes,

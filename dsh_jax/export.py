@@ -56,7 +56,7 @@ def pack(relaxed: jax.Array) -> jax.Array:
   """Binarises and packs relaxed codes, as `codes.pack` does on the host.
 
   Args:
-    relaxed: float [N,K].
+    relaxed: float [N,K]; NaN gives a zero bit.
 
   Returns:
     uint32 [N,ceil(K/32)].
@@ -99,7 +99,8 @@ def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
 
   Args:
     index: The codes.
-    table: Name of the table.
+    table: Name of the table, written as it is: quoted by the caller if SQL
+      asks for it.
   """
   bits = index.num_bits
   yield "-- psql -v ON_ERROR_STOP=1 -f codes.sql DATABASE"
@@ -145,7 +146,7 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
     index_path: Codes to take; "" is codes.npz of the run.
 
   Returns:
-    What was left out, and why.
+    A line for each thing that was left out, and why.
 
   Raises:
     UserError: The run or the index cannot be read, or `out` not written.
@@ -206,7 +207,14 @@ def _write(
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs what the flags say."""
+  """Runs what the flags say.
+
+  Args:
+    argv: The flags, without the name of the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `write`.
+  """
   parser = command.Parser("dsh_jax.export", __doc__)
   parser.add_argument(
     "--workdir", required=True, metavar="RUN", help="Folder of a finished run."

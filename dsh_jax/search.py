@@ -21,13 +21,14 @@ def nearest(
   Args:
     index: Where to look.
     query: The picture file.
-    top: How many.
+    top: How many, at least 1.
 
   Returns:
-    (distance, row) nearest first, and the query for a page.
+    (distance, row) of each, nearest first, and the query for a page.
 
   Raises:
-    UserError: The picture or the run of the index cannot be read.
+    UserError: The picture or the run of the index cannot be read, or the run
+      has codes of another length.
   """
   encoder = index_lib.load_encoder(index)
   path = pathlib.Path(query).expanduser()
@@ -47,6 +48,12 @@ def write_page(
   query: search_page.Hit,
 ) -> None:
   """Writes the result as one HTML file that holds its pictures.
+
+  Args:
+    path: The file.
+    index: Where was looked.
+    found: From `nearest`.
+    query: From `nearest`.
 
   Raises:
     UserError: A picture cannot be read, or the file cannot be written.
@@ -71,7 +78,14 @@ def write_page(
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs what the flags say."""
+  """Runs what the flags say.
+
+  Args:
+    argv: The flags, without the name of the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `nearest` and `write_page`.
+  """
   parser = command.Parser("dsh_jax.search", __doc__)
   parser.add_argument(
     "--index", required=True, metavar="FILE", help="codes.npz to look in."

@@ -49,7 +49,7 @@ def render(
     num_bits: K.
     num_items: N.
     hits: Pictures that were found, or to choose from.
-    query: What was looked for.
+    query: What was looked for; None before a search.
     problem: What went wrong; "" if nothing.
     form: Whether the page is served, and can be asked again.
     upload: Whether pictures can be uploaded.
@@ -66,5 +66,10 @@ def render(
 
 
 def data_uri(encoded: bytes, media_type: str) -> str:
-  """Returns a picture as an address that holds it."""
+  """Returns an address that holds the bytes of a picture file.
+
+  Args:
+    encoded: The bytes.
+    media_type: Such as "image/png".
+  """
   return f"data:{media_type};base64,{base64.b64encode(encoded).decode()}"

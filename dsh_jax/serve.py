@@ -57,7 +57,7 @@ class Server:
     Args:
       index: Where to look.
       encoder: Of uploaded pictures; None takes none.
-      without_upload: Why there is no encoder.
+      without_upload: Why there is no encoder; "" if there is one.
     """
     self._index = index
     self._encoder = encoder
@@ -74,14 +74,22 @@ class Server:
     return self._page(hits=hits, problem=self._without_upload)
 
   def similar(self, request: "requests.Request") -> "responses.Response":
-    """The neighbours of a picture of the index."""
+    """The neighbours of a picture of the index.
+
+    Raises:
+      HTTPException: 404 if there is no such picture.
+    """
     row = self._row(request)
     found = self._index.nearest(self._index.codes[row], _FOUND)
     hits = [self._hit(near, distance) for distance, near in found]
     return self._page(hits=hits, query=self._hit(row))
 
   def picture(self, request: "requests.Request") -> "responses.Response":
-    """A picture of the index."""
+    """A picture of the index.
+
+    Raises:
+      HTTPException: 404 if there is no such picture, or it cannot be read.
+    """
     try:
       content, media_type = self._picture(self._row(request))
     except errors.UserError as error:
@@ -90,7 +98,13 @@ class Server:
     return responses.Response(content, media_type=media_type, headers=headers)
 
   async def search(self, request: "requests.Request") -> "responses.Response":
-    """The neighbours of an uploaded picture."""
+    """The neighbours of an uploaded picture.
+
+    Raises:
+      HTTPException: 503 without an encoder, 411 or 413 for an upload that is of
+        unknown size or above `MAX_UPLOAD_BYTES`, 400 or 415 for one that is no
+        picture.
+    """
     if self._encoder is None:
       raise exceptions.HTTPException(503, self._without_upload)
     length = request.headers.get("content-length", "")
@@ -123,7 +137,12 @@ class Server:
   def failed(
     self, request: "requests.Request", error: Exception
   ) -> "responses.Response":
-    """A page that says what went wrong."""
+    """A page that says what went wrong.
+
+    Args:
+      request: Not looked at.
+      error: The HTTPException of a method above.
+    """
     del request
     page = self._page(hits=[], problem=error.detail)
     page.status_code = error.status_code
@@ -208,7 +227,15 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs what the flags say, until it is interrupted."""
+  """Runs what the flags say, until it is interrupted.
+
+  Args:
+    argv: The flags, without the name of the command.
+
+  Raises:
+    UserError: A flag or the index is wrong, Starlette is not installed, or the
+      port is taken.
+  """
   parser = command.Parser("dsh_jax.serve", __doc__)
   parser.add_argument(
     "--index", required=True, metavar="FILE", help="codes.npz to look in."

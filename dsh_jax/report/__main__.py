@@ -10,7 +10,14 @@ from dsh_jax import command, report
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs what the flags say."""
+  """Runs what the flags say.
+
+  Args:
+    argv: The flags, without the name of the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `page.write`.
+  """
   parser = command.Parser("dsh_jax.report", __doc__)
   parser.add_argument(
     "--workdir",

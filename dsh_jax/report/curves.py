@@ -12,7 +12,14 @@ _FEW_PAIRS = 20  # Fewer give peaks that dwarf the rest.
 
 
 def cut_offs(num_items: int) -> list[int]:
-  """Returns cut-offs from 1 to `num_items`, evenly spread on a log scale."""
+  """Returns cut-offs from 1 to `num_items`, evenly spread on a log scale.
+
+  Args:
+    num_items: N, at least 1.
+
+  Returns:
+    Rising, each once.
+  """
   return sorted(set(np.geomspace(1, num_items, _POINTS).round().astype(int)))
 
 
@@ -25,7 +32,7 @@ def by_cut_off(run: Run, metric: str) -> tuple[list[int], dict[str, list]]:
 
   Returns:
     The cut-offs, and "expected", "optimistic", "pessimistic" and "chance" ->
-    a mean over queries for each.
+    a mean over the queries of `run.sample` for each.
   """
   ks = cut_offs(len(run.database_codes))
   names = [f"{metric}@{k}" for k in ks]
@@ -75,7 +82,8 @@ def _sample(run: Run) -> tuple[np.ndarray, np.ndarray]:
 def bits(run: Run) -> tuple[np.ndarray, np.ndarray]:
   """Returns the share of ones of each bit [K], and correlations [K,K].
 
-  A bit that never changes has the correlation 0 with all others.
+  Both are float64, of up to 3,000 database items. A bit that never changes has
+  the correlation 0 with all, itself too.
   """
   signs, _ = _sample(run)
   centred = signs - signs.mean(axis=0)
@@ -90,9 +98,9 @@ def plane(run: Run) -> tuple[np.ndarray, float, list[tuple[str, np.ndarray]]]:
   """Lays codes out in a plane by their two principal components.
 
   Returns:
-    Coordinates float64 [n,2], the share of the variance that they hold, and
-    for each of the most frequent labels its name and which items carry it,
-    bool [n].
+    Coordinates float64 [n,2] of up to 3,000 database items, the share of the
+    variance that they hold, and for each of the six most frequent labels its
+    name and which items carry it, bool [n].
   """
   signs, labels = _sample(run)
   centred = signs - signs.mean(axis=0)

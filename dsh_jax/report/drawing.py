@@ -45,11 +45,11 @@ class Figure:
   """A drawn figure.
 
   Attributes:
-    name: A short name, for files.
+    name: A short name, for files and ids.
     title: Its title on the page.
     caption: What it shows and how it is read.
     svg: An element for the page, in the page's colour of text.
-    png: The same on white, encoded.
+    png: The same on white, a PNG file.
   """
 
   name: str
@@ -73,7 +73,7 @@ def render(
     title: Its title on the page.
     caption: What it shows and how it is read.
     draw: Draws into an empty matplotlib figure.
-    size: Inches.
+    size: Width and height, inches; 150 pixels each in the PNG.
   """
   style = _STYLE | {"svg.hashsalt": name}
   with matplotlib.rc_context(style), warnings.catch_warnings():
@@ -103,12 +103,17 @@ def _to_element(svg: str, name: str, title: str) -> str:
 
 
 def colour(place: int) -> str:
-  """Returns the colour of the line at a place of a legend, from 0."""
+  """Returns the colour, "#rrggbb", at a place of a legend, from 0."""
   return COLOURS[place % len(COLOURS)]
 
 
 def legend(axes: matplotlib.axes.Axes, **options) -> None:
-  """Adds a legend where a line has a name."""
+  """Adds a legend where a line has a name.
+
+  Args:
+    axes: Where the lines are.
+    **options: Of matplotlib's legend.
+  """
   handles, _ = axes.get_legend_handles_labels()
   if handles:
     axes.legend(**options)

@@ -29,8 +29,8 @@ class Tile:
     image: uint8 [H,W,3].
     id: Its name in the data set.
     labels: Names of its labels.
-    distance: Hamming distance to the query.
-    shared: Number of labels shared with the query.
+    distance: Hamming distance to the query; 0 for the query itself.
+    shared: Number of labels shared with the query; 0 for the query itself.
   """
 
   image: np.ndarray
@@ -84,8 +84,8 @@ def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
     splits: From `load_splits`.
 
   Returns:
-    "Best", "Median" and "Worst" -> rows. Queries without a relevant item are
-    not among them.
+    "Best", "Median" and "Worst" -> rows, three at most. Queries without a
+    relevant item are not among them; if none is left, there are no groups.
   """
   scores = evaluate.per_query(run.histogram, METRIC)
   able = np.flatnonzero(run.histogram[:, :, 1:].any(axis=(1, 2)))
@@ -143,7 +143,7 @@ def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
   """Draws the first query of each group and what was found for it.
 
   Args:
-    groups: From `create`.
+    groups: From `create`; at least one.
     side: Of a picture, pixels.
 
   Returns:
@@ -172,7 +172,14 @@ def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
 
 
 def data_uri(image: np.ndarray) -> str:
-  """Encodes an image uint8 [H,W,3] for a page, scaled down if it is large."""
+  """Encodes an image for a page, scaled down if it is large.
+
+  Args:
+    image: uint8 [H,W,3].
+
+  Returns:
+    A data URI, of a PNG or, if scaled down, a JPEG.
+  """
   picture, kind = Image.fromarray(image), "png"
   if max(picture.size) > _MAX_SIDE:
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE))

@@ -21,9 +21,9 @@ class Part:
 
   Attributes:
     run: The run.
-    colour: Its colour in the shared figures.
+    colour: Its colour in the shared figures, "#rrggbb".
     figures: Those that show it alone.
-    gallery: "Best", "Median", "Worst" -> rows.
+    gallery: "Best", "Median", "Worst" -> rows; empty if there is none.
     problem: Why there is no gallery; "" if there is one.
   """
 
@@ -38,7 +38,7 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
   """Writes the report of runs.
 
   Args:
-    workdirs: Folders of finished runs; several are compared.
+    workdirs: Folders of finished runs, at least one; several are compared.
     out: The HTML file; figures go as PNG files into a folder beside it. "" is
       report.html in the folder of the first run (comparison.html if there
       are several).

@@ -24,9 +24,9 @@ class Run:
   Attributes:
     name: What the page calls it; different for every run of a page.
     folder: Where it lies.
-    config: Dotted field -> value.
+    config: The contents of config.json, dotted field -> value.
     result: The contents of result.json.
-    log: The lines of metrics.jsonl.
+    log: The lines of metrics.jsonl; empty if it is not there.
     query_codes: uint32 [Q,ceil(K/32)].
     query_labels: uint8 [Q,L].
     database_codes: uint32 [N,ceil(K/32)].
@@ -66,7 +66,7 @@ class Run:
     )
 
   def series(self, name: str) -> tuple[list[float], list[float]]:
-    """Returns steps and values of a logged scalar."""
+    """Returns steps and values of a logged scalar, such as "train/loss"."""
     lines = [line for line in self.log if name in line]
     return [line["step"] for line in lines], [line[name] for line in lines]
 
@@ -114,7 +114,11 @@ def read(directory: str, name: str = "") -> Run:
 
 
 def read_all(directories: Sequence[str]) -> list[Run]:
-  """Reads runs, and names them so that no two have one name."""
+  """Reads runs, and names them so that no two have one name.
+
+  Raises:
+    UserError: As `read`.
+  """
   runs = [read(directory) for directory in directories]
   if len({run.name for run in runs}) == len(runs):
     return runs
