@@ -12,31 +12,38 @@ def get_config() -> ml_collections.ConfigDict:
   """Returns the configuration of the embedded job."""
   return ml_collections.ConfigDict(
     dict(
-      # Seed of weights, order of images, augmentation and codebooks; >= 0.
+      # Seed of weights, order of images, augmentation and codebooks; 0 to
+      # 2^31 - 1.
       seed=0,
       # K, length of a hash code; 1 to 256.
       bits=48,
-      # Name of the preset of configs/methods.py that was applied.
+      # Name of the preset of configs/methods.py that was applied; set by
+      # --config=FILE:method=NAME, as setting it here applies nothing.
       method="idhn",
-      # How a step is spread over devices: "pmap" or "jit".
+      # How a step is spread over devices: "pmap" (one program each) or "jit"
+      # (one on all).
       parallel="pmap",
       # Type of the network's arithmetic: "float32" or "bfloat16". Parameters,
       # statistics and losses are float32 in both.
       dtype="float32",
-      # Ask the compiler for reproducible kernels (slower on GPU).
+      # Ask the compiler for reproducible kernels (slower on GPU, the only
+      # platform that it changes).
       deterministic=False,
       # Also write TensorBoard files (needs TensorFlow; seconds to import).
       tensorboard=True,
       data=dict(
         # A name of dsh_jax.data.DATASETS.
         name="digits",
-        # A protocol of that data set: which image is in which split.
+        # A protocol of that data set: which image is in which split; "" is
+        # its first.
         protocol="digits",
         # Where prepared data is kept; "" is the user's cache folder.
         dir="",
-        # Where downloaded archives lie, for data sets that need them.
+        # Where downloaded archives or your own pictures lie, for data sets
+        # that need them; "" is the working directory.
         manual_dir="",
-        # Seed of the splits that a protocol draws, apart from config.seed.
+        # Seed of the splits that a protocol draws, apart from config.seed; 0
+        # to 2^31 - 1.
         seed=0,
         # How images become square: "squash", or "crop" the centre.
         resize="squash",
@@ -44,13 +51,15 @@ def get_config() -> ml_collections.ConfigDict:
         # a number N for the most frequent N, or names as "sea;sky".
         labels="",
         # Images to draw in place of the protocol's number, from the groups
-        # that it names for the split; -1 keeps it.
+        # that it names for the split; >= 1, or -1 to keep it. Where a protocol
+        # counts queries and training images per label, so do these.
         num_train=-1,
         num_query=-1,
         num_database=-1,
         # Queries that choose the epoch, cut from the training split unless
-        # the data set has images for them; 0 trains on all of it, and wants
-        # config.eval.select="last".
+        # the data set has images for them; -1 keeps the protocol's number; 0
+        # trains on all of it, and wants config.eval.select="last" (or
+        # "test_best").
         num_validation=-1,
         # Share of listed images that may be absent or unreadable; 0 to 1.
         max_missing=0.01,
@@ -58,22 +67,27 @@ def get_config() -> ml_collections.ConfigDict:
         image_size=48,
         # Side that the network sees, at most image_size; 0 is image_size.
         crop_size=0,
-        # Zero border from which training crops are drawn, pixels; >= 0.
+        # Black border from which training crops are drawn too, pixels; 0 to
+        # 512.
         crop_padding=4,
-        # Mirror half of the training images.
+        # Mirror half of the training images, drawn at random.
         flip=False,
-        # Mean and standard deviation of a channel, as shares of 255.
+        # Mean and standard deviation (> 0) of red, green and blue, as shares
+        # of 255. With config.model.pretrained, those of the weights are used.
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
       ),
       model=dict(
         # A name of dsh_jax.models.BACKBONES.
         backbone="tiny",
-        # Feature layers the head reads, by name; () is the last one.
+        # Feature layers the head reads, by name: "stage1" to "stage4", of an
+        # AlexNet "fc6" and "fc7"; () is the last one.
         taps=(),
-        # Weights to start from: a file, or a Hub id; "" is random.
+        # Weights to start from: a file (.safetensors, .pth, .pt, .bin, .npz),
+        # or a Hub id OWNER/NAME; "" is random.
         pretrained="",
-        # The head's linear layer has a bias, is followed by BatchNorm.
+        # Whether the head's linear layer has a bias, and whether BatchNorm
+        # follows it.
         head_bias=True,
         head_batch_norm=False,
         # Recompute activations in the backward pass: less memory, slower.
@@ -83,18 +97,20 @@ def get_config() -> ml_collections.ConfigDict:
       # what is not given here has the default of its docstring.
       loss=dict(name="idhn"),
       train=dict(
-        # B, images in a global batch; a multiple of the devices.
+        # B, images in a global batch; from 2 to the training images, and a
+        # multiple of devices x accumulate.
         batch_size=128,
         # Times each training image is seen; >= 1.
         num_epochs=20,
         # Steps between two lines of the log; >= 1.
         log_every_steps=31,
         # Steps between two checkpoints, besides the one of every validation
-        # and the last; 0 writes no others.
+        # and the last; >= 1, or 0 for no others.
         checkpoint_every_steps=0,
         # Epochs between two validations; >= 1. The last is always one.
         validate_every_epochs=4,
-        # A loss or gradient that is not finite: "stop", or "skip" the step.
+        # What to do about a loss or gradient that is not finite: "stop", or
+        # "skip" the step.
         on_nonfinite="stop",
         # Batches made ready ahead of the device; >= 1.
         prefetch=2,
@@ -102,21 +118,24 @@ def get_config() -> ml_collections.ConfigDict:
         # shorter than its dispatch.
         steps_per_dispatch=1,
         # Parts in which a batch goes through the network, to save memory;
-        # the loss still sees the whole batch. Divides the batch of a device.
+        # the loss still sees the whole batch. >= 1; divides the batch of a
+        # device.
         accumulate=1,
       ),
       optimizer=dict(
         # "adamw", "adam" or "sgd".
         name="adamw",
-        # Peak learning rate; > 0.
+        # Highest learning rate; > 0.
         learning_rate=1e-2,
-        # "one_cycle", "cosine", "constant" or "halve".
+        # Learning rate over steps: "one_cycle" (up, then down), "cosine" (down
+        # to 0), "constant" or "halve".
         schedule="one_cycle",
-        # Steps between two halvings of the schedule "halve".
+        # Steps between two halvings of the schedule "halve"; >= 1.
         halve_every_steps=500,
-        # Decay of weights with more than one axis, per unit of learning rate.
+        # Decay of weights with more than one axis, per unit of learning rate;
+        # of "adam" and "sgd" it is added to the gradient. >= 0.
         weight_decay=1e-4,
-        # Momentum of "sgd".
+        # Momentum of "sgd"; 0 to 1.
         momentum=0.9,
         # Learning-rate factors, pairs (path prefix, factor), for example
         # (("backbone", 0.01), ("head/fc6", 2.5)); the longest prefix holds.
@@ -127,15 +146,18 @@ def get_config() -> ml_collections.ConfigDict:
         # "last", or "test_best" (best on the test queries: only to compare
         # with code that does so).
         select="validation",
-        # The metric that chooses.
+        # The metric that chooses; one as below.
         select_metric="ndcg@100",
-        # Metrics of the report; () is the default set.
+        # Metrics of the report: ndcg, acg, map, wmap, precision or recall with
+        # "@" and a cut-off (a number, or "all"), or "precision@r<=R" with a
+        # Hamming radius R; () is the default set.
         metrics=(),
         # Leave out queries without a relevant item (else they count as 0).
         drop_empty=False,
-        # Of map@k and wmap@k: "retrieved" or "relevant".
+        # What map@k and wmap@k are divided by: the relevant items "retrieved"
+        # among the first k, or min(k, "relevant" items in the database).
         normalizer="retrieved",
-        # Images encoded at once, rounded up to a multiple of the devices.
+        # Images encoded at once, rounded up to a multiple of the devices; >= 1.
         batch_size=500,
       ),
     )

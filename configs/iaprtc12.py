@@ -12,5 +12,6 @@ from dsh_jax import configuration
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
+  # num_images: the most that the archives may hold labels of.
   config = photos.get_config("iaprtc12", num_images=20000)
   return configuration.build(config, methods.METHODS, arg)

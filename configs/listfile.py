@@ -19,13 +19,13 @@ def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
   config = photos.get_config(
     "listfile",
-    # One list file per split; without one of validation, a tenth of the
-    # training images is set apart.
+    # One list file per split, found from the working directory; without one
+    # of validation, a tenth of the training images is set apart.
     train="",
     query="",
     database="",
     validation="",
-    # Or one CSV file.
+    # Or one CSV file, found likewise.
     csv="",
     # A file with the name of a label a line; "" takes numbers, or for a CSV
     # the labels that occur.

@@ -14,5 +14,6 @@ from dsh_jax import configuration
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
+  # num_images: how many there are, numbered from 1.
   config = photos.get_config("mirflickr25k", num_images=25000)
   return configuration.build(config, methods.METHODS, arg)

@@ -14,5 +14,6 @@ from dsh_jax import configuration
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
+  # num_images: how many the archives have to list.
   config = photos.get_config("nuswide", num_images=269648)
   return configuration.build(config, methods.METHODS, arg)

@@ -29,6 +29,7 @@ def get_config():
   config.cells = (dict(methods=("idhn", "dhn"), bits=(48,), seeds=(0,)),)
   config.metrics = ("ndcg@100",)
   config.unlock()
+  # The method whose settings are changed, at bits and seed of the first cell.
   config.method = "idhn"
   # One field at a time. The logit is scale <h,h'>/K: 24 at 48 bits is the
   # 0.5 <h,h'> of DHN.

@@ -19,10 +19,11 @@ def get_config() -> ml_collections.ConfigDict:
       # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
       # the three. Seeds are run in the order given, all methods of one first.
       cells=(),
-      # Rows that need no training; names of dsh_jax.unsupervised. bits () is
-      # all that the cells have.
+      # Rows that need no training: names of dsh_jax.unsupervised.METHODS,
+      # "cosine" (ranks by features) and "chance" (codes that are all equal).
+      # bits () is all that the cells have.
       references=dict(methods=(), bits=()),
-      # Metrics to show; the first sorts the rows.
+      # Metrics to show, as in config.eval.metrics; the first sorts the rows.
       metrics=(),
       # Peak learning rates of which each method gets the one with the best
       # `metric` on validation queries, at these bits and this seed; without
