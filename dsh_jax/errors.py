@@ -52,7 +52,7 @@ def no_validation(reason: str) -> UserError:
 
 
 class NonFiniteError(Exception):
-  """The loss or a gradient became NaN or infinite; training has stopped."""
+  """The loss, a gradient or a running statistic of BatchNorm is not finite."""
 
 
 class StorageError(Exception):

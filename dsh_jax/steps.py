@@ -24,8 +24,8 @@ class TrainState:
     params: {"backbone", "head", "loss"} -> trees of float32.
     batch_stats: BatchNorm's running statistics, {} without BatchNorm.
     opt_state: The optimizer's state.
-    first_bad_step: int32 scalar, the first step whose loss or gradient was
-      not finite; -1 while there is none.
+    first_bad_step: int32 scalar, the first step, from 0, whose loss, gradient
+      or running statistics were not finite; -1 while there is none.
     num_skipped: int32 scalar, steps whose update was left out.
   """
 

@@ -2,10 +2,9 @@
 
 Import the modules that import this one inside the function that needs them:
 compiling and even importing numba costs time that a program which never
-compares codes should not pay. The loops
-release the interpreter lock, and `threads.map_blocks` spreads them; numba's own
-threading is not used because its default layer may not be entered from two
-threads at a time.
+compares codes should not pay. The loops release the interpreter lock, and
+`threads.map_blocks` spreads them; numba's own threading is not used because its
+default layer may not be entered from two threads at a time.
 """
 
 from collections.abc import Callable

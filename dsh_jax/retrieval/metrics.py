@@ -1,9 +1,9 @@
 """Retrieval metrics from a joint histogram, exact under ties, in float64.
 
 Every function takes hist, int64 [Q, K+1, S+1] (`histogram.joint_histogram`), or
-the `Rankings` made of it where several metrics share one, and returns float64
-[Q]. Items at one distance are tied; `ties` says how the
-orders inside a tie count:
+the `Rankings` made of it where several metrics share one; scores are float64
+[Q]. Items at one distance are tied; `ties` says how the orders inside a tie
+count:
 
   expected     the mean over all orders
   optimistic   the highest value that an order gives
