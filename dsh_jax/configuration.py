@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from dsh_jax import data, errors, losses, models
+from dsh_jax.retrieval import evaluate
 
 _SHORT = {
   "method": "method",
@@ -18,6 +20,9 @@ _SHORT = {
 }
 
 _CHOICES = {
+  "data.name": data.DATASETS,
+  "model.backbone": models.BACKBONES,
+  "loss.name": losses.LOSSES,
   "parallel": ("pmap", "jit"),
   "dtype": ("float32", "bfloat16"),
   "train.on_nonfinite": ("stop", "skip"),
@@ -170,8 +175,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
   """Checks fields of a fixed choice or range, and what they ask of each other.
 
   Names that depend on the data set, the method or the backbone (protocol,
-  labels, settings of the loss, taps) and those of metrics are checked where
-  they are used.
+  labels, settings of the loss, taps) are checked where they are used.
 
   Args:
     config: The configuration.
@@ -192,11 +196,11 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       raise errors.UserError(
         f"config.{path} is {value}; it must be from {low} to {high}."
       )
-  _check_name("data set", config.data.name, data.DATASETS, "config.data.name")
-  _check_name(
-    "backbone", config.model.backbone, models.BACKBONES, "config.model.backbone"
-  )
-  _check_name("loss", config.loss.name, losses.LOSSES, "config.loss.name")
+  for name in config.eval.metrics:
+    evaluate.parse(name)
+  evaluate.parse(config.eval.select_metric, "config.eval.select_metric")
+  _check_colours("config.data.mean", config.data.mean, -np.inf)
+  _check_colours("config.data.std", config.data.std, 0)
   if config.data.crop_size > config.data.image_size:
     raise errors.UserError(
       f"config.data.crop_size is {config.data.crop_size}; it must be at most"
@@ -213,6 +217,11 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
     )
 
 
-def _check_name(kind, given, allowed, field):
-  if given not in allowed:
-    raise errors.unknown(kind, given, allowed, field)
+def _check_colours(field, values, above):
+  found = np.asarray(values, np.float64)
+  if found.shape != (3,) or not all((found > above) & np.isfinite(found)):
+    low = f" above {above}" if np.isfinite(above) else ""
+    raise errors.UserError(
+      f"{field} is {values}; it must be three numbers{low}, for red, green and"
+      " blue."
+    )

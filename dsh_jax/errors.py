@@ -35,6 +35,24 @@ def unknown(
   )
 
 
+def too_small(network: str, smallest: int, shape: tuple[int, ...]) -> UserError:
+  """Makes the error for images that a network cannot take.
+
+  Args:
+    network: Which one, as the message begins.
+    smallest: Height and width that it takes, pixels.
+    shape: [B,H,W,3] of the images.
+
+  Returns:
+    The error, for the caller to raise.
+  """
+  return UserError(
+    f"{network} needs images of {smallest} x {smallest} pixels or more, got"
+    f" {shape[1]} x {shape[2]}. Change config.data.image_size, or"
+    " config.data.crop_size, which comes after it."
+  )
+
+
 def no_validation(reason: str) -> UserError:
   """Makes the error for a choice of the epoch without validation queries.
 

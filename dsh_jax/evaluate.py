@@ -280,5 +280,10 @@ def main(argv: Sequence[str]) -> None:
   print(table(result))
 
 
-if __name__ == "__main__":
+def run() -> None:
+  """The console script."""
   command.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+import optax
 
 from dsh_jax import (
   checkpoint,
@@ -44,8 +45,12 @@ class Parts:
     splits: The images.
     loss: The method's loss.
     network: Images -> logits.
+    rule: The optimizer.
+    state: What training begins with, host arrays.
     augmentation: Images as stored -> as the network sees them.
     scorer: Scores weights.
+    steps_per_epoch: Whole batches of training images.
+    num_steps: Of the whole training.
   """
 
   config: ml_collections.ConfigDict
@@ -53,8 +58,12 @@ class Parts:
   splits: data.Splits
   loss: losses.Loss
   network: nn.Module
+  rule: optax.GradientTransformation
+  state: steps.TrainState
   augmentation: augment.Augmentation
   scorer: scoring.Scorer
+  steps_per_epoch: int
+  num_steps: int
 
 
 def train_and_evaluate(
@@ -112,7 +121,22 @@ def _prepare(config, spread) -> Parts:
   encode_step = steps.make_encode_step(network, loss, augmentation)
   encoder = encoding.Encoder(encode_step, spread, config.eval.batch_size)
   scorer = scoring.Scorer(config, splits, encoder)
-  return Parts(config, spread, splits, loss, network, augmentation, scorer)
+  steps_per_epoch = len(splits.train) // config.train.batch_size
+  num_steps = steps_per_epoch * config.train.num_epochs
+  rule = factories.create_optimizer(config, loss, num_steps)
+  return Parts(
+    config=config,
+    spread=spread,
+    splits=splits,
+    loss=loss,
+    network=network,
+    rule=rule,
+    state=factories.create_state(config, network, loss, rule),
+    augmentation=augmentation,
+    scorer=scorer,
+    steps_per_epoch=steps_per_epoch,
+    num_steps=num_steps,
+  )
 
 
 def _train(
@@ -124,12 +148,8 @@ def _train(
   """Returns the weights of the chosen epoch, on devices, and facts of it."""
   config, spread = parts.config, parts.spread
   batch_size = config.train.batch_size
-  steps_per_epoch = len(parts.splits.train) // batch_size
-  num_steps = steps_per_epoch * config.train.num_epochs
-  validated_at, saved_at = _stops(config.train, steps_per_epoch)
-
-  rule = factories.create_optimizer(config, parts.loss, num_steps)
-  state = factories.create_state(config, parts.network, parts.loss, rule)
+  validated_at, saved_at = _stops(parts)
+  state = parts.state
   best = {"params": state.params, "batch_stats": state.batch_stats}
   facts = {
     "selected_step": 0,
@@ -144,11 +164,11 @@ def _train(
     state, best = tree["state"], tree["best"]
   step = int(state.step)
   state = spread.replicate(state)
-  train_steps = _lift_train_steps(parts, rule)
+  train_steps = _lift_train_steps(parts)
   log = logs.Log(
     run.path,
     start=step,
-    total=num_steps,
+    total=parts.num_steps,
     images_per_step=batch_size,
     tensorboard=config.tensorboard,
     enabled=jax.process_index() == 0,
@@ -157,7 +177,7 @@ def _train(
   waiting = None  # The outcome of a group is read when the next is under way.
   last_stop, started = step, time.monotonic()
   with log, signals.deferred():
-    for group, batch in _batches(parts, step, num_steps, saved_at):
+    for group, batch in _batches(parts, step, saved_at):
       state, outcome = train_steps(state, *batch)
       if waiting is not None:
         _report(parts, log, *waiting)
@@ -174,7 +194,7 @@ def _train(
       facts["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
         scores = parts.scorer.validate((state.params, state.batch_stats))
-        log.scalars(step, step / steps_per_epoch, scores)
+        log.scalars(step, step / parts.steps_per_epoch, scores)
         score = next(iter(scores.values()), facts["score"])
         if config.eval.select == "last" or score > facts["score"]:
           facts |= {"selected_step": step, "score": score, "validation": scores}
@@ -187,26 +207,28 @@ def _train(
       if stopping:
         raise signals.stopped(step)
       last_stop, started = step, time.monotonic()
-  facts["selected_epoch"] = facts["selected_step"] // steps_per_epoch
+  facts["selected_epoch"] = facts["selected_step"] // parts.steps_per_epoch
   return spread.replicate((best["params"], best["batch_stats"])), facts
 
 
-def _stops(train, steps_per_epoch: int) -> tuple[set[int], set[int]]:
+def _stops(parts) -> tuple[set[int], set[int]]:
   """Returns after which steps is validated, and after which is saved."""
-  epochs = range(0, train.num_epochs, train.validate_every_epochs)
-  validated = {e * steps_per_epoch for e in (*epochs, train.num_epochs)} - {0}
+  train, every = parts.config.train, parts.steps_per_epoch
+  validated = set(
+    range(0, parts.num_steps, train.validate_every_epochs * every)
+  )
+  validated = (validated | {parts.num_steps}) - {0}
   saved = set(validated)
   if train.checkpoint_every_steps:
-    num_steps = steps_per_epoch * train.num_epochs
-    saved.update(range(0, num_steps, train.checkpoint_every_steps))
+    saved.update(range(0, parts.num_steps, train.checkpoint_every_steps))
   return validated, saved - {0}
 
 
-def _lift_train_steps(parts, rule):
+def _lift_train_steps(parts):
   train_step = steps.make_train_step(
     parts.network,
     parts.loss,
-    rule,
+    parts.rule,
     parts.augmentation,
     seed=parts.config.seed,
     batch_size=parts.config.train.batch_size,
@@ -217,7 +239,7 @@ def _lift_train_steps(parts, rule):
   return parts.spread.lift(steps.scan_steps(train_step), donate_state=True)
 
 
-def _batches(parts, start, num_steps, saved_at) -> Iterator[tuple[Any, Any]]:
+def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
   """Yields ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.spread.rows_of_host(size)
@@ -254,7 +276,6 @@ def _groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
 def _report(parts, log, group, outcome):
   """Logs the steps of a group and acts on one that is not finite."""
   train = parts.config.train
-  steps_per_epoch = len(parts.splits.train) // train.batch_size
   outcome = parts.spread.fetch(outcome)
   for index, step in enumerate(range(*group)):
     values = {f"train/{k}": float(v[index]) for k, v in outcome.items()}
@@ -268,7 +289,7 @@ def _report(parts, log, group, outcome):
         )
       log.say(f"{message} It is left out.")
     if (step + 1) % train.log_every_steps == 0:
-      log.scalars(step + 1, (step + 1) / steps_per_epoch, values)
+      log.scalars(step + 1, (step + 1) / parts.steps_per_epoch, values)
   log.progress(group[1])
 
 

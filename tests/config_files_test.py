@@ -1,5 +1,7 @@
 """Where config files are found, in the repository and installed elsewhere."""
 
+import configparser
+import importlib
 import importlib.util
 import os
 import pathlib
@@ -86,6 +88,11 @@ def test_an_installed_package_has_its_configs(command, tmp_path):
   }
   for name in ("report/page.html", "search.html", "configs/tables/digits.py"):
     assert f"dsh_jax/{name}" in names
+  commands_of_wheel = configparser.ConfigParser()
+  commands_of_wheel.read(next(site.glob("*.dist-info/entry_points.txt")))
+  for value in commands_of_wheel["console_scripts"].values():
+    module, _, function = value.partition(":")
+    assert callable(getattr(importlib.import_module(module), function)), value
   (here / "configs").mkdir(parents=True)
   (here / "configs" / "default.py").write_text("raise SystemError")
   (here / "configs" / "__init__.py").touch()

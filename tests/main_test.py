@@ -104,6 +104,16 @@ BAD_INPUT = [
     ["config.train.batch_size", "devices x config.train.accumulate"],
   ),
   (["--config.optimizer.learning_rate=nan"], ["learning_rate", "nan"]),
+  (
+    ["--config.eval.select_metric=ndgc@100"],
+    ["'ndgc@100'", "config.eval.select_metric"],
+  ),
+  (["--config.eval.metrics=('map@0',)"], ["'map@0'", "config.eval.metrics"]),
+  (["--config.data.std=(0.2, 0.0, 0.2)"], ["config.data.std", "above 0"]),
+  (
+    [*SMALL, "--config.data.crop_size=12"],
+    ["16 x 16", "got 12 x 12", "config.data.crop_size"],
+  ),
   ([*SMALL, "--workdir=/proc/nothing/run"], ["--workdir=/proc/nothing/run"]),
   (["--distributed"], ["--coordinator"]),
   (["surplus"], ["surplus"]),

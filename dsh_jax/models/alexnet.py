@@ -144,11 +144,7 @@ class AlexNet(nn.Module):
     first = self.stages[0]
     smallest = first.kernel + 14 * first.stride - 2 * first.padding
     if min(images.shape[1:3]) < smallest:
-      raise errors.UserError(
-        f"This AlexNet needs images of {smallest} x {smallest} or more, got"
-        f" {images.shape[1]} x {images.shape[2]}. Change"
-        " config.data.image_size."
-      )
+      raise errors.too_small("This AlexNet", smallest, images.shape)
     stage_class = nn.remat(ConvolutionStage) if self.remat else ConvolutionStage
     x = images.astype(self.dtype)
     for index, stage in enumerate(self.stages, start=1):

@@ -12,7 +12,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dsh_jax import errors
 from dsh_jax.models import pooling, resnet
+
+_SMALLEST = 16  # Pixels that are halved four times.
 
 
 class TinyResNet(nn.Module):
@@ -47,7 +50,12 @@ class TinyResNet(nn.Module):
     Returns:
       Features by stage, float32 [B,F] each; the last one, which is dense, is
       the usual choice.
+
+    Raises:
+      UserError: If the image is too small for the four halvings.
     """
+    if min(images.shape[1:3]) < _SMALLEST:
+      raise errors.too_small("The tiny network", _SMALLEST, images.shape)
     conv = functools.partial(
       nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=resnet.KAIMING
     )

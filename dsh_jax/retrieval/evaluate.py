@@ -55,11 +55,12 @@ class Metric:
   radius: int | None = None
 
 
-def parse(name: str) -> Metric:
+def parse(name: str, field: str = "config.eval.metrics") -> Metric:
   """Takes a metric name apart.
 
   Args:
     name: One of `METRICS` with a number, or "all" for k, filled in.
+    field: Where the name is from, as the error names it.
 
   Raises:
     UserError: If there is no such metric.
@@ -67,7 +68,7 @@ def parse(name: str) -> Metric:
   match = _NAME.fullmatch(name) if isinstance(name, str) else None
   if match is None:
     raise errors.unknown(
-      'metric (k is 1 or more, or "all")', name, METRICS, "config.eval.metrics"
+      'metric (k is 1 or more, or "all")', name, METRICS, field
     )
   if match["radius"] is not None:
     return Metric("ball", radius=int(match["radius"]))
