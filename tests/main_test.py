@@ -44,13 +44,34 @@ def test_the_same_command_again_prints_without_training(command):
 def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
   command, tmp_path
 ):
-  none = (*SMALL, "--config.data.num_validation=0", f"--workdir={tmp_path}")
-  last = ("--config.train.num_epochs=1", "--config.eval.select=last")
-  refused, done = command.run_forked([none, [*none, *last]])
+  none = (
+    *SMALL,
+    "--config.data.num_validation=0",
+    "--config.train.num_epochs=2",
+  )
+  folders = {select: tmp_path / select for select in ("last", "test_best")}
+  refused, *done = command.run_forked(
+    [
+      [*none, f"--workdir={tmp_path}/refused"],
+      *(
+        [*none, f"--config.eval.select={select}", f"--workdir={folder}"]
+        for select, folder in folders.items()
+      ),
+    ]
+  )
   assert refused[0] == 2 and "config.eval.select='last'" in refused[2]
-  assert done[0] == 0, done[2]
-  result = json.loads((tmp_path / "result.json").read_text())
-  assert (result["selected_step"], result["validation"]) == (4, {})
+  assert [code for code, *_ in done] == [0, 0], done
+  last, best = (
+    json.loads((folder / "result.json").read_text())
+    for folder in folders.values()
+  )
+  assert (last["selected_step"], last["validation"]) == (8, {})
+  # The bad habit of released code, under its name: the test queries choose.
+  assert (best["select"], best["selected_step"]) == ("test_best", 8)
+  assert best["validation"] == {
+    f"test/{name}": best["metrics"][name]["expected"]
+    for name in ("ndcg@100", "map@all")
+  }
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 import random_weights
+from commands import SMALL
 
-from dsh_jax import errors, models
+from dsh_jax import errors, models, trained
 from dsh_jax.models import naming, pretrained, weight_files
 
 FOLDER = pathlib.Path(__file__).parent
@@ -240,3 +241,33 @@ def test_command_line_in_process(tmp_path, weights, capsys):
 def test_names_of_a_bottleneck():
   path = ("batch_stats", "layer3_5", "bn3", "var")
   assert naming.torch_name("resnet50", path) == "layer3.5.bn3.running_var"
+
+
+def test_a_run_starts_from_the_weights_of_a_file(command, tmp_path, weights):
+  path, workdir = tmp_path / "resnet18.npz", tmp_path / "run"
+  np.savez(path, **weights)
+  code, _, err = command.run(
+    *SMALL,
+    "--config.model.backbone=resnet18",
+    f"--config.model.pretrained={path}",
+    "--config.data.num_train=16",
+    "--config.train.num_epochs=1",
+    "--config.eval.select=last",
+    "--config.optimizer.name=sgd",
+    "--config.optimizer.learning_rate=1e-12",
+    f"--workdir={workdir}",
+  )
+  assert code == 0, err
+  run = trained.Run(str(workdir))
+  assert run.augmentation.mean == pretrained.IMAGENET.mean
+  params, batch_stats = run.weights
+  np.testing.assert_allclose(
+    params["backbone"]["conv1"]["kernel"],
+    weights["conv1.weight"].transpose(2, 3, 1, 0),
+    atol=1e-9,
+  )
+  # One step of running statistics, which begin with those of the file.
+  mean = (
+    batch_stats["backbone"]["bn1"]["mean"] - 0.9 * weights["bn1.running_mean"]
+  )
+  assert 0 < abs(mean).max() < 0.5

@@ -57,6 +57,13 @@ def test_chunks_and_database_order_change_no_bit():
     np.testing.assert_array_equal(hist, expected)
 
 
+def test_counts_are_fetched_before_they_overflow(monkeypatch):
+  arguments, expected = _problem(64, 21, 5, 300)
+  monkeypatch.setattr(histogram_xla, "MAX_ROWS_PER_FETCH", 100)
+  hist = histogram.joint_histogram(*arguments, 64, backend="xla", chunk_rows=40)
+  np.testing.assert_array_equal(hist, expected)
+
+
 @pytest.mark.parametrize("num_devices", [1, 3, 8])
 @pytest.mark.parametrize("binning", ["scatter", "onehot"])
 def test_devices_change_no_bit(num_devices, binning):

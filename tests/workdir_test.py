@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import pty
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 
 import commands
 import numpy as np
@@ -164,3 +166,22 @@ def test_a_read_only_folder_is_told(tmp_path):
         pass
   finally:
     os.seteuid(user)
+
+
+def test_on_a_terminal_the_log_has_a_bar(tmp_path, monkeypatch):
+  reader, writer = pty.openpty()
+  termios.tcsetwinsize(writer, (24, 80))
+  with open(writer, "w") as terminal:
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with logs.Log(
+      tmp_path, start=4, total=10, images_per_step=16, tensorboard=False
+    ) as log:
+      log.scalars(5, 0.5, {"train/loss": 1.0})
+      log.progress(10)
+  shown = b""
+  with contextlib.suppress(OSError):  # What a terminal gives at its end.
+    while part := os.read(reader, 65536):
+      shown += part
+  os.close(reader)
+  assert b"step 5/10  loss 1" in shown
+  assert b"64.0/160 " in shown and b"160/160 " in shown
