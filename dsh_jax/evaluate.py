@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import command, errors
+from dsh_jax import command, errors, summary
 from dsh_jax.retrieval import codes, conventions, evaluate, metrics
 
 
@@ -187,14 +187,8 @@ def table(result: Mapping[str, Any]) -> str:
     f" ({counts['queries_without_label']} of them without labels), {empty};"
     f" AP@k over items {settings['normalizer']}",
     "",
-    f"{'metric':<16}{'expected':>10}{'pessimistic':>13}{'optimistic':>12}"
-    f"{'chance':>9}",
+    *summary.scores(result["metrics"]),
   ]
-  for name, value in result["metrics"].items():
-    lines.append(
-      f"{name:<16}{value['expected']:>10.4f}{value['pessimistic']:>13.4f}"
-      f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
-    )
   return "\n".join(lines)
 
 

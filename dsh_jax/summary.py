@@ -1,4 +1,4 @@
-"""The table that a finished run prints."""
+"""The tables that a finished run and an evaluation print."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,15 +21,7 @@ def table(result: Mapping[str, Any]) -> str:
     f" training set {inside} the database",
     f"epoch {result['selected_epoch']}, selected by {result['select']}",
     "",
-    f"{'metric':<16}{'expected':>10}{'pessimistic':>13}{'optimistic':>12}"
-    f"{'chance':>9}",
-  ]
-  for name, value in result["metrics"].items():
-    lines.append(
-      f"{name:<16}{value['expected']:>10.4f}{value['pessimistic']:>13.4f}"
-      f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
-    )
-  lines += [
+    *scores(result["metrics"]),
     "",
     f"training {seconds['training']:.1f} s"
     f" ({result['images_per_sec']:.0f} images/s), encoding"
@@ -37,6 +29,24 @@ def table(result: Mapping[str, Any]) -> str:
     f" on {result['device']}",
   ]
   return "\n".join(lines)
+
+
+def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+  """Returns the lines of a table of scores, the first its head.
+
+  Args:
+    metrics: Name -> "expected", "pessimistic", "optimistic" and "chance".
+  """
+  lines = [
+    f"{'metric':<16}{'expected':>10}{'pessimistic':>13}{'optimistic':>12}"
+    f"{'chance':>9}"
+  ]
+  for name, value in metrics.items():
+    lines.append(
+      f"{name:<16}{value['expected']:>10.4f}{value['pessimistic']:>13.4f}"
+      f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
+    )
+  return lines
 
 
 def next_steps(workdir: str) -> str:
