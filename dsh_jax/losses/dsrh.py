@@ -82,23 +82,17 @@ def dsrh(
   base.check_choice("sampling", sampling, _SAMPLINGS)
   margin = margin_at_64_bits * num_bits / 64
 
-  def all_triplets(distance, shared):
-    others = similarity.off_diagonal(distance.shape[0])
+  # Both return sums [B] and the two overlaps [B] that "top2" divides by.
+  def all_triplets(distance, shared, others):
     sums = triplets.sum_hinges(
       distance, shared, others, margin, lambda level: 2**level
     )
-    if normalizer == "ideal":
-      scale = ranking.ideal_dcg(shared, others, num_classes)
-    elif normalizer == "top2":
-      best = jax.lax.top_k(jnp.where(others, shared, 0), min(2, len(shared)))[0]
-      scale = _top2_normalizer(best[:, 0], best[:, -1])
-    else:
-      scale = jnp.ones_like(sums)
-    return sums / jnp.where(scale > 0, scale, 1)
+    best = jax.lax.top_k(jnp.where(others, shared, 0), min(2, len(shared)))[0]
+    return sums, best[:, 0], best[:, -1]
 
-  def release_triplets(distance, shared, step):
+  def release_triplets(distance, shared, others, step):
     key = jax.random.fold_in(jax.random.key(seed), step)
-    shared = jnp.where(similarity.off_diagonal(len(shared)), shared, -1)
+    shared = jnp.where(others, shared, -1)
     largest = jnp.max(shared, axis=1)
     graded = largest > 1
     candidates = (
@@ -114,30 +108,30 @@ def dsrh(
       found.append(exists)
       overlaps.append(jnp.where(exists, shared[rows, picked], 0))
       distances.append(distance[rows, picked])
-    if normalizer == "ideal":
-      others = similarity.off_diagonal(len(shared))
-      scale = ranking.ideal_dcg(shared, others, num_classes)
-    elif normalizer == "top2":
-      scale = _top2_normalizer(overlaps[0], overlaps[1])
-    else:
-      scale = jnp.ones_like(largest)
     total = jnp.zeros_like(largest)
     for near, far in ((0, 1), (0, 2), (1, 2)):
       weight = 2 ** overlaps[near] - 2 ** overlaps[far]
       value = jnp.maximum(margin + distances[near] - distances[far], 0)
       total += jnp.where(found[near] & found[far], weight * value, 0)
-    return total / jnp.where(scale > 0, scale, 1)
+    return total, overlaps[0], overlaps[1]
 
   def objective(params, codes, labels, step):
     del params
     distance = similarity.code_distance(codes)
     shared = similarity.overlap(labels)
+    others = similarity.off_diagonal(len(shared))
     if sampling == "all":
-      per_anchor = all_triplets(distance, shared)
+      sums, first, second = all_triplets(distance, shared, others)
     else:
-      per_anchor = release_triplets(distance, shared, step)
+      sums, first, second = release_triplets(distance, shared, others, step)
+    if normalizer == "ideal":
+      scale = ranking.ideal_dcg(shared, others, num_classes)
+    elif normalizer == "top2":
+      scale = _top2_normalizer(first, second)
+    else:
+      scale = jnp.ones_like(sums)
     terms = {
-      "ranking": jnp.mean(per_anchor),
+      "ranking": jnp.mean(sums / jnp.where(scale > 0, scale, 1)),
       "balance": balance_weight * quantization.bit_balance(codes) / 2,
     }
     return terms["ranking"] + terms["balance"], terms
