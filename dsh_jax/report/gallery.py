@@ -10,7 +10,7 @@ from PIL import Image
 
 from dsh_jax import configuration, data, errors, factories
 from dsh_jax.report.runs import Run
-from dsh_jax.retrieval import evaluate, search
+from dsh_jax.retrieval import evaluate, metrics, search
 
 METRIC = "ndcg@100"
 _TOP = 10
@@ -88,7 +88,7 @@ def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
     relevant item are not among them; if none is left, there are no groups.
   """
   scores = evaluate.per_query(run.histogram, METRIC)
-  able = np.flatnonzero(run.histogram[:, :, 1:].any(axis=(1, 2)))
+  able = np.flatnonzero(~metrics.without_relevant(run.histogram))
   order = able[np.argsort(-scores[able], kind="stable")]
   count = min(_PER_GROUP, max(1, len(order) // 3))
   middle = (len(order) - count) // 2

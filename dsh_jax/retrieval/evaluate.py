@@ -242,7 +242,7 @@ def evaluate_codes(
       backend=backend,
       devices=devices,
     )
-    empty = ~hist[:, :, 1:].any(axis=(1, 2))
+    empty = metrics.without_relevant(hist)
     counts["queries_without_relevant"] += int(empty.sum())
     for name, values in score(hist, list(parsed), normalizer).items():
       metric = parsed[name]
