@@ -13,7 +13,7 @@ import textwrap
 import types
 from collections.abc import Sequence
 
-from dsh_jax import data, errors, models
+from dsh_jax import data, errors, limits, models
 
 _PACKAGE = "configs"
 _FLAG = "--config"
@@ -116,7 +116,7 @@ def _choices(file: str) -> str:
   width = max(map(len, methods))
   lines = [f"method={config.method}   one of"]
   lines += [f"  {name:<{width}}  {methods[name]['source']}" for name in methods]
-  lines.append(f"bits={config.bits}   1 to 256")
+  lines.append(f"bits={config.bits}   1 to {limits.MAX_BITS}")
   lines.append(f"backbone={config.model.backbone}   one of")
   lines += _wrapped(models.BACKBONES)
   protocols = data.DATASETS[config.data.name].protocols

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dsh_jax import data, errors, losses, models
+from dsh_jax import data, errors, limits, losses, models
 from dsh_jax.retrieval import evaluate
 
 _SHORT = {
@@ -34,7 +34,7 @@ _CHOICES = {
 
 _RANGES = {
   "seed": (0, 2**31 - 1),
-  "bits": (1, 256),
+  "bits": (1, limits.MAX_BITS),
   "data.seed": (0, 2**31 - 1),
   "data.image_size": (8, 1024),
   "data.crop_size": (0, 1024),

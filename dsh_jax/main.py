@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from dsh_jax import (
+  command,
   config_files,
   data,
   errors,
@@ -61,8 +62,8 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 _CONFIG_WORDS = ("--config", "-config")
 
-# Besides 0, and 128 + the number of a signal that stopped the run.
-EXIT_USER_ERROR = 2
+# Besides 0, command.EXIT_USER_ERROR, and 128 + the number of a signal that
+# stopped the run.
 EXIT_NONFINITE = 3
 EXIT_STORAGE = 4
 
@@ -74,12 +75,16 @@ def main(argv: list[str]) -> None:
     argv: The name of the program, and what is no flag.
 
   Raises:
-    SystemExit: `EXIT_USER_ERROR`, `EXIT_NONFINITE`, or 128 + the number of a
-      signal. A full disk ends the process at once, with `EXIT_STORAGE`.
+    SystemExit: `command.EXIT_USER_ERROR`, `EXIT_NONFINITE`, or 128 + the
+      number of a signal. A full disk ends the process at once, with
+      `EXIT_STORAGE`.
   """
   logging.set_verbosity(logging.WARNING)  # Orbax tells much at INFO.
   if len(argv) > 1:
-    _fail(f"Unexpected argument {argv[1]!r}; all are --flags.", EXIT_USER_ERROR)
+    _fail(
+      f"Unexpected argument {argv[1]!r}; all are --flags.",
+      command.EXIT_USER_ERROR,
+    )
   config = _CONFIG.value
   if config.deterministic:  # Read when the first device is asked for.
     given = os.environ.get("XLA_FLAGS", "")
@@ -96,7 +101,7 @@ def main(argv: list[str]) -> None:
   try:
     result = train.train_and_evaluate(config, workdir)
   except errors.UserError as error:
-    _fail(error, EXIT_USER_ERROR)
+    _fail(error, command.EXIT_USER_ERROR)
   except errors.NonFiniteError as error:
     _fail(error, EXIT_NONFINITE)
   except errors.StorageError as error:
@@ -150,7 +155,7 @@ def _join_hosts() -> None:
     _fail(
       f"Cannot join the other hosts: {error} Give --coordinator,"
       " --num_processes and --process_id, or leave out --distributed.",
-      EXIT_USER_ERROR,
+      command.EXIT_USER_ERROR,
     )
 
 
@@ -167,7 +172,7 @@ def _parse(argv: list[str]) -> list[str]:
     _CONFIG.value.lock()  # What is wrong in it is told at first use.
     return rest
   except Exception as error:  # Whatever a config file or field may raise.
-    _fail(_reason(error), EXIT_USER_ERROR)
+    _fail(_reason(error), command.EXIT_USER_ERROR)
 
 
 def _reason(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from dsh_jax import data
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-  ("cores", "errors"),
+  ("cores", "errors", "limits"),
   ("losses", "models", "data", "retrieval"),
   ("checkpoint", "interrupts", "logs", "optimizer", "parallel", "summary"),
   ("command", "search_page", "real_valued"),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dsh_jax import errors
+from dsh_jax import errors, limits
 from dsh_jax.losses import (
   base,
   bce_sign,
@@ -37,8 +37,6 @@ from dsh_jax.losses import (
   talr_ndcg,
 )
 from dsh_jax.losses.base import Loss as Loss
-
-MAX_BITS = 256
 
 LOSSES: dict[str, Callable[..., base.Loss]] = {
   "idhn": idhn.idhn,
@@ -103,7 +101,7 @@ def make_loss(
     UserError: An unknown name or setting, or a value that is not allowed.
   """
   filled = default_settings(name)
-  _check_count("number of bits", num_bits, MAX_BITS, "config.bits")
+  _check_count("number of bits", num_bits, limits.MAX_BITS, "config.bits")
   _check_count("number of classes", num_classes, None, "config.data")
   for setting, value in settings.items():
     if setting not in filled:
@@ -141,4 +139,4 @@ def _checked(name: str, setting: str, value: Any, default: Any) -> Any:
   )
 
 
-__all__ = ["LOSSES", "MAX_BITS", "Loss", "default_settings", "make_loss"]
+__all__ = ["LOSSES", "Loss", "default_settings", "make_loss"]

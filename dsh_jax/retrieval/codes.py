@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dsh_jax import errors
+from dsh_jax import errors, limits
 
-MAX_BITS = 256
 WORD_BITS = 32
 
 
@@ -50,10 +49,10 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
     raise errors.UserError(
       f"Codes have shape {relaxed.shape}; give [items, bits]."
     )
-  if not 1 <= relaxed.shape[1] <= MAX_BITS:
+  if not 1 <= relaxed.shape[1] <= limits.MAX_BITS:
     raise errors.UserError(
       f"Codes have {relaxed.shape[1]} bits (shape {relaxed.shape}); allowed:"
-      f" 1 to {MAX_BITS}. Change config.bits or transpose the codes."
+      f" 1 to {limits.MAX_BITS}. Change config.bits or transpose the codes."
     )
   if np.iscomplexobj(relaxed):
     raise errors.UserError("Codes are complex; give real numbers.")
@@ -112,8 +111,10 @@ def check(packed: ArrayLike, num_bits: int, name: str) -> np.ndarray:
     UserError: If type, shape or K do not match, or unused bits are set.
   """
   packed = np.asarray(packed)
-  if not 1 <= num_bits <= MAX_BITS:
-    raise errors.UserError(f"num_bits is {num_bits}; allowed: 1 to {MAX_BITS}.")
+  if not 1 <= num_bits <= limits.MAX_BITS:
+    raise errors.UserError(
+      f"num_bits is {num_bits}; allowed: 1 to {limits.MAX_BITS}."
+    )
   if packed.ndim != 2 or packed.dtype != np.uint32:
     raise errors.UserError(
       f"The {name} are {packed.dtype} of shape {packed.shape}; give packed"
