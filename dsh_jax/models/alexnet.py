@@ -189,7 +189,7 @@ def normalize_responses(
   return (x * (1 + alpha / size * total) ** -beta).astype(x.dtype)
 
 
-alexnet: Callable[..., AlexNet] = functools.partial(AlexNet)
+alexnet = AlexNet
 alexnet_caffe: Callable[..., AlexNet] = functools.partial(
   AlexNet, stages=_CAFFE, dropout_after=True
 )
