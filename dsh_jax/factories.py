@@ -12,10 +12,9 @@ from dsh_jax import data, losses, models, optimizer, steps
 from dsh_jax.data import augment
 from dsh_jax.models import pretrained
 
-_PLAIN_DATA_FIELDS = {
-  "name", "protocol", "dir", "seed", "image_size",
-  "crop_size", "crop_padding", "flip", "mean", "std",
-}  # fmt: skip
+# What is done to the images of a batch; all other fields of config.data, those
+# of one data set among them, are arguments of `data.load_splits`.
+_AUGMENTATION = {"crop_size", "crop_padding", "flip", "mean", "std"}
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
@@ -24,19 +23,12 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
   Raises:
     UserError: As `data.load_splits`.
   """
-  options = {
+  settings = {
     name: value
     for name, value in config.data.items()
-    if name not in _PLAIN_DATA_FIELDS
+    if name not in {"dir", *_AUGMENTATION}
   }
-  return data.load_splits(
-    name=config.data.name,
-    protocol=config.data.protocol,
-    data_dir=config.data.dir,
-    image_size=config.data.image_size,
-    seed=config.data.seed,
-    **options,
-  )
+  return data.load_splits(data_dir=config.data.dir, **settings)
 
 
 def create_loss(
