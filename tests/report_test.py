@@ -114,6 +114,17 @@ def test_without_pictures_there_is_a_report(folder, tmp_path):
   assert "No pictures: The query split of digits is not the one" in text
 
 
+def test_without_anything_to_find_the_report_says_so(folder, tmp_path):
+  other = copy(folder, tmp_path / "run")
+  with np.load(other / "codes.npz") as saved:
+    arrays = dict(saved)
+  arrays["query_labels"][:] = 0
+  np.savez(other / "codes.npz", **arrays)
+  text = report.write([str(other)]).read_text()
+  assert "No pictures: None of the 40 queries looked at shares a label" in text
+  assert "The query is on the left" not in text
+
+
 def test_two_runs_of_one_name_are_told_apart(folder, tmp_path):
   (tmp_path / "a").mkdir()
   twin = copy(folder, tmp_path / "a" / folder.name)

@@ -81,6 +81,11 @@ def _part(run: Run, place: int) -> Part:
     rows = gallery.create(run, gallery.load_splits(run))
   except (errors.UserError, OSError) as error:
     problem = str(error)  # A report without pictures is still a report.
+  if not rows and not problem:
+    problem = (
+      f"None of the {len(run.sample)} queries looked at shares a label with an"
+      " item of the database."
+    )
   return Part(
     run=run,
     colour=drawing.colour(place),
