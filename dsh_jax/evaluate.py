@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import command, errors, summary
+from dsh_jax import array_files, command, errors, summary
 from dsh_jax.retrieval import codes, conventions, evaluate, metrics
 
 
@@ -88,13 +88,8 @@ def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
 
 def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
   try:
-    with open(path, "rb") as file:  # NumPy leaves a damaged one open.
-      loaded = np.load(file, allow_pickle=False)
-      if isinstance(loaded, np.ndarray):
-        return loaded
-      return {name: loaded[name] for name in loaded.files}
-  # NumPy, zipfile, zlib and Python's tokenizer raise their own.
-  except Exception as error:
+    return array_files.read(pathlib.Path(path))
+  except (OSError, ValueError) as error:
     raise errors.UserError(
       f"Cannot read {path}: {errors.describe(error)}. Change {flag}."
     ) from error

@@ -10,7 +10,14 @@ import pathlib
 
 import numpy as np
 
-from dsh_jax import configuration, data, errors, factories, pictures
+from dsh_jax import (
+  array_files,
+  configuration,
+  data,
+  errors,
+  factories,
+  pictures,
+)
 from dsh_jax.data import images
 from dsh_jax.retrieval import codes, search
 
@@ -105,16 +112,17 @@ def load(path: str, workdir: str = "") -> Index:
   """
   file = pathlib.Path(path).expanduser()
   try:
-    with np.load(file, allow_pickle=False) as saved:
-      num_bits = int(saved["num_bits"])
-      packed = codes.check(saved["database_codes"], num_bits, "index's codes")
-      ids = saved["database_ids"]
-      root = str(saved["root"]) if "root" in saved else ""
-      held = str(saved["workdir"]) if "workdir" in saved else str(file.parent)
-  except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    saved = array_files.read(file)
+    num_bits = int(saved["num_bits"])
+    packed = codes.check(saved["database_codes"], num_bits, "index's codes")
+    ids = saved["database_ids"]
+    root = str(saved["root"]) if "root" in saved else ""
+    held = str(saved["workdir"]) if "workdir" in saved else str(file.parent)
+  # The last is that of a .npy file.
+  except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
     raise errors.UserError(
-      f"--index={path} cannot be read as an index: {error}. Give codes.npz of a"
-      " run, or what python -m dsh_jax.encode wrote."
+      f"--index={path} cannot be read as an index: {errors.describe(error)}."
+      " Give codes.npz of a run, or what python -m dsh_jax.encode wrote."
     ) from error
   if not 0 < len(ids) == len(packed):
     raise errors.UserError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from dsh_jax import configuration, errors
+from dsh_jax import array_files, configuration, errors
 
 # Fields that do not change what a run computes.
 _WITHOUT_EFFECT = {
@@ -172,8 +172,19 @@ class Workdir:
     Raises:
       UserError: It cannot be read, or is not an object in JSON.
     """
+    return self._read(name, lambda path: json.loads(path.read_bytes()))
+
+  def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of an .npz file, or None if it is not there.
+
+    Raises:
+      UserError: It cannot be read, or is not an .npz file.
+    """
+    return self._read(name, array_files.read)
+
+  def _read(self, name, read):
     try:
-      content = json.loads((self.path / name).read_bytes())
+      content = read(self.path / name)
       if not isinstance(content, dict):
         raise ValueError
       return content

@@ -138,7 +138,7 @@ def test_an_unfinished_run_is_one_line(command, tmp_path):
   assert (process.returncode, out) == (2, "")
   assert err.startswith("dsh_jax: --workdir=") and len(err.splitlines()) == 1
   (tmp_path / "config.json").write_text("{")
-  with pytest.raises(errors.UserError, match="cannot be read"):
+  with pytest.raises(errors.UserError, match=r"config\.json is damaged"):
     runs.read(str(tmp_path))
 
 

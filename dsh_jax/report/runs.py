@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import errors, workdir
 from dsh_jax.retrieval import histogram
 
 # Curves need every query's histogram in memory; more queries change a mean
@@ -83,11 +83,22 @@ def read(directory: str, name: str = "") -> Run:
       damaged.
   """
   folder = pathlib.Path(directory).expanduser()
+  held = workdir.Workdir(str(folder))
+  config = held.read_json("config.json")
+  result = held.read_json("result.json")
+  arrays = held.read_arrays("codes.npz")
+  for file, content in (
+    ("config.json", config),
+    ("result.json", result),
+    ("codes.npz", arrays),
+  ):
+    if content is None:
+      raise errors.UserError(
+        f"--workdir={directory} does not hold a finished run: {folder / file}"
+        " is not there. Give the folder of a run that has ended, or run its"
+        " command again to finish it."
+      )
   try:
-    config = json.loads((folder / "config.json").read_text())
-    result = json.loads((folder / "result.json").read_text())
-    with np.load(folder / "codes.npz", allow_pickle=False) as saved:
-      arrays = {key: saved[key] for key in saved.files}
     return Run(
       name=name or folder.resolve().name,
       folder=folder,
@@ -101,15 +112,10 @@ def read(directory: str, name: str = "") -> Run:
       num_bits=int(arrays["num_bits"]),
       class_names=tuple(map(str, arrays["class_names"])),
     )
-  except (FileNotFoundError, NotADirectoryError) as error:
+  except (KeyError, TypeError, ValueError) as error:
     raise errors.UserError(
-      f"--workdir={directory} does not hold a finished run:"
-      f" {error.filename} is not there. Give the folder of a run that has"
-      " ended, or run its command again to finish it."
-    ) from None
-  except (OSError, ValueError, KeyError) as error:
-    raise errors.UserError(
-      f"The files of --workdir={directory} cannot be read: {error}."
+      f"{folder / 'codes.npz'} is not as a run writes it: {error}. Restore it"
+      " from a copy, or give another --workdir."
     ) from error
 
 
@@ -130,8 +136,17 @@ def read_all(directories: Sequence[str]) -> list[Run]:
 
 def _read_log(path: pathlib.Path) -> list[dict[str, float]]:
   """Returns the lines of a log; a run may have been copied without it."""
+  try:
+    content = path.read_bytes()
+  except FileNotFoundError:
+    return []
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot read {path}: {errors.describe(error)}. Mend it, or give another"
+      " --workdir."
+    ) from error
   lines = []
-  for line in path.read_text().splitlines() if path.exists() else ():
+  for line in content.splitlines():
     try:
       lines.append(json.loads(line))
     except ValueError:
