@@ -19,7 +19,7 @@ from concurrent import futures
 
 import numpy as np
 
-from dsh_jax import command, cores, errors, pictures
+from dsh_jax import atomic, command, cores, errors, pictures
 from dsh_jax.data import images, progress
 
 _PART = 256  # Pictures that are lost when the command is killed.
@@ -164,9 +164,8 @@ def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
   """Writes an .npz file, whole or not at all."""
   buffer = io.BytesIO()
   np.savez(buffer, **arrays)
-  temporary = path.with_name(f"{path.name}.partial")
-  temporary.write_bytes(buffer.getvalue())
-  temporary.replace(path)
+  with atomic.replacing(path) as partial:
+    partial.write_bytes(buffer.getvalue())
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,14 +9,13 @@ python -m dsh_jax.evaluate --query_codes=q.npy --query_labels=ql.npy \\
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from dsh_jax import array_files, command, errors, summary
+from dsh_jax import array_files, atomic, command, errors, summary
 from dsh_jax.retrieval import codes, conventions, evaluate, metrics
 
 
@@ -189,11 +188,9 @@ def table(result: Mapping[str, Any]) -> str:
 
 def _write(path: str, result: Mapping[str, Any]) -> None:
   """Writes JSON so that the file is whole or absent."""
-  target = pathlib.Path(path)
-  partial = target.with_name(f".{target.name}.{os.getpid()}")
   try:
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(target)
+    with atomic.replacing(pathlib.Path(path)) as partial:
+      partial.write_text(json.dumps(result, indent=2) + "\n")
   except OSError as error:
     raise errors.UserError(
       f"Cannot write {path}: {error}. Change --output."

@@ -18,13 +18,13 @@ import json
 import pathlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.export
 import jax.numpy as jnp
 
-from dsh_jax import command, errors, trained
+from dsh_jax import atomic, command, errors, trained
 from dsh_jax import index as index_lib
 from dsh_jax.retrieval import codes, faiss_index
 
@@ -159,13 +159,19 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
   try:
     folder.mkdir(parents=True, exist_ok=True)
     encoder = export_encoder(run)
-    _write(folder / "encoder.stablehlo", lambda p: p.write_bytes(encoder))
-    loader = LOADER.replace("{size}", str(run.image_size))
-    _write(folder / "load_encoder.py", lambda p: p.write_text(loader))
-    about = json.dumps(_about(run), indent=2) + "\n"
-    _write(folder / "about.json", lambda p: p.write_text(about))
-    _write(folder / "codes.npz", lambda p: shutil.copyfile(index_file, p))
-    _write(folder / "codes.sql", lambda p: _write_lines(p, sql(index)))
+    with atomic.replacing(folder / "encoder.stablehlo") as partial:
+      partial.write_bytes(encoder)
+    with atomic.replacing(folder / "load_encoder.py") as partial:
+      partial.write_text(LOADER.replace("{size}", str(run.image_size)))
+    with atomic.replacing(folder / "about.json") as partial:
+      partial.write_text(json.dumps(_about(run), indent=2) + "\n")
+    with atomic.replacing(folder / "codes.npz") as partial:
+      shutil.copyfile(index_file, partial)
+    with (
+      atomic.replacing(folder / "codes.sql") as partial,
+      partial.open("w", encoding="utf-8") as file,
+    ):
+      file.writelines(f"{line}\n" for line in sql(index))
   except OSError as error:
     raise errors.UserError(
       f"Cannot write to --out={out}: {error.strerror}. Give a folder that you"
@@ -190,20 +196,6 @@ def _about(run: trained.Run) -> dict[str, object]:
     "exported_with": {"jax": jax.__version__},
     "metrics": run.result["metrics"],
   }
-
-
-def _write_lines(path: pathlib.Path, lines: Iterator[str]) -> None:
-  with path.open("w", encoding="utf-8") as file:
-    file.writelines(f"{line}\n" for line in lines)
-
-
-def _write(
-  path: pathlib.Path, write_to: Callable[[pathlib.Path], object]
-) -> None:
-  """Writes a file under another name, then renames it."""
-  temporary = path.with_name(f"{path.name}.partial")
-  write_to(temporary)
-  temporary.replace(path)
 
 
 def main(argv: Sequence[str]) -> None:

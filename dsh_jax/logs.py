@@ -12,7 +12,7 @@ from typing import Self
 import tqdm
 from etils import epath
 
-from dsh_jax import errors
+from dsh_jax import atomic, errors
 
 
 class Log:
@@ -159,9 +159,8 @@ def _open_at(path, step):
     except (ValueError, KeyError, TypeError):
       break
     kept.append(line + "\n")
-  temporary = path.with_name(f"{path.name}.partial")
-  temporary.write_text("".join(kept))
-  temporary.replace(path)
+  with atomic.replacing(path) as partial:
+    partial.write_text("".join(kept))
   return path.open("a")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from dsh_jax import array_files, configuration, errors
+from dsh_jax import array_files, atomic, configuration, errors
 
 # Fields that do not change what a run computes.
 _WITHOUT_EFFECT = {
@@ -227,13 +227,10 @@ class Workdir:
     if not self._writes:
       return
     self.assert_ours()
-    temporary = self.path / f"{name}.partial"
     try:
-      temporary.write_bytes(content)
-      temporary.replace(self.path / name)
+      with atomic.replacing(self.path / name) as partial:
+        partial.write_bytes(content)
     except OSError as error:
-      with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
       raise errors.StorageError(
         f"Cannot write {self.path / name}: {errors.describe(error)}. Free"
         " space or mend the folder, then give the same command again."

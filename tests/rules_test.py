@@ -17,7 +17,7 @@ from dsh_jax import data
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-  ("cores", "errors", "limits"),
+  ("atomic", "cores", "errors", "limits"),
   ("array_files",),
   ("losses", "models", "data", "retrieval"),
   ("checkpoint", "interrupts", "logs", "optimizer", "parallel", "summary"),

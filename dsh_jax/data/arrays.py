@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import cores, errors
+from dsh_jax import atomic, cores, errors
 from dsh_jax.data import dataset as dataset_lib
 from dsh_jax.data import disk, progress
 from dsh_jax.data import images as images_lib
@@ -167,7 +167,8 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
       except images_lib.UnreadableError as error:
         problem = str(error)
       rows.append((row, item, sorted(set(labels)), problem))
-    _write_json(path, rows)
+    with atomic.replacing(path) as unfinished:
+      unfinished.write_text(json.dumps(rows))
     return last - first
 
   parts = range(-(-total // _PART))
@@ -186,9 +187,10 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
     labels[row, numbers] = 1
   np.save(partial / "labels.npy", labels, allow_pickle=False)
   info = _create_info(builder, names, offsets, items, class_names)
-  _write_json(partial / "info.json", info)
-  for part in parts:
-    (partial / f"part{part:06d}.json").unlink()
+  (partial / "info.json").write_text(json.dumps(info))
+  # Also of those whose writing was killed.
+  for path in partial.glob("part*"):
+    path.unlink()
   partial.rename(final)
 
 
@@ -205,7 +207,7 @@ def _create_images(partial, total, image_size):
       images = np.load(path, mmap_mode="r+", allow_pickle=False)
       if images.shape == shape and images.dtype == np.uint8:
         return images
-  for part in partial.glob("part*.json"):
+  for part in partial.glob("part*"):
     part.unlink()
   path.unlink(missing_ok=True)
   size = int(np.prod(shape, dtype=np.int64))
@@ -267,12 +269,6 @@ def _create_info(builder, names, offsets, items, class_names):
     "class_names": class_names,
     "notes": notes,
   }
-
-
-def _write_json(path, value):
-  temporary = path.with_suffix(".writing")
-  temporary.write_text(json.dumps(value))
-  temporary.replace(path)
 
 
 def _map_threads(function, values, num_threads):

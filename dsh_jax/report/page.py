@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from dsh_jax import errors
+from dsh_jax import atomic, errors
 from dsh_jax.report import drawing, figures, gallery
 from dsh_jax.report import runs as runs_lib
 from dsh_jax.report.runs import Run
@@ -65,9 +65,8 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
       if part.gallery:
         name = f"{figures.file_name(part.run)}_gallery.png"
         (folder / name).write_bytes(gallery.draw(part.gallery))
-    temporary = path.with_name(f"{path.name}.partial")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
+    with atomic.replacing(path) as partial:
+      partial.write_text(html, encoding="utf-8")
   except OSError as error:
     raise errors.UserError(
       f"Cannot write the report to {path}: {error.strerror}. Change --out."

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import atomic, errors
 from dsh_jax.retrieval import codes
 
 
@@ -37,13 +37,10 @@ def write_index(
   as_bytes = as_bytes.view(np.uint8).reshape(len(packed), -1)[:, :num_bytes]
   index = faiss.IndexBinaryFlat(8 * num_bytes)
   index.add(np.ascontiguousarray(as_bytes))
-  path = pathlib.Path(path)
-  partial = path.with_name(f".{path.name}.{os.getpid()}")
   try:
-    faiss.write_index_binary(index, str(partial))
-    partial.replace(path)
+    with atomic.replacing(pathlib.Path(path)) as partial:
+      faiss.write_index_binary(index, str(partial))
   except (OSError, RuntimeError) as error:
-    partial.unlink(missing_ok=True)
     raise errors.UserError(f"Cannot write the index {path}: {error}") from error
 
 
