@@ -13,9 +13,10 @@ VERSION = re.search(
 ).group(1)
 
 REQUIRES = [
-  # Arrays, compilation, devices. 0.10 is the last release for Python 3.11.
-  "jax>=0.10,<0.12",
-  "flax>=0.12",  # Linen: the backbones and the head.
+  # Arrays, compilation, devices. 0.10 is the last release for Python 3.11; on a
+  # CPU, 0.10.1 prints an error whenever it reads a program from its cache.
+  "jax>=0.10.2,<0.12",
+  "flax>=0.12.7",  # Linen: the backbones and the head.
   "optax>=0.2.8",  # Optimizers and schedules.
   "orbax-checkpoint>=0.11.30,<1",  # Checkpoints; 1.0 removes the v0 API.
   "tensorflow-datasets>=4.9.9",  # The data set builders.
@@ -30,7 +31,7 @@ REQUIRES = [
   "numpy>=2",  # Everything on the host.
   "numba>=0.61",  # The histogram kernel on CPU.
   "scikit-learn>=1.5",  # The handwritten digits of the embedded data set.
-  "pillow>=10",  # Decodes and resizes images.
+  "pillow>=10.1",  # Decodes and resizes images.
   "tqdm",  # Progress bars.
   "matplotlib>=3.9",  # The figures of the report.
   "jinja2>=3.1",  # The pages: the report and the search.
@@ -38,14 +39,14 @@ REQUIRES = [
 
 # A page to search in, on this machine.
 SERVE = [
-  "starlette>=0.40",  # Routes and uploads.
+  "starlette>=0.45",  # Routes and uploads.
   "uvicorn>=0.30",  # The server.
   "python-multipart>=0.0.18",  # Reads the uploaded picture.
 ]
 
 TEST = [
   *SERVE,
-  "faiss-cpu>=1.8",  # The index files are read back by FAISS.
+  "faiss-cpu>=1.9",  # The index files are read back by FAISS.
   "hypothesis",  # Property-based tests.
   "pytest",
   "pytest-xdist",  # One worker a core.
@@ -102,7 +103,7 @@ setuptools.setup(
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
-    "faiss": ["faiss-cpu>=1.8"],  # Writes and reads FAISS index files.
+    "faiss": ["faiss-cpu>=1.9"],  # Writes and reads FAISS index files.
     "serve": SERVE,
     "hub": ["huggingface_hub>=0.30"],  # Pretrained weights by their Hub id.
     "test": TEST,

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from dsh_jax import (
+  __version__,
   checkpoint,
   configuration,
   data,
@@ -310,7 +311,7 @@ def _describe_nonfinite(parts, step, values):
 def _result(parts, facts, report) -> dict[str, Any]:
   """Returns the contents of result.json."""
   config, splits = parts.config, parts.splits
-  libraries = ("jax", "jaxlib", "flax", "optax", "numpy", "dsh_jax")
+  libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
   return {
     "method": config.method,
     "bits": config.bits,
@@ -338,6 +339,7 @@ def _result(parts, facts, report) -> dict[str, Any]:
     "device": f"{parts.spread.num_devices} x {jax.devices()[0].device_kind}",
     "versions": {
       "python": platform.python_version(),
+      "dsh_jax": __version__,
       **{name: importlib.metadata.version(name) for name in libraries},
     },
   }

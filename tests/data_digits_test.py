@@ -95,7 +95,7 @@ def test_fewer_images_are_of_the_same_groups(built):
 
 
 def test_composition_follows_its_rules(splits):
-  counts = splits.database.labels.sum(axis=1)
+  counts = splits.database.labels.sum(axis=1, dtype=int)
   shares = np.bincount(counts, minlength=5)[1:] / len(counts)
   np.testing.assert_allclose(shares, [0.2, 0.3, 0.3, 0.2], atol=0.02)
   np.testing.assert_allclose(splits.database.labels.mean(0), 0.25, atol=0.02)
