@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks import command, hardware
-from dsh_jax import configuration, errors, evaluate, workdir
+from dsh_jax import configuration, errors, evaluate, index, workdir
 from dsh_jax.data import archives, images, listfile
 from dsh_jax.models import weight_files
 
@@ -144,6 +144,10 @@ def make_targets(folder: pathlib.Path) -> dict[str, Target]:
       codes, codes, str(labels), str(labels), names=["acg@2"]
     )
 
+  def read_index(content):
+    found = index.load(write(content))
+    assert len(found.ids) == len(found.codes) > 0
+
   def read_picture(content):
     pixels = images.decode(content, 8)
     assert pixels.shape == (8, 8, 3) and pixels.dtype == np.uint8
@@ -173,6 +177,7 @@ def make_targets(folder: pathlib.Path) -> dict[str, Target]:
     "label files": Target(_texts(b"cat\n", b"cat\ndog\n"), read_classes),
     "codes files (.npz)": Target(_broken(npz, packed), read_codes, 20),
     "codes files (.npy)": Target(_broken(npy), read_npy, 20),
+    "indices": Target(_broken(npz, packed), read_index, 20),
     "pictures": Target(_broken(*_pictures()), read_picture, 20),
     "zip archives": Target(_broken(_zip()), read_zip),
     "weight files": Target(
@@ -204,6 +209,7 @@ def _codes_files():
   for kind in ("query", "database"):
     arrays[f"{kind}_codes"] = np.array([[1], [2]], np.uint32)
     arrays[f"{kind}_labels"] = np.eye(2, dtype=np.uint8)
+    arrays[f"{kind}_ids"] = np.array(["a", "b"])
   np.savez(npz, **arrays)
   np.savez_compressed(packed, **arrays)
   return npy.getvalue(), npz.getvalue(), packed.getvalue()
