@@ -190,7 +190,8 @@ def _share(cores, num_jobs):
 
 
 def _environment(cores, num_jobs):
-  environment = dict(os.environ)
+  # Unbuffered, so that the last line of the log is the reason of a failure.
+  environment = os.environ | {"PYTHONUNBUFFERED": "1"}
   if cores:
     threads = str(len(cores))
     for name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):

@@ -64,7 +64,8 @@ def test_side_by_side_runs_share_the_cores(tmp_path):
     assert result["nice"] == min(os.nice(0) + 10, 19)
 
 
-def test_a_failure_is_written_down_and_the_others_go_on(tmp_path):
+def test_a_failure_is_written_down_and_the_others_go_on(tmp_path, monkeypatch):
+  monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
   jobs = [
     _job(tmp_path / "bad", "print('one'); raise ValueError('the reason')"),
     _job(tmp_path / "silent", "pass"),

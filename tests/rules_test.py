@@ -55,6 +55,7 @@ def _imports(tree):
         names.add(full if full in MODULES else node.module)
     elif isinstance(node, ast.Import):
       names.update(alias.name for alias in node.names)
+  names.discard("dsh_jax")  # Holds the version alone.
   tops = ("dsh_jax", "configs", "benchmarks", "tests")
   return {name for name in names if name.split(".")[0] in tops}
 
