@@ -51,11 +51,12 @@ def _imports(tree):
   for node in ast.walk(tree):
     if isinstance(node, ast.ImportFrom) and node.module:
       for alias in node.names:
+        if alias.name == "__version__":
+          continue
         full = f"{node.module}.{alias.name}"
         names.add(full if full in MODULES else node.module)
     elif isinstance(node, ast.Import):
       names.update(alias.name for alias in node.names)
-  names.discard("dsh_jax")  # Holds the version alone.
   tops = ("dsh_jax", "configs", "benchmarks", "tests")
   return {name for name in names if name.split(".")[0] in tops}
 
