@@ -255,7 +255,8 @@ def main(argv: Sequence[str]) -> None:
   flags = parser.parse_args(argv)
   if uvicorn is None:
     raise errors.UserError(
-      'The page needs Starlette and uvicorn: pip install "dsh_jax[serve]".'
+      'The page needs Starlette and uvicorn: pip install "dsh_jax[serve]", or'
+      ' in a clone pip install -e ".[serve]".'
     )
   index = index_lib.load(flags.index, flags.workdir)
   try:

@@ -156,7 +156,8 @@ def find(source: str) -> str:
   except ImportError as error:
     raise errors.UserError(
       f"{source!r} looks like a Hugging Face Hub id, and huggingface_hub is"
-      f" not installed: pip install 'dsh_jax[hub]'. Or: {by_hand}"
+      " not installed: pip install 'dsh_jax[hub]', or in a clone"
+      f" pip install -e '.[hub]'. Or: {by_hand}"
     ) from error
   try:
     path = huggingface_hub.hf_hub_download(source, _HUB_FILE)

@@ -90,6 +90,7 @@ def _import_faiss():
     import faiss
   except ImportError as error:
     raise errors.UserError(
-      'FAISS is not installed; pip install "dsh_jax[faiss]".'
+      'FAISS is not installed; pip install "dsh_jax[faiss]", or in a clone'
+      ' pip install -e ".[faiss]".'
     ) from error
   return faiss
