@@ -85,17 +85,11 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["dsh_jax", "dsh_jax.*"]),
-  package_data={"dsh_jax": ["*.html"], "dsh_jax.report": ["*.html"]},
+  package_data={"dsh_jax.apps": ["*.html"], "dsh_jax.report": ["*.html"]},
   cmdclass={"build_py": BuildPy},
   entry_points={
     "console_scripts": [
-      "dsh_jax = dsh_jax.main:run",
-      "dsh_jax_report = dsh_jax.report.__main__:run",
-      "dsh_jax_evaluate = dsh_jax.evaluate:run",
-      "dsh_jax_encode = dsh_jax.encode:run",
-      "dsh_jax_search = dsh_jax.search:run",
-      "dsh_jax_serve = dsh_jax.serve:run",
-      "dsh_jax_export = dsh_jax.export:run",
+      "dsh_jax = dsh_jax.__main__:run",
     ]
   },
   install_requires=REQUIRES,

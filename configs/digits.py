@@ -4,9 +4,9 @@
 """
 
 from configs import default, methods
-from dsh_jax import configuration
+from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
-  return configuration.build(default.get_config(), methods.METHODS, arg)
+  return fields.build(default.get_config(), methods.METHODS, arg)

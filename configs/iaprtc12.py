@@ -7,11 +7,11 @@ ARCHIVES holds the folders images and saiapr_tc-12. Protocols: idhn, dsrh.
 """
 
 from configs import methods, photos
-from dsh_jax import configuration
+from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
   # num_images: the most that the archives may hold labels of.
   config = photos.get_config("iaprtc12", num_images=20000)
-  return configuration.build(config, methods.METHODS, arg)
+  return fields.build(config, methods.METHODS, arg)

@@ -12,7 +12,7 @@ are relative to FOLDER.
 """
 
 from configs import methods, photos
-from dsh_jax import configuration
+from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
@@ -31,4 +31,4 @@ def get_config(arg: str = ""):
     # the labels that occur.
     classes="",
   )
-  return configuration.build(config, methods.METHODS, arg)
+  return fields.build(config, methods.METHODS, arg)

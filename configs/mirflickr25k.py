@@ -9,11 +9,11 @@ random ranking is .54 to .57 with 38 labels.
 """
 
 from configs import methods, photos
-from dsh_jax import configuration
+from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
   # num_images: how many there are, numbered from 1.
   config = photos.get_config("mirflickr25k", num_images=25000)
-  return configuration.build(config, methods.METHODS, arg)
+  return fields.build(config, methods.METHODS, arg)

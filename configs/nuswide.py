@@ -9,11 +9,11 @@ a random ranking is .40 to .44 with 21 labels, .28 with 81.
 """
 
 from configs import methods, photos
-from dsh_jax import configuration
+from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
   # num_images: how many the archives have to list.
   config = photos.get_config("nuswide", num_images=269648)
-  return configuration.build(config, methods.METHODS, arg)
+  return fields.build(config, methods.METHODS, arg)

@@ -8,10 +8,10 @@ of a random ranking is .19, and there is almost no graded similarity.
 """
 
 from configs import methods, photos
-from dsh_jax import configuration
+from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
   """Returns the config; `arg` is like "method=dsrh,bits=32"."""
   config = photos.get_config("voc2012")
-  return configuration.build(config, methods.METHODS, arg)
+  return fields.build(config, methods.METHODS, arg)

@@ -21,3 +21,4 @@ Words:
 """
 
 __version__ = "0.1.0"
+MAX_BITS = 256  # The largest K.

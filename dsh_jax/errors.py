@@ -6,8 +6,20 @@ import re
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
-  """Input that a person has to change; the command line prints one line."""
+class Error(Exception):
+  """An expected failure; a command prints it as one line.
+
+  Attributes:
+    exit_code: Of the command.
+  """
+
+  exit_code = 1
+
+
+class UserError(Error, ValueError):
+  """Input that a person has to change."""
+
+  exit_code = 2
 
 
 def unknown(
@@ -69,12 +81,16 @@ def no_validation(reason: str) -> UserError:
   )
 
 
-class NonFiniteError(Exception):
+class NonFiniteError(Error):
   """The loss, a gradient or a running statistic of BatchNorm is not finite."""
 
+  exit_code = 3
 
-class StorageError(Exception):
+
+class StorageError(Error):
   """A file could not be written: disk full, read-only, folder gone."""
+
+  exit_code = 4
 
 
 def describe(error: BaseException) -> str:

@@ -8,11 +8,16 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dsh_jax import cores
-
 AXIS = "batch"
 _MIN_IMAGES = 16  # Of a simulated device: fewer are not worth one.
 _SPEC = jax.sharding.PartitionSpec
+
+
+def num_cores() -> int:
+  """Returns how many processor cores this process may use; at least 1."""
+  if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def use_cores(batch_size: int) -> None:
@@ -32,7 +37,7 @@ def use_cores(batch_size: int) -> None:
   )
   if chosen or jax.config.jax_num_cpu_devices > 0:
     return
-  most = max(1, min(cores.count(), batch_size // _MIN_IMAGES))
+  most = max(1, min(num_cores(), batch_size // _MIN_IMAGES))
   count = next(n for n in range(most, 0, -1) if batch_size % n == 0)
   jax.config.update("jax_num_cpu_devices", count)
 

@@ -17,23 +17,17 @@ import ml_collections
 import numpy as np
 import optax
 
-from dsh_jax import (
-  __version__,
+from dsh_jax import __version__, data, errors, losses, parallel, steps
+from dsh_jax.config import factories, fields
+from dsh_jax.data import augment, batches
+from dsh_jax.runs import (
   checkpoint,
-  configuration,
-  data,
   encoding,
-  errors,
-  factories,
   interrupts,
   logs,
-  losses,
-  parallel,
   scoring,
-  steps,
   workdir,
 )
-from dsh_jax.data import augment, batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +83,7 @@ def train_and_evaluate(
     Stopped: SIGTERM or SIGINT arrived.
   """
   spread = parallel.Parallel(config.parallel)
-  configuration.validate(config, spread.num_devices)
+  fields.validate(config, spread.num_devices)
   config = factories.with_preprocessing(config)
   run = workdir.Workdir(directory, writes=jax.process_index() == 0)
   run.check(config)

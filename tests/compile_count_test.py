@@ -6,8 +6,8 @@ import jax
 import pytest
 import stub_network
 
-from dsh_jax import encoding
 from dsh_jax.data import batches
+from dsh_jax.runs import encoding
 
 _EVENT = "/jax/core/compile/backend_compile_duration"
 

@@ -15,7 +15,7 @@ import commands
 import numpy as np
 import pytest
 
-from dsh_jax.retrieval import evaluate
+from dsh_jax.retrieval import evaluation
 
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_DEVICES = 4
@@ -99,7 +99,7 @@ def _read(workdir):
   with np.load(workdir / "codes.npz", allow_pickle=False) as saved:
     saved = dict(saved)
   # However the hosts shared the work, they counted each pair once.
-  again = evaluate.evaluate_codes(
+  again = evaluation.evaluate_codes(
     *(saved[f"{split}_codes"] for split in ("query", "database")),
     *(saved[f"{split}_labels"] for split in ("query", "database")),
     num_bits=16,

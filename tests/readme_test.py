@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from dsh_jax import data
-from dsh_jax import index as index_lib
+from dsh_jax.apps import index as index_lib
 
 README = (commands.ROOT / "README.md").read_text()
 # Run by .ci/run, as they are or at a small size.
@@ -90,7 +90,7 @@ def test_its_commands_work(command, folder):
       asks = line.endswith("=?")
       small = () if asks else (*small, "--noreport")
       words = ["python", "-m", "dsh_jax.main", *words[1:], *small]
-    if "dsh_jax.serve" in words:
+    if "dsh_jax.apps.serve" in words:
       process = start(command, folder, [*words, "--port=0"])
       assert process.stdout.readline().startswith("Open http://127.0.0.1")
       process.terminate()

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from dsh_jax import losses, models, optimizer, parallel, steps
+from dsh_jax import losses, models, parallel, steps
+from dsh_jax.config import optimizer
 from dsh_jax.data import augment
 from dsh_jax.models import hash_network
 

@@ -1,6 +1,6 @@
 """IDHN's settings on the digit scenes, one or two at a time, beside DHN.
 
-python -m benchmarks.study --config=configs/studies/idhn.py --workdir=DIR
+python -m benchmarks.tables.study --config=configs/studies/idhn.py --workdir=DIR
 
 19 runs of about a minute on one CPU core each; ten minutes with --jobs=2.
 """

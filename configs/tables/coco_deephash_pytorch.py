@@ -1,6 +1,6 @@
 """COCO, protocol of DeepHash-pytorch (as HashNet's): map@5000, AlexNet.
 
-python -m benchmarks.table \\
+python -m benchmarks.tables \\
   --config=configs/tables/coco_deephash_pytorch.py --workdir=DIR \\
   --override=model.pretrained=alexnet.pth
 

@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
       # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
       # the three. Seeds are run in the order given, all methods of one first.
       cells=(),
-      # Rows that need no training: names of dsh_jax.unsupervised.METHODS,
+      # Rows that need no training: names of retrieval.unsupervised.METHODS,
       # "cosine" (ranks by features) and "chance" (codes that are all equal).
       # bits () is all that the cells have.
       references=dict(methods=(), bits=()),
@@ -29,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
       # `metric` on validation queries, at these bits and this seed; without
       # rates every method has its preset's. Rates are run in the order given.
       grid=dict(learning_rates=(), bits=48, seed=0, metric="ndcg@100"),
-      # Which rows of benchmarks/published.csv stand beside the results.
+      # Which rows of benchmarks/tables/published.csv stand beside the results.
       published=dict(dataset="", protocol="", backbone=""),
       # What a person has to fetch first, and where to put it.
       downloads=(),

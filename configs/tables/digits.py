@@ -1,6 +1,6 @@
 """All methods on the embedded digit scenes: the table of the README.
 
-python -m benchmarks.table --config=configs/tables/digits.py --workdir=DIR
+python -m benchmarks.tables --config=configs/tables/digits.py --workdir=DIR
 
 108 runs of about a minute on one CPU core each; an hour with --jobs=2.
 """

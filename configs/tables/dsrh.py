@@ -1,11 +1,11 @@
 """The DSRH paper's table: NDCG, ACG and weighted MAP at 16 to 64 bits.
 
-python -m benchmarks.table --config=configs/tables/dsrh.py:mirflickr25k \\
+python -m benchmarks.tables --config=configs/tables/dsrh.py:mirflickr25k \\
   --workdir=DIR --override=data.manual_dir=ARCHIVES \\
   --override=model.pretrained=alexnet.pth
 
 Behind the colon: mirflickr25k or nuswide. The paper's own numbers are not in
-benchmarks/published.csv; rows added there with the protocol "dsrh" stand
+benchmarks/tables/published.csv; rows added there with the protocol "dsrh" stand
 beside the measured ones.
 """
 

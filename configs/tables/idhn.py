@@ -1,12 +1,12 @@
 """The IDHN paper's table: ACG, NDCG, MAP and weighted MAP at 12 to 48 bits.
 
-python -m benchmarks.table --config=configs/tables/idhn.py:mirflickr25k \\
+python -m benchmarks.tables --config=configs/tables/idhn.py:mirflickr25k \\
   --workdir=DIR --override=data.manual_dir=ARCHIVES \\
   --override=model.pretrained=alexnet.pth
 
 Behind the colon: mirflickr25k, nuswide, iaprtc12 or voc2012. The paper's own
-numbers are not in benchmarks/published.csv; rows added there with the protocol
-"idhn" stand beside the measured ones.
+numbers are not in benchmarks/tables/published.csv; rows added there with the
+protocol "idhn" stand beside the measured ones.
 """
 
 from configs.tables import default, downloads

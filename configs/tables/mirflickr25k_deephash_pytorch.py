@@ -1,6 +1,6 @@
 """MIRFLICKR-25K with 38 labels, protocol of DeepHash-pytorch: map@all, AlexNet.
 
-python -m benchmarks.table \\
+python -m benchmarks.tables \\
   --config=configs/tables/mirflickr25k_deephash_pytorch.py --workdir=DIR \\
   --override=data.manual_dir=ARCHIVES --override=model.pretrained=alexnet.pth
 

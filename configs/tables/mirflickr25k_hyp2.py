@@ -1,6 +1,6 @@
 """MIRFLICKR-25K with 38 labels, protocol of HyP2 Loss: map@1000, AlexNet.
 
-python -m benchmarks.table --config=configs/tables/mirflickr25k_hyp2.py \\
+python -m benchmarks.tables --config=configs/tables/mirflickr25k_hyp2.py \\
   --workdir=DIR --override=data.manual_dir=ARCHIVES \\
   --override=model.pretrained=alexnet.pth
 """

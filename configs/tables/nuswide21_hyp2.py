@@ -1,6 +1,6 @@
 """NUS-WIDE, 21 most frequent labels, protocol of HyP2 Loss: map@5000, AlexNet.
 
-python -m benchmarks.table --config=configs/tables/nuswide21_hyp2.py \\
+python -m benchmarks.tables --config=configs/tables/nuswide21_hyp2.py \\
   --workdir=DIR --override=data.manual_dir=ARCHIVES \\
   --override=model.pretrained=alexnet.pth
 """

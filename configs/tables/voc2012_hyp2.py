@@ -1,6 +1,6 @@
 """PASCAL VOC 2012, protocol of HyP2 Loss: map@5717.
 
-python -m benchmarks.table --config=configs/tables/voc2012_hyp2.py \\
+python -m benchmarks.tables --config=configs/tables/voc2012_hyp2.py \\
   --workdir=DIR --override=model.pretrained=resnet50.pth
 
 The published numbers are of an Inception-v3 at 448 pixels, which this project

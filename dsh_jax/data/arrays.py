@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import atomic, cores, errors
+from dsh_jax import errors, files, parallel
 from dsh_jax.data import dataset as dataset_lib
 from dsh_jax.data import disk, progress
 from dsh_jax.data import images as images_lib
@@ -167,7 +167,7 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
       except images_lib.UnreadableError as error:
         problem = str(error)
       rows.append((row, item, sorted(set(labels)), problem))
-    with atomic.replacing(path) as unfinished:
+    with files.replacing(path) as unfinished:
       unfinished.write_text(json.dumps(rows))
     return last - first
 
@@ -274,7 +274,7 @@ def _create_info(builder, names, offsets, items, class_names):
 def _map_threads(function, values, num_threads):
   """Yields function(value) of every value, as they become ready."""
   pool = futures.ThreadPoolExecutor(
-    num_threads or cores.count(), thread_name_prefix="decode"
+    num_threads or parallel.num_cores(), thread_name_prefix="decode"
   )
   try:
     tasks = [pool.submit(function, value) for value in values]

@@ -6,13 +6,13 @@ choose by `config.data.labels`, such as "255".
 """
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, files, protocols
+from dsh_jax.data import archives, dataset, file_builder, protocols
 
 WHERE = "https://www.imageclef.org/SIAPRdata"
 NUM_IMAGES = 20000
 
 
-class Iaprtc12(files.FileBuilder):
+class Iaprtc12(file_builder.FileBuilder):
   """IAPR TC-12 with the region labels of SAIAPR TC-12."""
 
 
@@ -39,7 +39,7 @@ def _read_words(annotations):
   return words
 
 
-def _find_items(manual_dir: str, num_images: int) -> list[files.Item]:
+def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
   annotations = _open_annotations(manual_dir)
   images = archives.open_first(
     manual_dir,
@@ -78,7 +78,7 @@ def _find_items(manual_dir: str, num_images: int) -> list[files.Item]:
       f" 1 to {num_images:,}. Get it from {WHERE}."
     )
   return [
-    files.Item(
+    file_builder.Item(
       images, f"{folder}/{image}.jpg", f"{folder}/{image}", sorted(found)
     )
     for (folder, image), found in sorted(labels.items())

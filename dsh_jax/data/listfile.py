@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, files, protocols
+from dsh_jax.data import archives, dataset, file_builder, protocols
 
 _SPLITS = ("train", "query", "database", "validation")
 
 
-class Listfile(files.FileBuilder):
+class Listfile(file_builder.FileBuilder):
   """Pictures and labels of a person's own lists."""
 
 
@@ -220,7 +220,7 @@ def _create_builder(
     variant=_fingerprint(listing, manual_dir),
     class_names=listing.class_names,
     find_items=lambda: [
-      files.Item(root, path, path, labels)
+      file_builder.Item(root, path, path, labels)
       for path, labels in listing.labels.items()
     ],
     max_missing=max_missing,

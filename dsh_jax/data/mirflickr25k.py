@@ -5,7 +5,7 @@ the 25,000 images have no label.
 """
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, files, protocols
+from dsh_jax.data import archives, dataset, file_builder, protocols
 
 WHERE = "https://press.liacs.nl/mirflickr/mirdownload.html"
 NUM_IMAGES = 25000
@@ -19,11 +19,11 @@ CLASS_NAMES = (
 )  # fmt: skip
 
 
-class Mirflickr25k(files.FileBuilder):
+class Mirflickr25k(file_builder.FileBuilder):
   """MIRFLICKR-25K with the labels of its annotations v080."""
 
 
-def _find_items(manual_dir: str, num_images: int) -> list[files.Item]:
+def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
   images = archives.open_first(
     manual_dir,
     ("mirflickr", "mirflickr25k.zip/mirflickr/", "mirflickr25k/mirflickr"),
@@ -49,7 +49,9 @@ def _find_items(manual_dir: str, num_images: int) -> list[files.Item]:
         )
       labels[image - 1].append(number)
   return [
-    files.Item(images, f"im{number}.jpg", f"im{number}", sorted(set(found)))
+    file_builder.Item(
+      images, f"im{number}.jpg", f"im{number}", sorted(set(found))
+    )
     for number, found in enumerate(labels, 1)
   ]
 

@@ -6,7 +6,7 @@ Images without any of the 81 concepts (about a fifth) are never built.
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, files, protocols
+from dsh_jax.data import archives, dataset, file_builder, protocols
 
 WHERE = (
   "https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/"
@@ -15,7 +15,7 @@ WHERE = (
 NUM_IMAGES = 269648
 
 
-class Nuswide(files.FileBuilder):
+class Nuswide(file_builder.FileBuilder):
   """NUS-WIDE with its 81 concepts."""
 
   KEEP_UNLABELLED = False  # A fifth; no protocol uses them.
@@ -33,7 +33,7 @@ def _read_class_names(manual_dir: str) -> list[str]:
 
 def _find_items(
   manual_dir: str, class_names: list[str], num_images: int
-) -> list[files.Item]:
+) -> list[file_builder.Item]:
   image_list = archives.open_first(
     manual_dir,
     ("ImageList", "ImageList.zip/ImageList/", "ImageList.zip"),
@@ -71,7 +71,7 @@ def _find_items(
   for path, row in zip(paths, labels, strict=True):
     path = archives.clean_path(path)
     found = np.flatnonzero(row).tolist()
-    items.append(files.Item(images, path, path, found))
+    items.append(file_builder.Item(images, path, path, found))
   return items
 
 

@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from dsh_jax import errors, limits
+from dsh_jax import MAX_BITS, errors
 from dsh_jax.losses import (
-  base,
   bce_sign,
   classifier_code,
   csq,
@@ -30,15 +29,16 @@ from dsh_jax.losses import (
   idhn,
   idhn_deephash_pytorch,
   isdh,
+  method,
   mihash,
   nin_triplet,
   orthohash,
   talr_ap,
   talr_ndcg,
 )
-from dsh_jax.losses.base import Loss as Loss
+from dsh_jax.losses.method import Loss as Loss
 
-LOSSES: dict[str, Callable[..., base.Loss]] = {
+LOSSES: dict[str, Callable[..., method.Loss]] = {
   "idhn": idhn.idhn,
   "isdh": isdh.isdh,
   "idhn_deephash_pytorch": idhn_deephash_pytorch.idhn_deephash_pytorch,
@@ -84,7 +84,7 @@ def default_settings(name: str) -> dict[str, Any]:
 
 def make_loss(
   name: str, *, num_bits: int, num_classes: int, seed: int = 0, **settings: Any
-) -> base.Loss:
+) -> method.Loss:
   """Makes a loss by name.
 
   Args:
@@ -101,7 +101,7 @@ def make_loss(
     UserError: An unknown name or setting, or a value that is not allowed.
   """
   filled = default_settings(name)
-  _check_count("number of bits", num_bits, limits.MAX_BITS, "config.bits")
+  _check_count("number of bits", num_bits, MAX_BITS, "config.bits")
   _check_count("number of classes", num_classes, None, "config.data")
   for setting, value in settings.items():
     if setting not in filled:

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsh_jax.losses import activations, base, classifier, similarity
+from dsh_jax.losses import activations, classifier, method, similarity
 
 
-def classifier_code(num_bits: int, num_classes: int, seed: int) -> base.Loss:
+def classifier_code(num_bits: int, num_classes: int, seed: int) -> method.Loss:
   """Makes a classifier whose output is hashed by random projections.
 
   The head has L outputs z and no K-bit layer; a class costs
@@ -42,7 +42,7 @@ def classifier_code(num_bits: int, num_classes: int, seed: int) -> base.Loss:
     probabilities = jax.nn.sigmoid(logits.astype(jnp.float32))
     return similarity.inner_product(probabilities, jnp.asarray(directions))
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, codebooks, quantization
+from dsh_jax.losses import activations, codebooks, method, quantization
 
 # Of a bit; below it the logarithm is cut off (at -16) with its gradient.
 _MIN_PROBABILITY = 1e-7
@@ -16,7 +16,7 @@ def csq(
   quantization_weight: float = 1e-4,
   codebook: str = "auto",
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the loss of Central Similarity Quantization.
 
   Every class has a fixed code (`codebooks`); the target of an item is the
@@ -62,7 +62,7 @@ def csq(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, similarity
+from dsh_jax.losses import activations, method, similarity
 
 # In bits. A dissimilar pair at distance 0 would cost infinity.
 _MIN_DISTANCE = 1e-3
@@ -16,7 +16,7 @@ def dch(
   gamma: float = 20.0,
   quantization_weight: float = 0.1,
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the loss of Deep Cauchy Hashing.
 
   With y = 1 where two items share a label and d = K/2 (1 - cos(h_i,h_j)), a
@@ -72,7 +72,7 @@ def dch(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, similarity
+from dsh_jax.losses import activations, method, similarity
 
 
 def dqn_cosine(
@@ -11,7 +11,7 @@ def dqn_cosine(
   seed: int,
   *,
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the pairwise cosine loss of Deep Quantization Networks, alone.
 
   With y = 1 where two items share a label, a pair costs
@@ -45,7 +45,7 @@ def dqn_cosine(
     value = jnp.mean(jnp.square(similarity.cosine(codes, codes) - target))
     return value, {"mse": value}
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

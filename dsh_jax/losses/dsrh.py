@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dsh_jax.losses import (
   activations,
-  base,
+  method,
   quantization,
   ranking,
   similarity,
@@ -28,7 +28,7 @@ def dsrh(
   normalizer: str = "ideal",
   sampling: str = "all",
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the loss of Deep Semantic Ranking Hashing.
 
   The list of an anchor q is every other item of the batch. With overlap s and
@@ -78,8 +78,8 @@ def dsrh(
   Raises:
     UserError: An unknown word for `normalizer`, `sampling` or `activation`.
   """
-  base.check_choice("normalizer", normalizer, _NORMALIZERS)
-  base.check_choice("sampling", sampling, _SAMPLINGS)
+  method.check_choice("normalizer", normalizer, _NORMALIZERS)
+  method.check_choice("sampling", sampling, _SAMPLINGS)
   margin = margin_at_64_bits * num_bits / 64
 
   # Both return sums [B] and the two overlaps [B] that "top2" divides by.
@@ -136,7 +136,7 @@ def dsrh(
     }
     return terms["ranking"] + terms["balance"], terms
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

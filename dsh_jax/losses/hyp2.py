@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, similarity
+from dsh_jax.losses import activations, method, similarity
 
 # Thresholds of the paper: ceil(log2 L) -> K -> zeta.
 _PAPER_THRESHOLDS = {
@@ -55,7 +55,7 @@ def hyp2(
   threshold: float = -1.0,
   activation: str = "identity",
   learning_rate_multiplier: float = 2.0,
-) -> base.Loss:
+) -> method.Loss:
   """Makes the Hybrid Proxy-Pair loss.
 
   p_l is a learnable proxy of class l (parameter proxies [L,K]) and
@@ -116,7 +116,7 @@ def hyp2(
     }
     return sum(terms.values()), terms
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, quantization, similarity
+from dsh_jax.losses import activations, method, quantization, similarity
 
 _BRANCHES = ("both", "hard", "soft")
 
@@ -20,7 +20,7 @@ def idhn(
   hard_high: float = 0.99,
   branches: str = "both",
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the loss of Improved Deep Hashing Networks.
 
   With c the cosine of two label vectors and p = <h_i,h_j>, a pair is hard where
@@ -59,7 +59,7 @@ def idhn(
     UserError: An unknown word for `branches` or `activation`.
   """
   del seed
-  base.check_choice("branches", branches, _BRANCHES)
+  method.check_choice("branches", branches, _BRANCHES)
 
   def objective(params, codes, labels, step):
     del params, step
@@ -83,7 +83,7 @@ def idhn(
     value = terms["cross_entropy"] + terms["mse"] + terms["quantization"]
     return value, terms | {"soft_pairs": jnp.mean(soft.astype(codes.dtype))}
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

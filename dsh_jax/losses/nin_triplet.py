@@ -1,6 +1,6 @@
 """NINH: hinge on triplets of squared distances."""
 
-from dsh_jax.losses import activations, base, similarity, triplets
+from dsh_jax.losses import activations, method, similarity, triplets
 
 
 def nin_triplet(
@@ -10,7 +10,7 @@ def nin_triplet(
   *,
   margin: float = 1.0,
   activation: str = "sigmoid",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the triplet loss of Network-In-Network Hashing.
 
   A triplet is an anchor a, a positive p that shares a label with it (never a
@@ -54,7 +54,7 @@ def nin_triplet(
     value = triplets.mean_triplet_cost(sums, similar)
     return value, {"triplets": value}
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

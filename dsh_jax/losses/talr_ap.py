@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, ranking, similarity
+from dsh_jax.losses import activations, method, ranking, similarity
 
 
 def talr_ap(
@@ -11,7 +11,7 @@ def talr_ap(
   seed: int,
   *,
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the tie-aware average-precision loss.
 
   c+_d and c_d are soft counts of relevant and of all other items of the batch
@@ -63,7 +63,7 @@ def talr_ap(
     value = jnp.where(num_queries > 0, 1 - average, 0)
     return value, {"average_precision": average}
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, base, ranking, similarity
+from dsh_jax.losses import activations, method, ranking, similarity
 
 
 def talr_ndcg(
@@ -11,7 +11,7 @@ def talr_ndcg(
   seed: int,
   *,
   activation: str = "tanh",
-) -> base.Loss:
+) -> method.Loss:
   """Makes the tie-aware NDCG loss.
 
   c_d is the soft count of the other items of the batch at distance d = 0..K of
@@ -66,7 +66,7 @@ def talr_ndcg(
     value = jnp.where(num_queries > 0, 1 - ndcg, 0)
     return value, {"ndcg": ndcg}
 
-  return base.Loss(
+  return method.Loss(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -2,14 +2,13 @@
 
 To see what a file would give, without training:
 
-  python -m dsh_jax.models.pretrained FILE [--backbone=NAME]
+  python -m dsh_jax weights --file=FILE
 
 Names follow torchvision (resnet*, alexnet), which timm shares for its resnets;
 alexnet_caffe reads conv1.weight, ..., fc7.bias, arranged as PyTorch arranges
 them, with the channels blue, green, red, as the BVLC release has them.
 """
 
-import argparse
 import dataclasses
 import json
 import os
@@ -26,7 +25,6 @@ from dsh_jax.models import hash_network, naming, weight_files
 _FIELD = "config.model.pretrained"
 _HUB = "https://huggingface.co"
 _HUB_FILE = "model.safetensors"
-_MOST_LISTED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,36 +175,27 @@ def _count(what: str, names: tuple[str, ...]) -> str:
   return f"{len(names)} {what}{example}"
 
 
-def _describe(path: str, backbone: str | None) -> naming.Plan:
-  """Prints what a file would give; returns the plan of the best backbone."""
+def best_plan(
+  path: str, backbone: str | None = None
+) -> tuple[dict[str, Any], naming.Plan]:
+  """Returns the tensors of a file and the plan of the backbone it fits best.
+
+  Args:
+    path: A file of weights.
+    backbone: The only name of `hash_network.BACKBONES` to try; None for all.
+
+  Raises:
+    UserError: The file cannot be read.
+  """
   tensors = weight_files.read(path)
   names = [backbone] if backbone else [*hash_network.BACKBONES]
   plans = [
     naming.make_plan(name, tensors, _backbone_shapes(name)) for name in names
   ]
-  plan = min(
+  return tensors, min(
     plans,
     key=lambda plan: len(plan.missing + plan.mismatched + plan.left_over),
   )
-  values = sum(tensors[name].size for name in plan.sources.values())
-  print(f"file        {path}: {len(tensors)} tensors")
-  print(f"backbone    {plan.backbone}")
-  print(f"loaded      {len(plan.sources)} tensors, {values:,} values")
-  for title, listed in (
-    ("missing", plan.missing),
-    ("mismatched", plan.mismatched),
-    ("left over", plan.left_over),
-    ("ignored", plan.ignored),
-  ):
-    print(f"{title:<11} {len(listed)}")
-    for name in listed[:_MOST_LISTED]:
-      print(f"            {name}")
-    if len(listed) > _MOST_LISTED:
-      print(f"            and {len(listed) - _MOST_LISTED} more")
-  expected = preprocessing(path, plan.backbone)
-  print(f"mean        {' '.join(f'{x:.4f}' for x in expected.mean)}")
-  print(f"std         {' '.join(f'{x:.4f}' for x in expected.std)}")
-  return plan
 
 
 def _backbone_shapes(name: str) -> dict[str, Any]:
@@ -219,36 +208,3 @@ def _backbone_shapes(name: str) -> dict[str, Any]:
     for kind, tree in variables.items()
     if "backbone" in tree
   }
-
-
-def main(arguments: list[str] | None = None) -> int:
-  """Prints what a file would give a backbone.
-
-  Args:
-    arguments: The command line without its name; None takes sys.argv's.
-
-  Returns:
-    The exit code: 0 if the file fits, 1 if not, 2 if it cannot be read.
-  """
-  parser = argparse.ArgumentParser(
-    prog="python -m dsh_jax.models.pretrained",
-    description="Print what a file of weights would give a backbone.",
-  )
-  parser.add_argument("file", help="a file, or an id of the Hugging Face Hub")
-  parser.add_argument(
-    "--backbone",
-    choices=[*hash_network.BACKBONES],
-    help="by default the one that fits best",
-  )
-  flags = parser.parse_args(arguments)
-  try:
-    plan = _describe(find(flags.file), flags.backbone)
-  except errors.UserError as error:
-    print(error, file=sys.stderr)
-    return 2
-  print("It fits." if plan.fits else "It does not fit.")
-  return 0 if plan.fits else 1
-
-
-if __name__ == "__main__":
-  sys.exit(main())

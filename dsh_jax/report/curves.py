@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dsh_jax.report.runs import Run
-from dsh_jax.retrieval import codes, evaluate, metrics
+from dsh_jax.report.run_files import Run
+from dsh_jax.retrieval import codes, evaluation, metrics
 
 _POINTS = 18  # Of a curve over the cut-off k.
 _MAX_ITEMS = 3000  # Of the database, for bits and the map.
@@ -36,7 +36,7 @@ def by_cut_off(run: Run, metric: str) -> tuple[list[int], dict[str, list]]:
   """
   ks = cut_offs(len(run.database_codes))
   names = [f"{metric}@{k}" for k in ks]
-  scores = evaluate.score(run.histogram, names)
+  scores = evaluation.score(run.histogram, names)
   kinds = ("expected", "optimistic", "pessimistic", "chance")
   means = {
     kind: [float(scores[name][kind].mean()) for name in names] for kind in kinds

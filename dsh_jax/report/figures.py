@@ -8,7 +8,7 @@ import matplotlib.figure
 import numpy as np
 
 from dsh_jax.report import curves, drawing
-from dsh_jax.report.runs import Run
+from dsh_jax.report.run_files import Run
 
 _CHOOSERS = ("validation", "test")  # Whose queries chose the epoch.
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from dsh_jax import configuration, data, errors, factories
-from dsh_jax.report.runs import Run
-from dsh_jax.retrieval import evaluate, metrics, search
+from dsh_jax import data, errors
+from dsh_jax.config import factories, fields
+from dsh_jax.report.run_files import Run
+from dsh_jax.retrieval import evaluation, metrics, neighbors
 
 METRIC = "ndcg@100"
 _TOP = 10
@@ -66,7 +67,7 @@ def load_splits(run: Run) -> data.Splits:
   Raises:
     UserError: They cannot be read, or are others than the run's.
   """
-  config = configuration.unflatten(run.config)
+  config = fields.unflatten(run.config)
   splits = factories.load_splits(config)
   for name in ("query", "database"):
     if splits.sha256[name] != run.result["split_sha256"][name]:
@@ -87,7 +88,7 @@ def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
     "Best", "Median" and "Worst" -> rows, three at most. Queries without a
     relevant item are not among them; if none is left, there are no groups.
   """
-  scores = evaluate.per_query(run.histogram, METRIC)
+  scores = evaluation.per_query(run.histogram, METRIC)
   able = np.flatnonzero(~metrics.without_relevant(run.histogram))
   order = able[np.argsort(-scores[able], kind="stable")]
   count = min(_PER_GROUP, max(1, len(order) // 3))
@@ -106,7 +107,7 @@ def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
 
 def _rows(run: Run, splits: data.Splits, chosen, scores) -> list[Row]:
   queries = run.sample[chosen]
-  distances, found = search.top_k(
+  distances, found = neighbors.top_k(
     run.query_codes[queries],
     run.database_codes,
     min(_TOP, len(run.database_codes)),

@@ -9,10 +9,10 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from dsh_jax import atomic, errors
+from dsh_jax import errors, files
 from dsh_jax.report import drawing, figures, gallery
-from dsh_jax.report import runs as runs_lib
-from dsh_jax.report.runs import Run
+from dsh_jax.report import run_files as runs_lib
+from dsh_jax.report.run_files import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
       if part.gallery:
         name = f"{figures.file_name(part.run)}_gallery.png"
         (folder / name).write_bytes(gallery.draw(part.gallery))
-    with atomic.replacing(path) as partial:
+    with files.replacing(path) as partial:
       partial.write_text(html, encoding="utf-8")
   except OSError as error:
     raise errors.UserError(

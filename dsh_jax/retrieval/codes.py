@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dsh_jax import errors, limits
+from dsh_jax import MAX_BITS, errors
 
 WORD_BITS = 32
 
@@ -49,10 +49,10 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
     raise errors.UserError(
       f"Codes have shape {relaxed.shape}; give [items, bits]."
     )
-  if not 1 <= relaxed.shape[1] <= limits.MAX_BITS:
+  if not 1 <= relaxed.shape[1] <= MAX_BITS:
     raise errors.UserError(
       f"Codes have {relaxed.shape[1]} bits (shape {relaxed.shape}); allowed:"
-      f" 1 to {limits.MAX_BITS}. Change config.bits or transpose the codes."
+      f" 1 to {MAX_BITS}. Change config.bits or transpose the codes."
     )
   if np.iscomplexobj(relaxed):
     raise errors.UserError("Codes are complex; give real numbers.")
@@ -111,10 +111,8 @@ def check(packed: ArrayLike, num_bits: int, name: str) -> np.ndarray:
     UserError: If type, shape or K do not match, or unused bits are set.
   """
   packed = np.asarray(packed)
-  if not 1 <= num_bits <= limits.MAX_BITS:
-    raise errors.UserError(
-      f"num_bits is {num_bits}; allowed: 1 to {limits.MAX_BITS}."
-    )
+  if not 1 <= num_bits <= MAX_BITS:
+    raise errors.UserError(f"num_bits is {num_bits}; allowed: 1 to {MAX_BITS}.")
   if packed.ndim != 2 or packed.dtype != np.uint32:
     raise errors.UserError(
       f"The {name} are {packed.dtype} of shape {packed.shape}; give packed"

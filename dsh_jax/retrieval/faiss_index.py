@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from dsh_jax import atomic, errors
+from dsh_jax import errors, files
 from dsh_jax.retrieval import codes
 
 
@@ -38,7 +38,7 @@ def write_index(
   index = faiss.IndexBinaryFlat(8 * num_bytes)
   index.add(np.ascontiguousarray(as_bytes))
   try:
-    with atomic.replacing(pathlib.Path(path)) as partial:
+    with files.replacing(pathlib.Path(path)) as partial:
       faiss.write_index_binary(index, str(partial))
   except (OSError, RuntimeError) as error:
     raise errors.UserError(f"Cannot write the index {path}: {error}") from error

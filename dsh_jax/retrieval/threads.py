@@ -4,7 +4,7 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Any
 
-from dsh_jax import cores
+from dsh_jax import parallel
 
 
 def map_blocks(
@@ -24,5 +24,5 @@ def map_blocks(
   starts = range(0, num_rows, block)
   if len(starts) < 2:
     return [work(start, min(start + block, num_rows)) for start in starts]
-  with concurrent.futures.ThreadPoolExecutor(cores.count()) as pool:
+  with concurrent.futures.ThreadPoolExecutor(parallel.num_cores()) as pool:
     return list(pool.map(lambda i: work(i, min(i + block, num_rows)), starts))

@@ -1,0 +1,1 @@
+"""Speed of training, losses, data and retrieval."""

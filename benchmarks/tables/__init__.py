@@ -1,0 +1,1 @@
+"""Tables of methods: cells, runs, rows, text."""

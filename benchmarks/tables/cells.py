@@ -1,0 +1,233 @@
+"""The cells of a table: which runs there are, and what command makes each."""
+
+import dataclasses
+import itertools
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+from absl import flags
+
+from dsh_jax import errors
+
+_METHODS_FIELD = "cells of the table config"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+  """One training run.
+
+  Attributes:
+    method: A preset of configs/methods.py.
+    bits: K.
+    seed: config.seed.
+    learning_rate: config.optimizer.learning_rate; None is the preset's.
+    in_grid: Whether it is one of the runs that choose the learning rate.
+    variant: Name of the settings that `overrides` make; "" without them.
+    overrides: "path=value" of further config fields.
+  """
+
+  method: str
+  bits: int
+  seed: int
+  learning_rate: float | None = None
+  in_grid: bool = False
+  variant: str = ""
+  overrides: tuple[str, ...] = ()
+
+  @property
+  def folder(self) -> pathlib.PurePosixPath:
+    """The cell's workdir inside the table's."""
+    name = f"{self.bits}bits_seed{self.seed}"
+    if self.variant:
+      name += f"_{self.variant}"
+    if self.in_grid:
+      name += f"_lr{self.learning_rate:g}"
+    top = "grid" if self.in_grid else "cells"
+    return pathlib.PurePosixPath(top) / self.method / name
+
+  @property
+  def title(self) -> str:
+    """One phrase for the log."""
+    text = f"{self.method} {self.bits} bits seed {self.seed}"
+    if self.variant:
+      text += f" {self.variant}"
+    if self.learning_rate is not None:
+      text += f" rate {self.learning_rate:g}"
+    return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A checked table config; the fields are those of configs/tables/default.py.
+
+  Attributes:
+    wanted: Cells in the order in which they are run, without learning rates.
+    grid: Runs that choose the learning rate, in order; () without a grid.
+  """
+
+  title: str
+  config: str
+  arguments: str
+  overrides: tuple[str, ...]
+  metrics: tuple[str, ...]
+  reference_methods: tuple[str, ...]
+  reference_bits: tuple[int, ...]
+  grid_metric: str
+  published: tuple[str, str, str]
+  downloads: tuple[str, ...]
+  notes: tuple[str, ...]
+  sizes: dict[str, int]
+  wanted: tuple[Cell, ...]
+  grid: tuple[Cell, ...]
+
+  def grid_of(self, method: str) -> list[Cell]:
+    """Returns the grid runs of one method."""
+    return [cell for cell in self.grid if cell.method == method]
+
+  def cell_at(self, cell: Cell, learning_rate: float | None) -> Cell:
+    """Returns the run that stands for `cell` at the chosen learning rate.
+
+    A grid run that has the same bits and seed is that run: it is not made
+    twice.
+    """
+    for run in self.grid_of(cell.method):
+      same = (run.bits, run.seed) == (cell.bits, cell.seed)
+      if same and run.learning_rate == learning_rate and not cell.variant:
+        return run
+    return dataclasses.replace(cell, learning_rate=learning_rate)
+
+  def settings(self, cell: Cell) -> list[str]:
+    """Returns the flags of `dsh_jax.main` that make the cell."""
+    arguments = [f"method={cell.method}", f"bits={cell.bits}"]
+    if self.arguments:
+      arguments.append(self.arguments)
+    flags = [
+      f"--config={self.config}:{','.join(arguments)}",
+      f"--config.seed={cell.seed}",
+    ]
+    if cell.learning_rate is not None:
+      flags.append(f"--config.optimizer.learning_rate={cell.learning_rate:g}")
+    both = (*self.overrides, *cell.overrides)
+    return flags + [f"--config.{override}" for override in both]
+
+  def command(self, cell: Cell, workdir: pathlib.Path) -> list[str]:
+    """Returns the command that trains and evaluates the cell."""
+    flags = [f"--workdir={workdir}", "--noreport", *self.settings(cell)]
+    return [sys.executable, "-m", "dsh_jax.main", *flags]
+
+  def some_settings(self) -> list[str]:
+    """Returns the flags of the first cell, for what all cells share."""
+    return self.settings((*self.grid, *self.wanted)[0])
+
+
+def make_table(
+  config: ml_collections.ConfigDict, overrides: Sequence[str] = ()
+) -> Table:
+  """Checks a table config and lists its cells in the order of running.
+
+  Seed by seed, so that every method has a row before any has a second seed;
+  within a seed the group that comes first in the config comes first.
+
+  Args:
+    config: Fields as in configs/tables/default.py.
+    overrides: Further "path=value", after those of the config.
+
+  Returns:
+    The table.
+
+  Raises:
+    UserError: A field is missing, empty or of the wrong form.
+  """
+  groups = [_group(group) for group in config.cells]
+  cells = {}
+  for group in groups:
+    for index, seed in enumerate(group["seeds"]):
+      for bits, method in itertools.product(group["bits"], group["methods"]):
+        cell = Cell(method=method, bits=int(bits), seed=int(seed))
+        cells.setdefault(cell, index)
+  if not cells:
+    raise errors.UserError("The table has no cells; give config.cells.")
+  wanted = tuple(sorted(cells, key=cells.get))
+  metrics = tuple(config.metrics)
+  if not metrics:
+    raise errors.UserError(
+      "config.metrics of the table is empty; name at least one metric, such"
+      " as 'ndcg@100'."
+    )
+  both = (*config.overrides, *overrides)
+  for override in both:
+    if "=" not in override or override.startswith("-"):
+      raise errors.UserError(
+        f"The override {override!r} is not of the form PATH=VALUE, such as"
+        " train.num_epochs=5; change config.overrides or --override."
+      )
+  grid = tuple(
+    Cell(
+      method=method,
+      bits=config.grid.bits,
+      seed=config.grid.seed,
+      learning_rate=float(rate),
+      in_grid=True,
+    )
+    for rate in config.grid.learning_rates
+    for method in dict.fromkeys(cell.method for cell in wanted)
+  )
+  published = config.published
+  return Table(
+    title=config.title,
+    config=config.config,
+    arguments=config.arguments,
+    overrides=both,
+    metrics=metrics,
+    reference_methods=tuple(config.references.methods),
+    reference_bits=tuple(config.references.bits)
+    or tuple(dict.fromkeys(cell.bits for cell in wanted)),
+    grid_metric=config.grid.metric,
+    published=(published.dataset, published.protocol, published.backbone),
+    downloads=tuple(config.downloads),
+    notes=tuple(config.notes),
+    sizes=config.sizes.to_dict(),
+    wanted=wanted,
+    grid=grid,
+  )
+
+
+def _group(group):
+  given = set(group)
+  if given != {"methods", "bits", "seeds"}:
+    raise errors.UserError(
+      f"A group of config.cells has the fields {sorted(given)}; it must have"
+      " methods, bits and seeds."
+    )
+  return {
+    name: (group[name],) if isinstance(group[name], (str, int)) else group[name]
+    for name in group
+  }
+
+
+def config_of(flag: flags.FlagHolder, example: str) -> Any:
+  """Returns the config of a config flag.
+
+  Args:
+    flag: From `config_flags.DEFINE_config_file`, without a default.
+    example: A file that could have been given.
+
+  Returns:
+    The config.
+
+  Raises:
+    UserError: None was given, or there is no such file.
+  """
+  config = flag.value
+  if config is None:
+    raise errors.UserError(
+      f"No config was given. Give one, such as --config={example}."
+    )
+  try:
+    config.title  # noqa: B018  A file that is not there is told of on use.
+  except OSError as error:
+    raise errors.UserError(f"Cannot read --config: {error}") from None
+  return config

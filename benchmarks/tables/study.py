@@ -1,0 +1,232 @@
+"""How a method depends on its settings, on validation queries.
+
+python -m benchmarks.tables.study --config=configs/studies/idhn.py --workdir=DIR
+
+A sweep changes one field, a plane two; all else is the method's preset. The
+first of `config.cells` is the method as it is, others are compared with it.
+Written to the workdir: study.md and study.png, of whatever is done.
+"""
+
+import dataclasses
+import itertools
+import math
+import pathlib
+from collections.abc import Sequence
+
+import matplotlib.figure
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from benchmarks.tables import cells, prepare, rates, runner, table_text
+from dsh_jax import errors
+from dsh_jax.apps import command
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "A file of configs/studies."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs at a time.", lower_bound=1)
+_OVERRIDE = flags.DEFINE_multi_string(
+  "override", [], "PATH=VALUE, a config field of all runs; may be repeated."
+)
+_REPORT_ONLY = flags.DEFINE_boolean(
+  "report_only", False, "Write the study of what is done; run nothing."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """Runs and how they lie in sweeps and a plane.
+
+  Attributes:
+    table: Its cells are all runs.
+    sweeps: Field -> value -> cell.
+    fields: The two fields of the plane.
+    plane: (value, value) of `fields` -> cell.
+    plain: Method -> cell with its preset's settings.
+  """
+
+  table: cells.Table
+  sweeps: dict[str, dict[float, cells.Cell]]
+  fields: tuple[str, str]
+  plane: dict[tuple[float, float], cells.Cell]
+  plain: dict[str, cells.Cell]
+
+
+def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
+  """Lists the runs of a study config.
+
+  Args:
+    config: Fields as in configs/studies/idhn.py.
+    overrides: Further "path=value" for all runs.
+
+  Returns:
+    The study.
+  """
+  table = cells.make_table(config, overrides)
+  first = table.wanted[0]
+
+  def change(*pairs):
+    return dataclasses.replace(
+      first,
+      method=config.method,
+      variant="_".join(f"{f.rpartition('.')[2]}{v:g}" for f, v in pairs),
+      overrides=tuple(f"{field}={value!r}" for field, value in pairs),
+    )
+
+  sweeps = {
+    sweep["field"]: {v: change((sweep["field"], v)) for v in sweep["values"]}
+    for sweep in config.sweeps
+  }
+  one, two = config.plane
+  plane = {
+    (v, w): change((one["field"], v), (two["field"], w))
+    for v, w in itertools.product(one["values"], two["values"])
+  }
+  runs = [*table.wanted, *plane.values()]
+  for values in sweeps.values():
+    runs += values.values()
+  return Study(
+    table=dataclasses.replace(table, wanted=tuple(dict.fromkeys(runs))),
+    sweeps=sweeps,
+    fields=(one["field"], two["field"]),
+    plane=plane,
+    plain={cell.method: cell for cell in table.wanted},
+  )
+
+
+def read_scores(study: Study, workdir: pathlib.Path) -> dict[cells.Cell, float]:
+  """Returns the validation scores of the runs that are done."""
+  scores = {}
+  for cell in study.table.wanted:
+    folder = workdir / cell.folder
+    if runner.state(folder, study.table.settings(cell)) == runner.DONE:
+      result = runner.read_json(folder / "result.json")
+      metric = study.table.metrics[0]
+      scores[cell] = rates.validation_score(result, metric)
+  return scores
+
+
+def write(study: Study, workdir: pathlib.Path) -> pathlib.Path:
+  """Writes study.md and study.png; returns the path of the first."""
+  scores = read_scores(study, workdir)
+  path = workdir / "study.md"
+  path.write_text(_markdown(study, scores), encoding="utf-8")
+  _draw(study, scores, workdir / "study.png")
+  return path
+
+
+def _text(scores, cell):
+  return f"{scores[cell]:.4f}" if cell in scores else "not done"
+
+
+def _markdown(study, scores):
+  table = study.table
+  first = table.wanted[0]
+  parts = [
+    f"# {table.title}",
+    f"{table.metrics[0]} of validation queries at {first.bits} bits, seed"
+    f" {first.seed}, of the epoch that they chose. {len(scores)} of"
+    f" {len(table.wanted)} runs are done. For all runs:"
+    f" `{' '.join(table.overrides)}`; else the method's preset.",
+    table_text.grid_lines(
+      ["method", table.metrics[0]],
+      [[name, _text(scores, cell)] for name, cell in study.plain.items()],
+    ),
+  ]
+  for field, values in study.sweeps.items():
+    lines = [[f"{v:g}", _text(scores, cell)] for v, cell in values.items()]
+    parts.append(table_text.grid_lines([field, table.metrics[0]], lines))
+  one, two = study.fields
+  columns = list(dict.fromkeys(w for _, w in study.plane))
+  lines = [
+    [f"{v:g}", *(_text(scores, study.plane[v, w]) for w in columns)]
+    for v in dict.fromkeys(v for v, _ in study.plane)
+  ]
+  head = [f"{one} \\ {two}", *(f"{w:g}" for w in columns)]
+  parts.append(table_text.grid_lines(head, lines))
+  return "\n\n".join(parts) + "\n"
+
+
+def _draw(study, scores, path):
+  num_panels = 1 + len(study.sweeps)
+  figure = matplotlib.figure.Figure(
+    figsize=(4.2 * num_panels, 3.6), layout="constrained"
+  )
+  axes = figure.subplots(1, num_panels, squeeze=False, sharey=True)[0]
+  one, two = study.fields
+  for value in dict.fromkeys(w for _, w in study.plane):
+    line = {v: study.plane[v, w] for v, w in study.plane if w == value}
+    _draw_line(axes[0], line, scores, f"{two.rpartition('.')[2]} {value:g}")
+  axes[0].set_xlabel(one, size=9)
+  for axis, (field, values) in zip(axes[1:], study.sweeps.items(), strict=True):
+    _draw_line(axis, values, scores, None)
+    axis.set_xlabel(field, size=9)
+  for axis in axes:
+    for index, (name, cell) in enumerate(study.plain.items()):
+      if math.isfinite(scores.get(cell, math.nan)):
+        axis.axhline(
+          scores[cell], color=f"C{7 + index}", linestyle=":", label=name
+        )
+    axis.grid(linewidth=0.3)
+    axis.tick_params(labelsize=8)
+    if axis.get_legend_handles_labels()[0]:
+      axis.legend(fontsize=7)
+  axes[0].set_ylabel(f"{study.table.metrics[0]}, validation", size=9)
+  figure.suptitle(study.table.title, size=11)
+  figure.savefig(path, dpi=150)
+
+
+def _draw_line(axis, line, scores, label):
+  done = sorted((v, scores[cell]) for v, cell in line.items() if cell in scores)
+  if not done:
+    return
+  values, heights = zip(*done, strict=True)
+  # 0 has a place of its own, left of the smallest value.
+  smallest = min((v for v in values if v > 0), default=1.0)
+  axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+  axis.plot(values, heights, "o-", ms=4, label=label)
+  axis.set_xticks(values, [f"{v:g}" for v in values])
+  axis.minorticks_off()
+
+
+def _print(job, state, secs):
+  text = f"{job.title}: {state}"
+  if state != runner.DONE:
+    text += f", {runner.error_of(job.folder, job.settings)}"
+  print(f"{text}, {secs:.0f} s", flush=True)
+
+
+def _run(argv: Sequence[str]) -> None:
+  command.parse(argv, description=__doc__)
+  config = cells.config_of(_CONFIG, "configs/studies/idhn.py")
+  if not _WORKDIR.value:
+    raise errors.UserError("No folder was given. Give one by --workdir=DIR.")
+  workdir = pathlib.Path(_WORKDIR.value)
+  study = make_study(config, _OVERRIDE.value)
+  if _REPORT_ONLY.value:
+    workdir.mkdir(parents=True, exist_ok=True)
+    print(f"The study is in {write(study, workdir)}.")
+    return
+
+  def make_job(cell):
+    folder = workdir / cell.folder
+    return runner.Job(
+      title=cell.title,
+      command=study.table.command(cell, folder),
+      settings=study.table.settings(cell),
+      folder=folder,
+    )
+
+  with runner.only_one(workdir):
+    runner.forget_failures(workdir)
+    prepare.run(study.table, workdir)
+    try:
+      runner.run(study.table.wanted, make_job, _JOBS.value, _print)
+    finally:
+      print(f"The study is in {write(study, workdir)}.")
+
+
+if __name__ == "__main__":
+  command.run(_run)

@@ -1,0 +1,1 @@
+"""Commands that use a finished run: encode, search, serve, export, evaluate."""

@@ -1,0 +1,112 @@
+"""What all commands share: flags, help, one-line errors, exit codes."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+# Libraries that print pages about themselves read these when imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from absl import flags, logging
+
+from dsh_jax import errors
+
+_HELP = {"-h", "-help", "--help", "--helpfull"}
+
+
+def parse(
+  argv: Sequence[str],
+  define_flags: Callable[[flags.FlagValues], object] | None = None,
+  description: str | None = "",
+) -> flags.FlagValues:
+  """Parses a command line; `--help` prints the flags and exits.
+
+  Args:
+    argv: The flags, without the name of the command.
+    define_flags: Defines the flags of the command; None for those that are
+      already in `flags.FLAGS`.
+    description: Begins the help.
+
+  Raises:
+    UserError: A flag does not exist, is missing or has a wrong value.
+  """
+  values = flags.FlagValues() if define_flags else flags.FLAGS
+  if define_flags:
+    define_flags(values)
+  if _HELP & set(argv):
+    print(f"{(description or '').strip()}\n\nFlags:")
+    for name in _own(values):
+      print(flags.text_wrap(f"--{name}: {values[name].help}", 80, "    ", "  "))
+    sys.exit(0)
+  try:
+    rest = values(["", *argv])
+  except flags.UnrecognizedFlagError as error:
+    raise errors.unknown(
+      "flag", error.flagname, _own(values), "the command line"
+    ) from None
+  except Exception as error:  # Whatever a config file or field may raise.
+    raise errors.UserError(reason(error)) from None
+  if len(rest) > 1:
+    raise errors.UserError(
+      f"Unexpected argument {rest[1]!r}. All arguments are --FLAG=VALUE."
+    )
+  return values
+
+
+def _own(values: flags.FlagValues) -> list[str]:
+  """Returns the flags of the command, without absl's and those of a config."""
+  hidden = set(flags.FlagValues()) | {"flagfile", "undefok"}
+  return [n for n in sorted(values) if n not in hidden and "." not in n]
+
+
+def reason(error: BaseException) -> str:
+  """Says what is wrong with a command line, without a trace of the code.
+
+  The reader of config files puts the trace of an error into its message.
+  """
+  cause, found = error, None
+  while cause is not None:
+    if isinstance(cause, errors.UserError):
+      found = cause  # The first one raised; others only quote it.
+    cause = cause.__cause__ or cause.__context__
+  if found is not None:
+    return str(found)
+  if isinstance(error, AttributeError):  # Quoted twice by ml_collections.
+    text = str(error).strip("'").replace("\\'", "'").replace("\\n", " ")
+    return f"A --config.FIELD of the command line does not exist: {text}"
+  lines = [line for line in str(error).splitlines() if line.strip()]
+  if any(line.startswith("Traceback") for line in lines):
+    lines = [lines[0], lines[-1]]
+  return f"Cannot use the command line: {' '.join(lines)}"
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+  """Runs a command; an expected failure is one line and an exit code.
+
+  Args:
+    main: Takes the command line without its name; may return an exit code.
+
+  Raises:
+    SystemExit: The `exit_code` of the error, or 130 after Ctrl-C.
+  """
+  logging.set_verbosity(logging.ERROR)  # Orbax logs every call.
+  try:
+    sys.exit(main(sys.argv[1:]))
+  except errors.Error as error:
+    fail(error)
+  except KeyboardInterrupt:
+    sys.exit(130)
+  except BrokenPipeError:  # Such as `| head`.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def fail(error: errors.Error) -> None:
+  """Prints an error as one line and exits with its code."""
+  text = " ".join(str(error).split())
+  print(f"dsh_jax: {text}", file=sys.stderr, flush=True)
+  if isinstance(error, errors.StorageError):
+    # Orbax threads that a full disk stopped would complain at an orderly exit.
+    os._exit(error.exit_code)
+  sys.exit(error.exit_code)

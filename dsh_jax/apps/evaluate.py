@@ -1,0 +1,267 @@
+"""Evaluates codes that other code made: exact NDCG, ACG, MAP, WMAP.
+
+python -m dsh_jax evaluate --query_codes=run/codes.npz
+python -m dsh_jax evaluate --query_codes=q.npy --query_labels=ql.npy \\
+  --database_codes=db.npy --database_labels=dbl.npy \\
+  --convention=deephash-pytorch
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from dsh_jax import errors, files
+from dsh_jax.apps import command
+from dsh_jax.retrieval import codes, conventions, evaluation, metrics
+from dsh_jax.runs import summary
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+  """Codes and labels of queries or of a database.
+
+  Attributes:
+    packed: uint32 [N, ceil(K/32)].
+    labels: [N, L] of 0 and 1, not yet checked.
+    num_bits: K.
+  """
+
+  packed: np.ndarray
+  labels: np.ndarray
+  num_bits: int
+
+
+def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
+  """Reads codes and labels.
+
+  Args:
+    codes_path: A .npz as a run writes it, or a .npy of codes [N, K] of -1 and
+      1 or 0 and 1.
+    labels_path: A .npy of labels [N, L] of 0 and 1, which a .npy of codes
+      needs, and which goes before those of a .npz; None takes these.
+    kind: "query" or "database".
+
+  Raises:
+    UserError: If a file cannot be read or does not hold what it should.
+  """
+  loaded = _load(codes_path, f"--{kind}_codes")
+  if isinstance(loaded, Mapping):
+    missing = {f"{kind}_codes", f"{kind}_labels", "num_bits"} - set(loaded)
+    if missing:
+      raise errors.UserError(
+        f"{codes_path} lacks {', '.join(sorted(missing))}; give codes.npz as a"
+        " run writes it, or .npy files."
+      )
+    packed, num_bits = loaded[f"{kind}_codes"], loaded["num_bits"]
+    if num_bits.shape or num_bits.dtype.kind not in "iu":
+      raise errors.UserError(
+        f"{codes_path} has num_bits of type {num_bits.dtype} and shape"
+        f" {num_bits.shape}; give one whole number."
+      )
+    num_bits = int(num_bits)
+    labels = loaded[f"{kind}_labels"]
+    if labels_path is not None:
+      labels = _load_array(labels_path, f"--{kind}_labels")
+    packed = codes.check(packed, num_bits, f"{kind} codes")
+    return Items(packed, labels, num_bits)
+  if labels_path is None:
+    raise errors.UserError(
+      f"{codes_path} holds no labels; give --{kind}_labels=FILE.npy."
+    )
+  try:
+    packed = codes.pack(loaded)
+    known = np.isin(loaded, (-1, 0, 1))
+  except errors.UserError as error:
+    raise errors.UserError(f"{codes_path}: {error}") from error
+  if not known.all():
+    raise errors.UserError(
+      f"{codes_path} holds {loaded[~known][0]!s}; give -1/+1 or 0/1 codes, one"
+      " value a bit (binarise real values first: code > 0)."
+    )
+  labels = _load_array(labels_path, f"--{kind}_labels")
+  return Items(packed, labels, loaded.shape[1])
+
+
+def _load(path: str, flag: str) -> np.ndarray | dict[str, np.ndarray]:
+  try:
+    return files.read_arrays(pathlib.Path(path))
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f"Cannot read {path}: {errors.describe(error)}. Change {flag}."
+    ) from error
+
+
+def _load_array(path: str, flag: str) -> np.ndarray:
+  loaded = _load(path, flag)
+  if not isinstance(loaded, np.ndarray):
+    raise errors.UserError(f"{path} is a .npz; {flag} takes a .npy file.")
+  return loaded
+
+
+def evaluate_files(
+  query_codes: str,
+  database_codes: str | None = None,
+  query_labels: str | None = None,
+  database_labels: str | None = None,
+  convention: str | None = None,
+  names: list[str] | None = None,
+  normalizer: str | None = None,
+  drop_empty: bool | None = None,
+) -> dict[str, Any]:
+  """Evaluates codes in files; the arguments are the flags of the same names.
+
+  Args:
+    query_codes: As `load_items` takes it.
+    database_codes: The same; None is `query_codes`, a .npz that holds both.
+    query_labels: As `load_items` takes it.
+    database_labels: The same.
+    convention: A key of `conventions.CONVENTIONS`; None is that of this
+      package. What is given below goes before it.
+    names: Names of metrics, the flag --metrics.
+    normalizer: "relevant" or "retrieved".
+    drop_empty: Leaves queries without a relevant item out of every mean.
+
+  Returns:
+    As `retrieval.evaluate.evaluate_codes`, and "settings": num_bits,
+    convention, normalizer, drop_empty.
+
+  Raises:
+    UserError: If files or settings do not fit.
+  """
+  if convention is not None and convention not in conventions.CONVENTIONS:
+    raise errors.unknown(
+      "convention", convention, conventions.CONVENTIONS, "--convention"
+    )
+  chosen = conventions.CONVENTIONS.get(convention) or conventions.Convention(
+    metrics.DEFAULT_METRICS, "retrieved", False, False, ""
+  )
+  names = tuple(names or chosen.names)
+  normalizer = normalizer or chosen.normalizer
+  drop_empty = chosen.drop_empty if drop_empty is None else drop_empty
+  queries = load_items(query_codes, query_labels, "query")
+  database = load_items(
+    database_codes or query_codes, database_labels, "database"
+  )
+  if queries.num_bits != database.num_bits:
+    raise errors.UserError(
+      f"Query codes have {queries.num_bits} bits, database codes"
+      f" {database.num_bits}; they must be equal."
+    )
+  result = evaluation.evaluate_codes(
+    queries.packed,
+    database.packed,
+    queries.labels,
+    database.labels,
+    queries.num_bits,
+    names,
+    drop_empty,
+    normalizer,
+    drop_unretrieved=chosen.drop_unretrieved,
+  )
+  result["settings"] = {
+    "num_bits": queries.num_bits,
+    "convention": convention,
+    "normalizer": normalizer,
+    "drop_empty": drop_empty,
+  }
+  return result
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """Returns the result of `evaluate_files` as text."""
+  counts, settings = result["counts"], result["settings"]
+  empty = "left out" if settings["drop_empty"] else "counted as 0"
+  lines = [
+    f"{settings['num_bits']} bits, {counts['queries']} queries,"
+    f" {counts['database']} database items",
+    f"{counts['queries_without_relevant']} queries with nothing relevant"
+    f" ({counts['queries_without_label']} of them without labels), {empty};"
+    f" AP@k over items {settings['normalizer']}",
+    "",
+    *summary.scores(result["metrics"]),
+  ]
+  return "\n".join(lines)
+
+
+def _write(path: str, result: Mapping[str, Any]) -> None:
+  """Writes JSON so that the file is whole or absent."""
+  try:
+    with files.replacing(pathlib.Path(path)) as partial:
+      partial.write_text(json.dumps(result, indent=2) + "\n")
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot write {path}: {error}. Change --output."
+    ) from error
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+  def text(name, meaning, **more):
+    flags.DEFINE_string(name, None, meaning, flag_values=values, **more)
+
+  text(
+    "query_codes",
+    "codes.npz of a run, or .npy of -1/+1 or 0/1 codes [Q,K].",
+    required=True,
+  )
+  text("database_codes", "The same for the database; default: --query_codes.")
+  for kind in ("query", "database"):
+    text(f"{kind}_labels", "With .npy codes: .npy of 0/1 vectors [items,L].")
+  text(
+    "convention",
+    "Use the cut-off, divisor and empty queries of other code:"
+    f" {', '.join(conventions.CONVENTIONS)}.",
+  )
+  flags.DEFINE_list(
+    "metrics",
+    [],
+    f"Comma-separated names: {', '.join(evaluation.METRICS)}.",
+    flag_values=values,
+  )
+  text(
+    "normalizer",
+    "Divide AP@k by the relevant items retrieved (the default), or by min(k,"
+    " relevant).",
+  )
+  flags.DEFINE_bool(
+    "drop_empty",
+    None,
+    "Leave queries without a relevant item out of the means.",
+    flag_values=values,
+  )
+  text("output", "JSON file to write as well.")
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `evaluate_files`.
+  """
+  given = command.parse(argv, _define_flags, __doc__)
+  result = evaluate_files(
+    given.query_codes,
+    given.database_codes,
+    given.query_labels,
+    given.database_labels,
+    given.convention,
+    given.metrics,
+    given.normalizer,
+    given.drop_empty,
+  )
+  if given.output:
+    _write(given.output, result)
+  print(table(result))
+
+
+def run() -> None:
+  """The console script."""
+  command.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,231 @@
+"""Takes a trained run away: an encoder that needs only JAX, and its codes.
+
+  python -m dsh_jax export --workdir=RUN --out=DIR
+
+Writes into DIR:
+  encoder.stablehlo  uint8 images [n,H,W,3] -> uint32 codes [n,ceil(K/32)], for
+                     CPU, CUDA and TPU, weights inside
+  load_encoder.py    ten lines that load and call it; needs only jax
+  about.json         bits, image size, resize rule, class names, versions
+  codes.npz          the codes, as in the run
+  codes.faiss        an IndexBinaryFlat (needs pip install "dsh_jax[faiss]")
+  codes.sql          a table with a bit(K) column for PostgreSQL. Loaded into
+                     PostgreSQL 15 by the tests; the operator of pgvector that
+                     its comments name is not tested.
+"""
+
+import json
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.export
+import jax.numpy as jnp
+from absl import flags
+
+from dsh_jax import errors, files
+from dsh_jax.apps import command
+from dsh_jax.apps import index as index_lib
+from dsh_jax.retrieval import codes, faiss_index
+from dsh_jax.runs import trained
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+_SQL_ROWS = 1000  # In one INSERT.
+
+LOADER = '''\
+"""Loads encoder.stablehlo of this folder; needs only jax.
+
+python load_encoder.py  prints the code of a grey image.
+"""
+
+import pathlib
+
+import jax.export
+import numpy as np
+
+FILE = pathlib.Path(__file__).with_name("encoder.stablehlo")
+# Images uint8 [n,H,W,3], n free, to codes uint32 [n,words]: bit j of a code is
+# bit j % 32 of word j // 32.
+encode = jax.export.deserialize(bytearray(FILE.read_bytes())).call
+
+if __name__ == "__main__":
+  print(np.asarray(encode(np.full((1, {size}, {size}, 3), 128, np.uint8))))
+'''
+
+
+def pack(relaxed: jax.Array) -> jax.Array:
+  """Binarises and packs relaxed codes, as `codes.pack` does on the host.
+
+  Args:
+    relaxed: float [N,K]; NaN gives a zero bit.
+
+  Returns:
+    uint32 [N,ceil(K/32)].
+  """
+  num_bits = relaxed.shape[1]
+  words = codes.num_words(num_bits)
+  bits = (relaxed > 0).astype(jnp.uint32)
+  bits = jnp.pad(bits, ((0, 0), (0, words * codes.WORD_BITS - num_bits)))
+  bits = bits.reshape(-1, words, codes.WORD_BITS)
+  shifts = jnp.arange(codes.WORD_BITS, dtype=jnp.uint32)[None, None, :]
+  return (bits << shifts).sum(axis=2, dtype=jnp.uint32)
+
+
+def export_encoder(run: trained.Run) -> bytes:
+  """Returns the encoder of a run as serialised StableHLO.
+
+  Args:
+    run: From `trained.load_run`.
+
+  Returns:
+    What `jax.export.deserialize` reads: images uint8 [n,H,W,3] -> packed codes
+    uint32 [n,ceil(K/32)], for every platform of `PLATFORMS`, n free.
+  """
+  encode_step, weights = run.encode_step(), run.weights
+
+  @jax.jit
+  def encode(images):
+    return pack(encode_step(weights, images))
+
+  (count,) = jax.export.symbolic_shape("n")
+  shape = (count, run.image_size, run.image_size, 3)
+  exported = jax.export.export(encode, platforms=PLATFORMS)(
+    jax.ShapeDtypeStruct(shape, jnp.uint8)
+  )
+  return bytes(exported.serialize())
+
+
+def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
+  """Yields the lines of a script for PostgreSQL with pgvector 0.7 or newer.
+
+  Args:
+    index: The codes.
+    table: Name of the table, written as it is: quoted by the caller if SQL
+      asks for it.
+  """
+  bits = index.num_bits
+  yield "-- psql -v ON_ERROR_STOP=1 -f codes.sql DATABASE"
+  yield "-- The ten nearest to a picture of the table, by Hamming distance:"
+  yield "--   SELECT p.id, p.code <~> q.code AS distance"
+  yield f"--   FROM {table} p, (SELECT code FROM {table} WHERE id = '...') q"
+  yield "--   ORDER BY distance, p.id LIMIT 10;"
+  yield "-- Without pgvector, bit_count(p.code # q.code) is the same distance."
+  yield "-- With many pictures an approximate index is faster; it serves"
+  yield f"-- ORDER BY code <~> B'...'::bit({bits}) LIMIT 10:"
+  yield f"--   CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops);"
+  yield "DO $$ BEGIN CREATE EXTENSION IF NOT EXISTS vector;"
+  yield "EXCEPTION WHEN OTHERS THEN RAISE NOTICE"
+  yield "  'without pgvector, which gives the operator <~>: %', SQLERRM;"
+  yield "END $$;"
+  yield "BEGIN;"
+  yield f"CREATE TABLE {table}"
+  yield f"  (id text PRIMARY KEY, code bit({bits}) NOT NULL);"
+  # Whatever the session is set to, a backslash in a name is a backslash.
+  yield "SET LOCAL standard_conforming_strings = on;"
+  for first in range(0, len(index), _SQL_ROWS):
+    rows = slice(first, first + _SQL_ROWS)
+    unpacked = codes.unpack(index.codes[rows], bits)
+    yield f"INSERT INTO {table} (id, code) VALUES"
+    yield ",\n".join(
+      f"  ({_quote(name)}, B'{''.join('01'[bit] for bit in row)}')"
+      for name, row in zip(index.ids[rows], unpacked.astype(int), strict=True)
+    ) + ";"  # fmt: skip
+  yield "COMMIT;"
+
+
+def _quote(text: str) -> str:
+  quoted = str(text).replace("'", "''").replace("\0", "")
+  return f"'{quoted}'"
+
+
+def write(workdir: str, out: str, index_path: str = "") -> list[str]:
+  """Writes everything there is to take away.
+
+  Args:
+    workdir: Folder of a finished run.
+    out: The folder to write to.
+    index_path: Codes to take; "" is codes.npz of the run.
+
+  Returns:
+    A line for each thing that was left out, and why.
+
+  Raises:
+    UserError: The run or the index cannot be read, or `out` not written.
+  """
+  run = trained.load_run(workdir)
+  index_file = index_path or pathlib.Path(workdir).expanduser() / "codes.npz"
+  index = index_lib.load(str(index_file), workdir)
+  folder = pathlib.Path(out).expanduser()
+  left_out = []
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = export_encoder(run)
+    with files.replacing(folder / "encoder.stablehlo") as partial:
+      partial.write_bytes(encoder)
+    with files.replacing(folder / "load_encoder.py") as partial:
+      partial.write_text(LOADER.replace("{size}", str(run.image_size)))
+    with files.replacing(folder / "about.json") as partial:
+      partial.write_text(json.dumps(_about(run), indent=2) + "\n")
+    with files.replacing(folder / "codes.npz") as partial:
+      shutil.copyfile(index_file, partial)
+    with (
+      files.replacing(folder / "codes.sql") as partial,
+      partial.open("w", encoding="utf-8") as file,
+    ):
+      file.writelines(f"{line}\n" for line in sql(index))
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot write to --out={out}: {error.strerror}. Give a folder that you"
+      " may write to."
+    ) from error
+  try:
+    faiss_index.write_index(folder / "codes.faiss", index.codes, index.num_bits)
+  except errors.UserError as error:
+    left_out.append(f"codes.faiss: {error}")
+  return left_out
+
+
+def _about(run: trained.Run) -> dict[str, object]:
+  return {
+    "bits": run.config.bits,
+    "image_size": run.image_size,
+    "resize": run.config.data.resize,
+    "class_names": list(run.class_names),
+    "method": run.config.method,
+    "backbone": run.config.model.backbone,
+    "platforms": list(PLATFORMS),
+    "exported_with": {"jax": jax.__version__},
+    "metrics": run.result["metrics"],
+  }
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+  def text(name, default, meaning, **more):
+    flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
+
+  text("workdir", None, "Folder of a finished run.", required=True)
+  text("out", None, "Folder to write.", required=True)
+  text("index", "", "Codes from `encode` to export in place of the run's.")
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs the command.
+
+  Raises:
+    UserError: A flag is wrong, or as `write`.
+  """
+  given = command.parse(argv, _define_flags, __doc__)
+  for reason in write(given.workdir, given.out, given.index):
+    print(f"Left out {reason}", file=sys.stderr)
+  print(f"The encoder and the codes are in {given.out}.")
+
+
+def run() -> None:
+  """The console script."""
+  command.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,71 @@
+"""Shows which backbone a file of weights fits, without training.
+
+python -m dsh_jax weights --file=resnet50.pth
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from dsh_jax import models
+from dsh_jax.apps import command
+from dsh_jax.models import pretrained
+
+_MOST_LISTED = 10
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+  flags.DEFINE_string(
+    "file",
+    None,
+    "A file of weights, or a Hugging Face Hub id OWNER/NAME.",
+    required=True,
+    flag_values=values,
+  )
+  flags.DEFINE_enum(
+    "backbone",
+    None,
+    list(models.BACKBONES),
+    "The backbone to compare with; default: the one that fits best.",
+    flag_values=values,
+  )
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the command; returns 0 if the file fits, else 1.
+
+  Raises:
+    UserError: A flag is wrong, or the file cannot be read.
+  """
+  given = command.parse(argv, _define_flags, __doc__)
+  path = pretrained.find(given.file)
+  tensors, plan = pretrained.best_plan(path, given.backbone)
+  num_values = sum(tensors[name].size for name in plan.sources.values())
+  print(f"file        {path}: {len(tensors)} tensors")
+  print(f"backbone    {plan.backbone}")
+  print(f"loaded      {len(plan.sources)} tensors, {num_values:,} values")
+  for title, names in (
+    ("missing", plan.missing),
+    ("mismatched", plan.mismatched),
+    ("left over", plan.left_over),
+    ("ignored", plan.ignored),
+  ):
+    print(f"{title:<11} {len(names)}")
+    for name in names[:_MOST_LISTED]:
+      print(f"            {name}")
+    if len(names) > _MOST_LISTED:
+      print(f"            and {len(names) - _MOST_LISTED} more")
+  expected = pretrained.preprocessing(path, plan.backbone)
+  print(f"mean        {' '.join(f'{x:.4f}' for x in expected.mean)}")
+  print(f"std         {' '.join(f'{x:.4f}' for x in expected.std)}")
+  print("It fits." if plan.fits else "It does not fit.")
+  return 0 if plan.fits else 1
+
+
+def run() -> None:
+  """The console script."""
+  command.run(main)
+
+
+if __name__ == "__main__":
+  run()

@@ -1,0 +1,155 @@
+"""What a finished run left on disk, as the report needs it."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dsh_jax import errors
+from dsh_jax.retrieval import histogram
+from dsh_jax.runs import workdir
+
+# Curves need every query's histogram in memory; more queries change a mean
+# by less than a line's width.
+MAX_QUERIES = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A run.
+
+  Attributes:
+    name: What the page calls it; different for every run of a page.
+    folder: Where it lies.
+    config: The contents of config.json, dotted field -> value.
+    result: The contents of result.json.
+    log: The lines of metrics.jsonl; empty if it is not there.
+    query_codes: uint32 [Q,ceil(K/32)].
+    query_labels: uint8 [Q,L].
+    database_codes: uint32 [N,ceil(K/32)].
+    database_labels: uint8 [N,L].
+    num_bits: K.
+    class_names: Names of the L labels.
+  """
+
+  name: str
+  folder: pathlib.Path
+  config: Mapping[str, Any]
+  result: Mapping[str, Any]
+  log: Sequence[Mapping[str, float]]
+  query_codes: np.ndarray
+  query_labels: np.ndarray
+  database_codes: np.ndarray
+  database_labels: np.ndarray
+  num_bits: int
+  class_names: tuple[str, ...]
+
+  @functools.cached_property
+  def sample(self) -> np.ndarray:
+    """Queries of which curves are drawn, int64 [<= MAX_QUERIES], rising."""
+    num_queries = len(self.query_codes)
+    count = min(num_queries, MAX_QUERIES)
+    return np.arange(count) * num_queries // count
+
+  @functools.cached_property
+  def histogram(self) -> np.ndarray:
+    """The joint histogram of `sample`, int64 [<= MAX_QUERIES,K+1,S+1]."""
+    return histogram.joint_histogram(
+      self.query_codes[self.sample],
+      self.database_codes,
+      self.query_labels[self.sample],
+      self.database_labels,
+      self.num_bits,
+    )
+
+  def series(self, name: str) -> tuple[list[float], list[float]]:
+    """Returns steps and values of a logged scalar, such as "train/loss"."""
+    lines = [line for line in self.log if name in line]
+    return [line["step"] for line in lines], [line[name] for line in lines]
+
+
+def read(directory: str, name: str = "") -> Run:
+  """Reads the run in a folder.
+
+  Args:
+    directory: The workdir of a run that has ended.
+    name: What to call it; the folder's name if empty.
+
+  Raises:
+    UserError: The folder does not hold a finished run, or its files are
+      damaged.
+  """
+  folder = pathlib.Path(directory).expanduser()
+  held = workdir.Workdir(str(folder))
+  config = held.read_json("config.json")
+  result = held.read_json("result.json")
+  arrays = held.read_arrays("codes.npz")
+  for file, content in (
+    ("config.json", config),
+    ("result.json", result),
+    ("codes.npz", arrays),
+  ):
+    if content is None:
+      raise errors.UserError(
+        f"--workdir={directory} does not hold a finished run: {folder / file}"
+        " is not there. Give the folder of a run that has ended, or run its"
+        " command again to finish it."
+      )
+  try:
+    return Run(
+      name=name or folder.resolve().name,
+      folder=folder,
+      config=config,
+      result=result,
+      log=_read_log(folder / "metrics.jsonl"),
+      query_codes=arrays["query_codes"],
+      query_labels=arrays["query_labels"],
+      database_codes=arrays["database_codes"],
+      database_labels=arrays["database_labels"],
+      num_bits=int(arrays["num_bits"]),
+      class_names=tuple(map(str, arrays["class_names"])),
+    )
+  except (KeyError, TypeError, ValueError) as error:
+    raise errors.UserError(
+      f"{folder / 'codes.npz'} is not as a run writes it: {error}. Restore it"
+      " from a copy, or give another --workdir."
+    ) from error
+
+
+def read_all(directories: Sequence[str]) -> list[Run]:
+  """Reads runs, and names them so that no two have one name.
+
+  Raises:
+    UserError: As `read`.
+  """
+  runs = [read(directory) for directory in directories]
+  if len({run.name for run in runs}) == len(runs):
+    return runs
+  return [
+    dataclasses.replace(run, name=f"{place}: {run.folder}")
+    for place, run in enumerate(runs, 1)
+  ]
+
+
+def _read_log(path: pathlib.Path) -> list[dict[str, float]]:
+  """Returns the lines of a log; a run may have been copied without it."""
+  try:
+    content = path.read_bytes()
+  except FileNotFoundError:
+    return []
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot read {path}: {errors.describe(error)}. Mend it, or give another"
+      " --workdir."
+    ) from error
+  lines = []
+  for line in content.splitlines():
+    try:
+      lines.append(json.loads(line))
+    except ValueError:
+      break  # The last line of a process that was killed.
+  return lines

@@ -1,0 +1,137 @@
+"""Exact search by Hamming distance: the k nearest, or all within a radius."""
+
+import importlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dsh_jax import errors
+from dsh_jax.retrieval import histogram
+
+# Each is a module with functions `top_k` and `within_radius`.
+BACKENDS = {
+  "numba": "dsh_jax.retrieval.neighbors_numba",
+  "xla": "dsh_jax.retrieval.neighbors_xla",
+}
+
+
+def top_k(
+  queries: ArrayLike,
+  database: ArrayLike,
+  k: int,
+  *,
+  backend: str | None = None,
+  devices: Sequence[jax.Device] | None = None,
+  chunk_rows: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Finds the k database items nearest to each query.
+
+  The database streams past in chunks, so it may be a memory-mapped file.
+
+  Args:
+    queries: uint32 [Q, words], packed as by `codes.pack`, Q >= 1.
+    database: uint32 [N, words] of the same number of bits.
+    k: 1 to N.
+    backend: "numba", "xla", or None for the one that suits the platform; all
+      give the same result.
+    devices: For "xla", the devices that share the database; all local ones if
+      None.
+    chunk_rows: Database items at a time, at least 1; changes the speed alone.
+
+  Returns:
+    distances: int32 [Q, k], rising.
+    indices: int64 [Q, k], rows of the database; ties by lowest row.
+
+  Raises:
+    UserError: If an argument is not as said.
+  """
+  queries, database = _check(queries, database, chunk_rows)
+  if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+    raise errors.UserError(f"k is {k!r}; give a whole number.")
+  if not 1 <= k <= len(database):
+    raise errors.UserError(
+      f"k is {k}; allowed: 1 to {len(database)}, the size of the database."
+    )
+  module, options = _backend(backend, devices)
+  return module.top_k(queries, database, int(k), chunk_rows, **options)
+
+
+def within_radius(
+  queries: ArrayLike,
+  database: ArrayLike,
+  radius: int,
+  *,
+  backend: str | None = None,
+  devices: Sequence[jax.Device] | None = None,
+  chunk_rows: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Finds all database items within a Hamming radius of each query.
+
+  Args:
+    queries: uint32 [Q, words], packed as by `codes.pack`, Q >= 1.
+    database: uint32 [N, words] of the same number of bits, N >= 1.
+    radius: Largest distance, >= 0.
+    backend: As in `top_k`.
+    devices: As in `top_k`.
+    chunk_rows: As in `top_k`.
+
+  Returns:
+    offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].
+    distances: int32 [M], M in all, rising for each query.
+    indices: int64 [M], rows of the database; ties by lowest row.
+
+  Raises:
+    UserError: If an argument is not as said.
+  """
+  queries, database = _check(queries, database, chunk_rows)
+  if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
+    raise errors.UserError(f"The radius is {radius!r}; give a whole number.")
+  if radius < 0:
+    raise errors.UserError(f"The radius is {radius}; give 0 or more.")
+  module, options = _backend(backend, devices)
+  # No distance exceeds the bits of the words, so larger radii are the same.
+  radius = min(int(radius), 32 * queries.shape[1])
+  offsets, distances, rows = module.within_radius(
+    queries, database, radius, chunk_rows, **options
+  )
+  query = np.repeat(np.arange(len(queries)), np.diff(offsets))
+  # Rows already rise, and a stable sort leaves them so among equals.
+  order = np.argsort(query * (radius + 1) + distances, kind="stable")
+  return offsets, distances[order], rows[order]
+
+
+def _backend(name: str | None, devices: Sequence[jax.Device] | None):
+  """Finds the module of a backend, and the options that it alone takes."""
+  name = name or histogram.default_backend()
+  if name not in BACKENDS:
+    raise errors.unknown("backend", name, BACKENDS, "backend")
+  options = {"devices": devices} if name == "xla" else {}
+  return importlib.import_module(BACKENDS[name]), options
+
+
+def _check(
+  queries: ArrayLike, database: ArrayLike, chunk_rows: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Checks both sets of codes."""
+  arrays = []
+  for packed, kind in ((queries, "query"), (database, "database")):
+    packed = np.asarray(packed)
+    if packed.ndim != 2 or packed.dtype != np.uint32 or not packed.shape[1]:
+      raise errors.UserError(
+        f"The {kind} codes are {packed.dtype} of shape {packed.shape}; give"
+        " packed uint32 [items, words], as codes.pack makes them."
+      )
+    if len(packed) == 0:
+      raise errors.UserError(f"There are no {kind} items; give at least one.")
+    arrays.append(packed)
+  widths = [packed.shape[1] for packed in arrays]
+  if widths[0] != widths[1]:
+    raise errors.UserError(
+      f"Query codes have {widths[0]} words an item, database codes"
+      f" {widths[1]}; both need the same number of bits."
+    )
+  if chunk_rows is not None and chunk_rows < 1:
+    raise errors.UserError(f"chunk_rows is {chunk_rows}; allowed: 1 or more.")
+  return arrays[0], arrays[1]

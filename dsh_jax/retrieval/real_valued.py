@@ -1,0 +1,158 @@
+"""Ranking by real-valued similarity: the reference above all codes.
+
+The metrics of codes are functions of tied buckets. A real-valued ranking is
+the same with (almost) one item a bucket, so the same metrics score it. On the
+host, in float64: rounding would tie, or reorder, features that differ.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dsh_jax import errors
+from dsh_jax.retrieval import evaluation, metrics
+
+# Cells of a histogram [Q,N,S+1] that are held at a time.
+_MAX_CELLS = 1 << 22
+
+
+def check_features(
+  features: ArrayLike, num_features: int | None = None
+) -> np.ndarray:
+  """Returns features as a finite float64 matrix.
+
+  Args:
+    features: Real numbers [N,F], N, F >= 1.
+    num_features: F that they must have; None takes any.
+
+  Returns:
+    float64 [N,F].
+
+  Raises:
+    UserError: They have another shape, or hold NaN or infinity.
+  """
+  features = np.asarray(features, np.float64)
+  if features.ndim != 2 or 0 in features.shape:
+    raise errors.UserError(
+      f"Features have shape {features.shape}; give [items, features]."
+    )
+  if num_features is not None and features.shape[1] != num_features:
+    raise errors.UserError(
+      f"Features have {features.shape[1]} columns; those before had"
+      f" {num_features}. Use one network for all splits."
+    )
+  if not np.isfinite(features).all():
+    raise errors.UserError("Features hold values that are not finite.")
+  return features
+
+
+def rank_histogram(
+  similarity: np.ndarray, query_labels: ArrayLike, database_labels: ArrayLike
+) -> np.ndarray:
+  """Turns real-valued similarities into tied buckets, as metrics read them.
+
+  Bucket d holds the items with the d-th largest distinct similarity, so only
+  exactly equal values are tied.
+
+  Args:
+    similarity: Float [Q,N], the larger the earlier; Q, N >= 1.
+    query_labels: [Q,L] of 0 and 1.
+    database_labels: [N,L] of 0 and 1.
+
+  Returns:
+    int64 [Q,N,S+1]; a query's counts add up to N.
+  """
+  shared = (
+    np.asarray(query_labels, np.int64) @ np.asarray(database_labels, np.int64).T
+  )
+  num_queries, num_items = shared.shape
+  hist = np.zeros((num_queries, num_items, shared.max(initial=0) + 1), np.int64)
+  order = np.argsort(-similarity, axis=1, kind="stable")
+  ranked = np.take_along_axis(similarity, order, axis=1)
+  new = np.ones((num_queries, num_items), np.int64)
+  new[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+  bucket = np.cumsum(new, axis=1) - 1
+  rows = np.repeat(np.arange(num_queries), num_items)
+  level = np.take_along_axis(shared, order, axis=1)
+  np.add.at(hist, (rows, bucket.ravel(), level.ravel()), 1)
+  return hist
+
+
+def evaluate_cosine(
+  query_features: ArrayLike,
+  database_features: ArrayLike,
+  query_labels: ArrayLike,
+  database_labels: ArrayLike,
+  names: Sequence[str] = metrics.DEFAULT_METRICS,
+  drop_empty: bool = False,
+  normalizer: str = "retrieved",
+) -> dict[str, dict]:
+  """Scores the ranking of the database by the cosine of features.
+
+  Args:
+    query_features: [Q,F].
+    database_features: [N,F].
+    query_labels: [Q,L] of 0 and 1.
+    database_labels: [N,L] of 0 and 1.
+    names: Names of metrics; those within a Hamming radius have no meaning here
+      and are left out.
+    drop_empty: Leaves queries without a relevant item out of every mean.
+    normalizer: "relevant" or "retrieved", for map@k and wmap@k.
+
+  Returns:
+    {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
+    float}}, "counts": {"queries", "database", "queries_without_relevant":
+    int}}. A mean over no query at all is 0.
+
+  Raises:
+    UserError: Features that are not finite matrices of one width, labels that
+      do not fit them, or an unknown metric or normalizer.
+  """
+  names = [n for n in names if evaluation.parse(n).kind != "ball"]
+  query = _unit(check_features(query_features))
+  database = _unit(
+    check_features(database_features, num_features=query.shape[1])
+  )
+  query_labels, database_labels = (
+    np.asarray(query_labels), np.asarray(database_labels)
+  )  # fmt: skip
+  for what, x, y in (
+    ("query", query, query_labels),
+    ("database", database, database_labels),
+  ):
+    if y.ndim != 2 or len(x) != len(y):
+      raise errors.UserError(
+        f"There are {len(x)} {what} features but labels of shape {y.shape};"
+        " give one row [L] for each."
+      )
+  most = int(query_labels.sum(axis=1).max(initial=0))
+  block = max(1, _MAX_CELLS // (len(database) * (most + 1)))
+  parts, empty = [], []
+  for start in range(0, len(query), block):
+    stop = start + block
+    hist = rank_histogram(
+      query[start:stop] @ database.T, query_labels[start:stop], database_labels
+    )
+    parts.append(evaluation.score(hist, names, normalizer))
+    empty.append(metrics.without_relevant(hist))
+  empty = np.concatenate(empty)
+  kept = ~empty if drop_empty else np.ones(len(query), bool)
+  scores = {}
+  for name in names:
+    scores[name] = {}
+    for ties in parts[0][name]:
+      values = np.concatenate([part[name][ties] for part in parts])[kept]
+      scores[name][ties] = float(values.mean()) if len(values) else 0.0
+  counts = {
+    "queries": len(query),
+    "database": len(database),
+    "queries_without_relevant": int(empty.sum()),
+  }
+  return {"metrics": scores, "counts": counts}
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+  """Returns rows of norm 1; a zero row stays zero."""
+  norm = np.linalg.norm(x, axis=1, keepdims=True)
+  return x / np.where(norm > 0, norm, 1)

@@ -1,0 +1,190 @@
+"""What a run says while it trains: metrics.jsonl, TensorBoard, a terminal."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Self
+
+import tqdm
+from etils import epath
+
+from dsh_jax import errors, files
+
+
+class Log:
+  """Writes scalars of steps to files, and progress to the terminal."""
+
+  def __init__(
+    self,
+    workdir: str,
+    *,
+    start: int,
+    total: int,
+    images_per_step: int,
+    tensorboard: bool,
+    enabled: bool = True,
+  ):
+    """Opens the files; lines after step `start` are dropped.
+
+    Args:
+      workdir: The folder of the run.
+      start: Steps taken before; 0 in a run that begins.
+      total: Steps of the whole training.
+      images_per_step: B.
+      tensorboard: Whether to write TensorBoard files, if it can be done.
+      enabled: False on the hosts that write nothing.
+
+    Raises:
+      StorageError: The files cannot be written.
+    """
+    self._enabled = enabled
+    self._total = total
+    self._images_per_step = images_per_step
+    self._bar = None
+    self._writer = None
+    if not enabled:
+      return
+    self._path = epath.Path(workdir) / "metrics.jsonl"
+    with self._writing():
+      self._file = _open_at(self._path, start)
+    self._writer = _tensorboard_writer(workdir) if tensorboard else None
+    self._mark = (time.monotonic(), start)
+    if sys.stderr.isatty():
+      self._bar = tqdm.tqdm(
+        total=total * images_per_step,
+        initial=start * images_per_step,
+        unit=" images",
+        unit_scale=True,
+        smoothing=0.1,
+      )
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    # What could not be written before cannot be now; one error is enough.
+    ignored = errors.StorageError if kind is not None else ()
+    with contextlib.suppress(ignored):
+      self.close()
+
+  def progress(self, step: int) -> None:
+    """Moves the progress bar to `step` steps taken."""
+    if self._bar is not None:
+      self._bar.update(step * self._images_per_step - self._bar.n)
+
+  def scalars(self, step: int, epoch: float, values: Mapping[str, float]):
+    """Writes the values of a step to all files and to the terminal.
+
+    Args:
+      step: Steps taken.
+      epoch: Epochs taken, with a fraction.
+      values: Name -> value, such as "train/loss".
+
+    Raises:
+      StorageError: They cannot be written.
+    """
+    if not self._enabled:
+      return
+    line = {"step": step, "epoch": round(epoch, 4), **values}
+    with self._writing():
+      self._file.write(json.dumps(line) + "\n")
+      self._file.flush()
+    if self._writer is not None:
+      self._writer.write_scalars(step, dict(values))
+    text = "  ".join(
+      f"{name.removeprefix('train/')} {value:.4g}"
+      for name, value in values.items()
+    )
+    self.say(f"step {step}/{self._total}  {text}{self._speed(step)}")
+
+  def say(self, text: str) -> None:
+    """Prints a line, without breaking the progress bar."""
+    if self._bar is not None:
+      self._bar.write(text, file=sys.stderr)
+    elif self._enabled:
+      print(text, file=sys.stderr, flush=True)
+
+  def close(self) -> None:
+    """Flushes and closes the files and the bar.
+
+    Raises:
+      StorageError: What is left to write cannot be written.
+    """
+    if self._bar is not None:
+      self._bar.close()
+    if self._writer is not None:
+      self._writer.close()
+    if self._enabled:
+      with self._writing():
+        self._file.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      raise errors.StorageError(
+        f"Cannot write {self._path}: {errors.describe(error)}. The checkpoints"
+        " are whole; free space or mend the folder, then give the same"
+        " command again."
+      ) from error
+
+  def _speed(self, step):
+    """Returns images/s and time left since the last call, for plain lines."""
+    now, (then, last) = time.monotonic(), self._mark
+    if self._bar is not None or step == last:
+      return ""
+    self._mark = (now, step)
+    steps_per_sec = (step - last) / max(now - then, 1e-9)
+    left = (self._total - step) / steps_per_sec
+    speed = steps_per_sec * self._images_per_step
+    return f"  {speed:.0f} images/s  {left:.0f} s left"
+
+
+def _open_at(path, step):
+  """Opens `path` to append, after dropping what follows `step`.
+
+  A run that was killed after a checkpoint has logged steps that are taken
+  again, and perhaps half a line.
+  """
+  kept = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    try:
+      if json.loads(line)["step"] > step:
+        break
+    except (ValueError, KeyError, TypeError):
+      break
+    kept.append(line + "\n")
+  with files.replacing(path) as partial:
+    partial.write_text("".join(kept))
+  return path.open("a")
+
+
+def _tensorboard_writer(workdir):
+  # TensorFlow tells of itself from C++, which only the descriptor can keep
+  # quiet, and while it is imported only.
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  try:
+    with _quiet_stderr():
+      from clu import metric_writers
+  except ImportError as error:
+    logging.warning("No TensorBoard files: %s.", error)
+    return None
+  return metric_writers.SummaryWriter(str(workdir))
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+  sys.stderr.flush()
+  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)

@@ -1,0 +1,116 @@
+"""Scores of a network's weights: to choose an epoch, and to report it."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from dsh_jax import data
+from dsh_jax.runs import encoding
+from dsh_jax.retrieval import evaluation, metrics
+
+
+class Scorer:
+  """Encodes queries and database, and compares their codes."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    splits: data.Splits,
+    encoder: encoding.Encoder,
+  ):
+    """Keeps what all scores share.
+
+    Args:
+      config: bits and eval are read.
+      splits: Train, validation, query and database.
+      encoder: Maps weights and images to packed codes of `config.bits`.
+    """
+    self._config = config
+    self._splits = splits
+    self._encoder = encoder
+
+  def validate(self, weights: Any) -> dict[str, float]:
+    """Scores the queries that choose an epoch.
+
+    Args:
+      weights: (params, batch_stats), on devices.
+
+    Returns:
+      "validation/METRIC" -> score, or "test/METRIC" where test queries choose:
+      the expected value over ties of the metric that chooses, then of map@all.
+      {} without validation queries, where the last epoch is taken.
+
+    Raises:
+      UserError: The metric is unknown, or the network gives NaN.
+    """
+    splits = self._splits
+    if self._config.eval.select == "test_best":
+      name, queries, database = "test", splits.query, splits.database
+    else:
+      name, queries, database = "validation", splits.validation, splits.train
+    if not len(queries):
+      return {}
+    names = dict.fromkeys((self._config.eval.select_metric, "map@all"))
+    report = self._score(*self._encode(weights, queries, database), names=names)
+    return {
+      f"{name}/{metric}": report["metrics"][metric]["expected"]
+      for metric in names
+    }
+
+  def test(self, weights: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Scores the test queries, once.
+
+    Args:
+      weights: (params, batch_stats), on devices.
+
+    Returns:
+      What `evaluation.evaluate_codes` returns, with "encoding_secs" and
+      "evaluation_secs", and the arrays of codes.npz: num_bits, class_names,
+      and _codes uint32, _labels uint8 and _ids of query and database.
+
+    Raises:
+      UserError: A metric is unknown, or the network gives NaN.
+    """
+    names = tuple(self._config.eval.metrics) or metrics.DEFAULT_METRICS
+    started = time.monotonic()
+    encoded = self._encode(weights, self._splits.query, self._splits.database)
+    encoded_at = time.monotonic()
+    report = self._score(*encoded, names=names)
+    report["encoding_secs"] = encoded_at - started
+    report["evaluation_secs"] = time.monotonic() - encoded_at
+    arrays = {
+      "num_bits": np.asarray(self._config.bits),
+      "class_names": np.asarray(self._splits.class_names),
+    }
+    for name, (packed, split) in zip(
+      ("query", "database"), encoded, strict=True
+    ):
+      arrays[f"{name}_codes"] = packed
+      arrays[f"{name}_labels"] = split.labels
+      arrays[f"{name}_ids"] = split.ids
+    return report, arrays
+
+  def _encode(self, weights, *splits):
+    return [
+      (self._encoder(weights, split.take, len(split)), split)
+      for split in splits
+    ]
+
+  def _score(self, encoded_queries, encoded_database, names: Iterable[str]):
+    (query_codes, queries), (database_codes, database) = (
+      encoded_queries,
+      encoded_database,
+    )
+    return evaluation.evaluate_codes(
+      query_codes,
+      database_codes,
+      queries.labels,
+      database.labels,
+      self._config.bits,
+      names=tuple(names),
+      drop_empty=self._config.eval.drop_empty,
+      normalizer=self._config.eval.normalizer,
+    )

@@ -1,0 +1,61 @@
+"""The tables that a finished run and an evaluation print."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def table(result: Mapping[str, Any]) -> str:
+  """Returns the scores of a run as text.
+
+  Args:
+    result: The contents of result.json.
+  """
+  counts, seconds = result["counts"], result["seconds"]
+  inside = "inside" if result["train_in_database"] else "outside"
+  lines = [
+    f"{result['method']}, {result['bits']} bits, {result['backbone']} on"
+    f" {result['dataset']} (protocol {result['protocol']}, seed"
+    f" {result['seed']})",
+    f"{counts['queries']} queries, {counts['database']} database items,"
+    f" {counts['queries_without_relevant']} queries with nothing relevant,"
+    f" training set {inside} the database",
+    f"epoch {result['selected_epoch']}, selected by {result['select']}",
+    "",
+    *scores(result["metrics"]),
+    "",
+    f"training {seconds['training']:.1f} s"
+    f" ({result['images_per_sec']:.0f} images/s), encoding"
+    f" {seconds['encoding']:.1f} s, evaluation {seconds['evaluation']:.2f} s"
+    f" on {result['device']}",
+  ]
+  return "\n".join(lines)
+
+
+def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
+  """Returns the lines of a table of scores, the first its head.
+
+  Args:
+    metrics: Name -> "expected", "pessimistic", "optimistic" and "chance".
+  """
+  lines = [
+    f"{'metric':<16}{'expected':>10}{'pessimistic':>13}{'optimistic':>12}"
+    f"{'chance':>9}"
+  ]
+  for name, value in metrics.items():
+    lines.append(
+      f"{name:<16}{value['expected']:>10.4f}{value['pessimistic']:>13.4f}"
+      f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
+    )
+  return lines
+
+
+def next_steps(workdir: str) -> str:
+  """Returns the commands that go on from a finished run, as text."""
+  return f"""
+Next:
+  python -m dsh_jax serve --index={workdir}/codes.npz
+      searches its database in the browser
+  python -m dsh_jax encode --workdir={workdir} --images=FOLDER --out=codes.npz
+      encodes your own pictures
+  python -m dsh_jax export --workdir={workdir} --out=DIR
+      takes the encoder and the codes away"""

@@ -1,0 +1,238 @@
+"""The files of a run: who may write them, and how they are written."""
+
+import contextlib
+import fcntl
+import io
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from dsh_jax import errors, files
+from dsh_jax.config import fields
+
+# Fields that do not change what a run computes.
+_WITHOUT_EFFECT = {
+  "data.dir",
+  "data.manual_dir",
+  "tensorboard",
+  "train.prefetch",
+}
+
+
+class Workdir:
+  """A folder that belongs to one configuration.
+
+  Attributes:
+    path: The folder.
+  """
+
+  def __init__(self, path: str, writes: bool = True):
+    """Names the folder; nothing is written yet.
+
+    Args:
+      path: The folder, a path or an address such as gs://BUCKET.
+      writes: False on the hosts that leave the writing to another one.
+
+    Raises:
+      UserError: No folder was given.
+    """
+    if not path:
+      raise errors.UserError(
+        "No folder for the run was given. Give one with --workdir=DIR."
+      )
+    self.path = epath.Path(path)
+    self._writes = writes
+    self._lock = None
+
+  def check(self, config: Mapping[str, Any]) -> None:
+    """Checks that the folder is free or holds the same configuration.
+
+    Fields without an effect on the result, such as data.dir, may differ.
+
+    Args:
+      config: As in configs/default.py.
+
+    Raises:
+      UserError: It holds another one; the fields that differ are named. Or its
+        config.json cannot be read.
+    """
+    held = self.read_json("config.json")
+    if held is None:
+      return
+    wanted = fields.flatten(config)
+    names = sorted(
+      name
+      for name in (held.keys() | wanted.keys()) - _WITHOUT_EFFECT
+      if held.get(name) != wanted.get(name)
+    )
+    if names:
+      different = "; ".join(
+        f"config.{name} was {held.get(name)} and is now {wanted.get(name)}"
+        for name in names
+      )
+      raise errors.UserError(
+        f"--workdir={self.path} holds a run of another configuration:"
+        f" {different}. Give the same configuration, or another --workdir."
+      )
+
+  @contextlib.contextmanager
+  def claimed(self, config: Mapping[str, Any]) -> Iterator[None]:
+    """Holds the folder, created with its config.json if it is not there.
+
+    On a local disk no other process can claim it meanwhile; the system
+    releases it when this process ends, however it ends.
+
+    Args:
+      config: As in configs/default.py.
+
+    Raises:
+      UserError: It cannot be written, holds another configuration, or
+        another process has claimed it.
+    """
+    if not self._writes:
+      yield
+      return
+    with contextlib.ExitStack() as stack:
+      try:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if "://" not in str(self.path):
+          # Unbuffered, so that nothing is left to write when it is closed.
+          path = self.path / "lock"
+          self._lock = stack.enter_context(open(path, "a+b", buffering=0))
+          self._take_lock()
+        self.check(config)
+        self.write_json("config.json", fields.flatten(config))
+      except (OSError, errors.StorageError) as error:
+        self._unclaim()
+        raise errors.UserError(
+          f"Cannot write to --workdir={self.path}:"
+          f" {errors.describe(error.__cause__ or error)}. Give a folder that"
+          " you may write to, with space."
+        ) from None
+      try:
+        yield
+      finally:
+        self._lock = None
+
+  def _take_lock(self):
+    try:
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      self._lock.seek(0)
+      raise errors.UserError(
+        f"--workdir={self.path} is in use by"
+        f" {self._lock.read().decode().strip()}. Wait for it or end it, or"
+        " give another --workdir."
+      ) from None
+    except OSError as error:
+      logging.warning(
+        "%s cannot be locked (%s): do not start a second run there.",
+        self.path,
+        errors.describe(error),
+      )
+    # Who holds it, for the message above.
+    self._lock.truncate(0)
+    self._lock.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+
+  def _unclaim(self):
+    """Leaves no folder behind in which nothing but the lock was written."""
+    with contextlib.suppress(OSError):
+      if self._lock is not None and not (self.path / "config.json").exists():
+        (self.path / "lock").unlink()
+        self.path.rmdir()
+
+  def assert_ours(self) -> None:
+    """Checks that the claimed folder is still the one that was claimed.
+
+    Raises:
+      StorageError: It was removed or replaced.
+    """
+    if self._lock is None:
+      return
+    try:
+      found = os.stat(self.path / "lock")
+    except OSError:
+      found = None
+    if found is None or not os.path.samestat(
+      found, os.fstat(self._lock.fileno())
+    ):
+      raise errors.StorageError(
+        f"--workdir={self.path} was removed or replaced during the run. Put"
+        " it back to continue with the same command, or start afresh with it."
+      )
+
+  def read_json(self, name: str) -> dict[str, Any] | None:
+    """Returns the contents of a JSON file, or None if it is not there.
+
+    Raises:
+      UserError: It cannot be read, or is not an object in JSON.
+    """
+    return self._read(name, lambda path: json.loads(path.read_bytes()))
+
+  def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of an .npz file, or None if it is not there.
+
+    Raises:
+      UserError: It cannot be read, or is not an .npz file.
+    """
+    return self._read(name, files.read)
+
+  def _read(self, name, read):
+    try:
+      content = read(self.path / name)
+      if not isinstance(content, dict):
+        raise ValueError
+      return content
+    except FileNotFoundError:
+      return None
+    except NotADirectoryError:
+      raise errors.UserError(
+        f"--workdir={self.path} is not a folder. Give a folder."
+      ) from None
+    except OSError as error:
+      raise errors.UserError(
+        f"Cannot read {self.path / name}: {errors.describe(error)}. Mend it,"
+        " or give another --workdir."
+      ) from None
+    except (ValueError, RecursionError):
+      raise errors.UserError(
+        f"{self.path / name} is damaged. Restore it from a copy, or give"
+        " another --workdir."
+      ) from None
+
+  def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all; nothing if not `writes`.
+
+    Raises:
+      StorageError: It cannot be written, or the folder was removed.
+    """
+    self._write(name, (json.dumps(content, indent=2) + "\n").encode())
+
+  def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz file, whole or not at all; nothing if not `writes`.
+
+    Raises:
+      StorageError: It cannot be written, or the folder was removed.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    self._write(name, buffer.getvalue())
+
+  def _write(self, name, content):
+    if not self._writes:
+      return
+    self.assert_ours()
+    try:
+      with files.replacing(self.path / name) as partial:
+        partial.write_bytes(content)
+    except OSError as error:
+      raise errors.StorageError(
+        f"Cannot write {self.path / name}: {errors.describe(error)}. Free"
+        " space or mend the folder, then give the same command again."
+      ) from error

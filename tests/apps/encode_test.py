@@ -1,0 +1,299 @@
+"""Encoding a folder, searching it, taking the encoder away."""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsh_jax import errors
+from dsh_jax.apps import encode, export, image_files, search
+from dsh_jax.apps import index as index_lib
+from dsh_jax.retrieval import codes, faiss_index
+from dsh_jax.runs import trained
+
+POSTGRES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+
+
+@pytest.fixture(scope="module")
+def workdir(command):
+  """A finished run whose pictures are found."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XDG_CACHE_HOME", command.environment["XDG_CACHE_HOME"])
+    yield command.finished[0]
+
+
+@pytest.fixture(scope="module")
+def folder(workdir, tmp_path_factory):
+  """Twelve pictures of the run's database as files, and two broken ones."""
+  folder = tmp_path_factory.mktemp("pictures")
+  split = index_lib.load(str(workdir / "codes.npz"))._split
+  (folder / "sub").mkdir()
+  for row, pixels in enumerate(split.take(np.arange(12))):
+    name = f"{'sub/' * (row % 2)}{row:02d} é.PNG"
+    Image.fromarray(pixels).save(folder / name, "png")
+  (folder / "broken.jpg").write_bytes(b"no picture")
+  (folder / "empty.png").touch()
+  (folder / "notes.txt").write_text("not a picture")
+  return folder
+
+
+@pytest.fixture(scope="module")
+def encoded(command, workdir, folder):
+  """What the command wrote and printed."""
+  out = folder.parent / "codes.npz"
+  process = command.start(
+    f"--workdir={workdir}",
+    f"--images={folder}",
+    f"--out={out}",
+    module="dsh_jax.apps.encode",
+  )
+  printed, err = process.communicate(timeout=300)
+  assert process.returncode == 0, err
+  return out, printed, err
+
+
+def test_codes_of_files_are_those_of_the_run(workdir, encoded):
+  index = index_lib.load(str(encoded[0]))
+  assert len(index) == 12
+  rows = [int(pathlib.Path(name).name[:2]) for name in index.ids]
+  assert sorted(rows) == list(range(12))
+  run = index_lib.load(str(workdir / "codes.npz"))
+  np.testing.assert_array_equal(index.codes, run.codes[rows])
+
+
+def test_unreadable_pictures_are_named_and_left_out(encoded):
+  out, printed, err = encoded
+  assert "Encoding 14 pictures" in err
+  assert "Left out broken.jpg: not a JPEG" in err and "empty.png" in err
+  assert f"--index={out}" in printed
+  with np.load(out, allow_pickle=False) as saved:
+    assert set(saved["unreadable_ids"]) == {"broken.jpg", "empty.png"}
+  assert not out.with_name("codes.npz.parts").exists()
+
+
+def test_it_continues_after_a_kill(workdir, folder, encoded, tmp_path):
+  class Killed(BaseException):
+    pass
+
+  class Dying(image_files.Encoder):
+    calls = 0
+
+    def __call__(self, pixels):
+      Dying.calls += 1
+      if Dying.calls == 3:
+        raise Killed
+      return super().__call__(pixels)
+
+  out = tmp_path / "codes.npz"
+  arguments = str(workdir), str(folder), str(out)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(encode, "_PART", 4)
+    patch.setattr(image_files, "Encoder", Dying)
+    with pytest.raises(Killed):
+      encode.encode_pictures(*arguments)
+    assert not out.exists()
+    assert len(list(out.with_name("codes.npz.parts").glob("*.npz"))) == 2
+    encode.encode_pictures(*arguments)
+    assert Dying.calls == 5, "finished parts were encoded again"
+  with np.load(out) as got, np.load(encoded[0]) as want:
+    for name in want.files:
+      np.testing.assert_array_equal(got[name], want[name])
+
+
+def test_parts_of_other_pictures_are_not_used(workdir, folder, tmp_path):
+  out = tmp_path / "codes.npz"
+  parts = tmp_path / "codes.npz.parts"
+  parts.mkdir()
+  (parts / "00000000.npz").write_bytes(b"of something else")
+  (parts / "fingerprint").write_text("other")
+  encode.encode_pictures(str(workdir), str(folder), str(out))
+  assert len(index_lib.load(str(out))) == 12
+
+
+def test_lists_name_pictures(folder, tmp_path):
+  listed = folder / "list.txt"
+  listed.write_text("00 é.PNG 1 0 0\nsub/01 é.PNG\n\n00 é.PNG 1 0 0\n", "utf-8")
+  assert image_files.find(str(listed)) == (folder, ["00 é.PNG", "sub/01 é.PNG"])
+  table = folder / "list.csv"
+  table.write_text('path,labels\n"00 é.PNG",a;b\ngone.png,a\n', "utf-8")
+  assert image_files.find(str(table))[1] == ["00 é.PNG", "gone.png"]
+  listed.unlink(), table.unlink()
+
+
+@pytest.mark.parametrize(
+  "changed, words",
+  [
+    ({"--images": "nowhere"}, "neither a folder nor a list"),
+    ({"--images": "EMPTY"}, "has no pictures"),
+    ({"--images": "BROKEN"}, "None of the 1 pictures"),
+    ({"--out": "codes.txt"}, "ends in .npz"),
+    ({"--workdir": "nowhere"}, "does not hold a finished run"),
+    ({"--out": "/proc/no/codes.npz"}, "Cannot write --out"),
+  ],
+)
+def test_wrong_input_is_told(changed, words, workdir, folder, tmp_path):
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "broken").mkdir()
+  shutil.copy(folder / "broken.jpg", tmp_path / "broken")
+  places = {"EMPTY": tmp_path / "empty", "BROKEN": tmp_path / "broken"}
+  flags = {
+    "--workdir": workdir,
+    "--images": folder,
+    "--out": tmp_path / "codes.npz",
+  } | {flag: places.get(value, value) for flag, value in changed.items()}
+  with pytest.raises(errors.UserError, match=words):
+    encode.main([f"{flag}={value}" for flag, value in flags.items()])
+  assert not (tmp_path / "codes.npz").exists()
+
+
+def test_search_finds_a_picture_itself(
+  workdir, folder, encoded, capsys, tmp_path
+):
+  query = folder / "04 é.PNG"
+  page = tmp_path / "found.html"
+  for index in (encoded[0], workdir / "codes.npz"):
+    search.main(
+      [f"--index={index}", f"--query={query}", "--top=3", f"--html={page}"]
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["rank", "distance", "picture"]
+    ranked = [line.split(maxsplit=2) for line in lines[1:4]]
+    distances = [int(distance) for _, distance, _ in ranked]
+    assert distances[0] == 0 and distances == sorted(distances)
+    assert [rank for rank, _, _ in ranked] == ["1", "2", "3"]
+    text = page.read_text()
+    assert text.count("<img") == 4 and text.count("data:image/") == 4
+    assert "<script" not in text and "://" not in text
+  name = {line.split(maxsplit=2)[2] for line in lines[1:4]}
+  assert all("/" in one for one in name)
+
+
+@pytest.mark.parametrize(
+  "flags, words",
+  [
+    (["--query=gone.png"], "Cannot read --query=gone.png"),
+    (["--query={folder}/broken.jpg"], "not a JPEG"),
+    (["--query={folder}/04 é.PNG", "--top=0"], "--top is 0"),
+    (["--query=x", "--tpo=3"], "Did you mean --top"),
+    (["--query=x", "--index=x.npz"], "cannot be read as an index"),
+    (["--query=x", "--index={folder}/broken.jpg"], "cannot be read as an"),
+    ([], "--query"),
+  ],
+)
+def test_search_tells_what_is_wrong(flags, words, encoded, folder):
+  given = [flag.format(folder=folder) for flag in flags]
+  with pytest.raises(errors.UserError, match=words):
+    search.main([f"--index={encoded[0]}", *given])
+
+
+@pytest.fixture(scope="module")
+def taken(workdir, tmp_path_factory):
+  """What the command exported."""
+  out = tmp_path_factory.mktemp("export") / "away"
+  export.main([f"--workdir={workdir}", f"--out={out}"])
+  return out
+
+
+def test_the_exported_encoder_gives_the_bits_of_the_run(workdir, taken):
+  exported = jax.export.deserialize(
+    bytearray((taken / "encoder.stablehlo").read_bytes())
+  )
+  assert exported.platforms == ("cpu", "cuda", "tpu")
+  split = index_lib.load(str(workdir / "codes.npz"))._split
+  images = split.take(np.arange(64))
+  want = trained.load_run(str(workdir)).encode(images)
+  for count in (64, 1, 7):
+    got = np.asarray(exported.call(images[:count]))
+    assert got.dtype == np.uint32
+    np.testing.assert_array_equal(got, want[:count])
+
+
+def test_the_loader_needs_only_jax(taken, tmp_path):
+  """In a process where neither this package nor Flax can be imported."""
+  code = (
+    "import sys; sys.modules['flax'] = sys.modules['dsh_jax'] = None\n"
+    "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
+  )
+  out = subprocess.run(
+    [sys.executable, "-c", code, str(taken / "load_encoder.py")],
+    cwd=tmp_path,
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=True,
+  ).stdout
+  assert out.startswith("[[") and out.strip().endswith("]]")
+  source = (taken / "load_encoder.py").read_text()
+  lines = source.split('"""')[2].strip().splitlines()
+  assert len([line for line in lines if line and line[0] != "#"]) <= 10
+
+
+@pytest.mark.parametrize("num_bits", [1, 31, 32, 33, 48, 64])
+def test_packing_on_the_device_is_packing_on_the_host(num_bits):
+  relaxed = np.random.default_rng(num_bits).standard_normal((5, num_bits))
+  relaxed[0] = 0
+  np.testing.assert_array_equal(
+    export.pack(relaxed.astype(np.float32)), codes.pack(relaxed)
+  )
+
+
+def test_all_forms_hold_the_same_codes(workdir, taken):
+  about = json.loads((taken / "about.json").read_text())
+  assert (about["bits"], about["image_size"]) == (16, 32)
+  index = index_lib.load(str(taken / "codes.npz"), str(workdir))
+  text = (taken / "codes.sql").read_text()
+  bits = codes.unpack(index.codes, 16).astype(int)
+  for name, row in zip(index.ids, bits, strict=True):
+    assert f"('{name}', B'{''.join(map(str, row))}')" in text
+  pytest.importorskip("faiss", reason="faiss-cpu is not installed")
+  packed, num_bits = faiss_index.read_index(taken / "codes.faiss", 16)
+  assert num_bits == 16
+  np.testing.assert_array_equal(packed, index.codes)
+
+
+@pytest.mark.skipif(
+  not POSTGRES or not shutil.which("runuser"),
+  reason="no PostgreSQL server is installed",
+)
+def test_postgres_loads_the_codes(tmp_path_factory, tmp_path):
+  """Without pgvector: bit(K) is PostgreSQL's own type."""
+  packed = codes.pack(np.random.default_rng(0).standard_normal((2100, 48)))
+  names = np.array([f"it's \\{n}" for n in range(2100)])
+  index = index_lib.Index(packed, names, 48, "", "")
+  script = "\n".join(export.sql(index))
+  query = "SELECT p.id, bit_count(p.code # q.code) AS d FROM pictures p, "
+  query += "(SELECT code FROM pictures WHERE id = 'it''s \\7') q "
+  query += "ORDER BY d, p.id LIMIT 5"
+  shell = f"""
+    set -e
+    cd "$(mktemp -d)"
+    trap '{POSTGRES[0]}/pg_ctl -D db -m immediate stop >&2; rm -rf "$PWD"' EXIT
+    {POSTGRES[0]}/initdb -D db -A trust -N >&2
+    {POSTGRES[0]}/pg_ctl -D db -w -l log -o \\
+      "-k $PWD -c listen_addresses= -c fsync=off" start >&2
+    {POSTGRES[0]}/psql -h "$PWD" -v ON_ERROR_STOP=1 -q -f - postgres
+  """
+  done = subprocess.run(
+    ["runuser", "-u", "postgres", "--", "bash", "-c", shell],
+    input=f"{script}\n\\pset format unaligned\n\\pset tuples_only\n{query};\n",
+    capture_output=True,
+    text=True,
+    timeout=100,
+    cwd="/",
+  )
+  assert done.returncode == 0, done.stderr
+  rows = [line.split("|") for line in done.stdout.splitlines() if "|" in line]
+  want = sorted(
+    (bin(int(a) ^ int(c)).count("1") + bin(int(b) ^ int(d)).count("1"), name)
+    for (a, b), (c, d), name in zip(
+      packed, [packed[7]] * len(packed), names.tolist(), strict=True
+    )
+  )
+  assert [int(d) for _, d in rows] == [distance for distance, _ in want[:5]]
+  assert rows[0][0] == "it's \\7"

@@ -1,0 +1,90 @@
+"""Damaged files of arrays are told in one line, whoever reads them."""
+
+import numpy as np
+import pytest
+
+from dsh_jax import errors, files
+from dsh_jax.apps import evaluate, index
+from dsh_jax.report import run_files
+
+
+def _truncated(content):
+  return content[: len(content) // 2]
+
+
+def _empty(content):
+  del content
+  return b""
+
+
+def _flipped(content):
+  """Changes a byte of the first array."""
+  return content[:200] + bytes([content[200] ^ 255]) + content[201:]
+
+
+def _without_end(content):
+  return content[:-10]
+
+
+def _text(content):
+  del content
+  return b"no array"
+
+
+@pytest.fixture(params=[np.savez, np.savez_compressed])
+def save(request):
+  return request.param
+
+
+@pytest.fixture(
+  params=[_truncated, _empty, _flipped, _without_end, _text],
+  ids=lambda damage: damage.__name__,
+)
+def damaged(request, save, tmp_path):
+  """A run of which codes.npz is damaged."""
+  path = tmp_path / "codes.npz"
+  arrays = {"num_bits": np.asarray(32), "class_names": np.array(["a"])}
+  for kind in ("query", "database"):
+    arrays[f"{kind}_codes"] = np.arange(50, dtype=np.uint32)[:, None]
+    arrays[f"{kind}_labels"] = np.ones((50, 1), np.uint8)
+    arrays[f"{kind}_ids"] = np.arange(50).astype(str)
+  save(path, **arrays)
+  for name in ("config.json", "result.json"):
+    (tmp_path / name).write_text("{}")
+  assert len(index.load(str(path))) == len(run_files.read(str(tmp_path)).sample)
+  path.write_bytes(request.param(path.read_bytes()))
+  return path
+
+
+def test_a_damaged_file_is_a_value_error(damaged):
+  with pytest.raises(ValueError):
+    files.read_arrays(damaged)
+
+
+def test_an_index_names_it(damaged):
+  with pytest.raises(errors.UserError, match="codes.npz cannot be .* Give "):
+    index.load(str(damaged))
+
+
+def test_a_report_names_it(damaged):
+  with pytest.raises(errors.UserError, match="codes.npz is damaged. Restore"):
+    run_files.read(str(damaged.parent))
+
+
+def test_an_evaluation_names_it(damaged):
+  with pytest.raises(errors.UserError, match="Cannot read .*codes.npz"):
+    evaluate.load_items(str(damaged), None, "query")
+
+
+def test_an_array_is_no_index_and_no_run(tmp_path):
+  for name in ("config.json", "result.json"):
+    (tmp_path / name).write_text("{}")
+  with open(tmp_path / "codes.npz", "wb") as file:
+    np.save(file, np.zeros(3))
+  with pytest.raises(errors.UserError, match="cannot be read as an index"):
+    index.load(str(tmp_path / "codes.npz"))
+  with pytest.raises(errors.UserError, match="codes.npz is damaged"):
+    run_files.read(str(tmp_path))
+  np.savez(tmp_path / "codes.npz", num_bits=np.asarray(8))
+  with pytest.raises(errors.UserError, match="codes.npz is not as a run"):
+    run_files.read(str(tmp_path))

@@ -1,0 +1,100 @@
+"""Tests of metrics by name and of evaluation from end to end."""
+
+import numpy as np
+import pytest
+import retrieval_problems as problems
+
+from dsh_jax import errors
+from dsh_jax.retrieval import evaluation, metrics
+
+NAMES = (*metrics.DEFAULT_METRICS, "recall@9", "precision@12", "map@20")
+
+
+def _problem(num_queries=11):
+  queries = problems.random_items(0, num_queries, 16, 6, share=0.2)
+  database = problems.random_items(1, 80, 16, 6, share=0.2)
+  hist = problems.joint_histogram(
+    queries[2], database[2], queries[1], database[1]
+  )
+  return (queries[0], database[0], queries[1], database[1], 16), hist
+
+
+def test_evaluation_is_the_mean_of_the_metrics():
+  arguments, hist = _problem()
+  result = evaluation.evaluate_codes(*arguments, names=NAMES)
+  for name in NAMES:
+    scores = result["metrics"][name]
+    for ties in ("expected", "optimistic", "pessimistic"):
+      expected = evaluation.per_query(hist, name, ties).mean()
+      np.testing.assert_allclose(scores[ties], expected, rtol=1e-14)
+    tied = hist.sum(axis=1, keepdims=True)
+    expected = evaluation.per_query(tied, name).mean()
+    np.testing.assert_allclose(scores["chance"], expected, rtol=1e-14)
+    assert scores["pessimistic"] <= scores["expected"] + 1e-12
+    assert scores["expected"] <= scores["optimistic"] + 1e-12
+  empty = metrics.without_relevant(hist)
+  assert result["counts"] == {
+    "queries": 11,
+    "database": 80,
+    "queries_without_relevant": int(empty.sum()),
+    "queries_without_label": int((arguments[2].sum(axis=1) == 0).sum()),
+    "empty_balls@r<=2": int(metrics.empty_balls(hist, 2).sum()),
+  }
+
+
+def test_queries_in_blocks_give_the_same(monkeypatch):
+  arguments, _ = _problem()
+  whole = evaluation.evaluate_codes(*arguments, names=NAMES)
+  monkeypatch.setattr(evaluation, "MAX_CELLS", 400)
+  monkeypatch.setattr(evaluation, "QUERY_BLOCK", 2)
+  parts = evaluation.evaluate_codes(*arguments, names=NAMES)
+  assert parts["counts"] == whole["counts"]
+  for name, scores in whole["metrics"].items():
+    for ties, value in scores.items():
+      np.testing.assert_allclose(
+        parts["metrics"][name][ties], value, rtol=1e-14
+      )
+
+
+def test_a_query_without_labels_counts_as_zero_or_is_left_out():
+  (queries, database, query_labels, database_labels, num_bits), _ = _problem()
+  query_labels = query_labels.copy()
+  query_labels[4] = 0
+  arguments = (queries, database, query_labels, database_labels, num_bits)
+  counted = evaluation.evaluate_codes(*arguments, ["map@all"])
+  dropped = evaluation.evaluate_codes(*arguments, ["map@all"], drop_empty=True)
+  empty = counted["counts"]["queries_without_relevant"]
+  assert empty >= counted["counts"]["queries_without_label"] >= 1
+  np.testing.assert_allclose(
+    counted["metrics"]["map@all"]["expected"] * 11,
+    dropped["metrics"]["map@all"]["expected"] * (11 - empty),
+  )
+  query_labels[:] = 0
+  for drop_empty in (False, True):
+    result = evaluation.evaluate_codes(*arguments, ["ndcg@5"], drop_empty)
+    assert result["metrics"]["ndcg@5"]["expected"] == 0
+
+
+@pytest.mark.parametrize(
+  "name", ["map", "map@0", "map@-1", "ndgc@10", "precision@r<2", "acg@1.5", 3]
+)
+def test_unknown_names_are_refused(name):
+  with pytest.raises(errors.UserError, match="Allowed: .*ndcg@k"):
+    evaluation.parse(name)
+
+
+def test_bad_input_is_refused():
+  (queries, database, query_labels, database_labels, num_bits), hist = (
+    _problem()
+  )
+  call = evaluation.evaluate_codes
+  with pytest.raises(errors.UserError, match="normalizer 'all'"):
+    call(*_problem()[0], normalizer="all")
+  with pytest.raises(errors.UserError, match="11 query codes but 10"):
+    call(queries, database, query_labels[:10], database_labels, num_bits)
+  with pytest.raises(errors.UserError, match="no query items"):
+    call(queries[:0], database, query_labels[:0], database_labels, num_bits)
+  with pytest.raises(errors.UserError, match="no database items"):
+    call(queries, database[:0], query_labels, database_labels[:0], num_bits)
+  with pytest.raises(errors.UserError, match="no queries"):
+    evaluation.score(hist[:0])

@@ -1,0 +1,82 @@
+"""Classical hashing of small made-up features."""
+
+import numpy as np
+import pytest
+
+from dsh_jax import errors
+from dsh_jax.retrieval import unsupervised
+
+
+def make_clusters(seed=0, num_items=120, num_features=6):
+  """Three clusters far apart; the label is the cluster."""
+  rng = np.random.default_rng(seed)
+  centres = 6 * np.eye(3, num_features)
+  cluster = rng.integers(0, 3, num_items)
+  features = centres[cluster] + rng.normal(size=(num_items, num_features))
+  return features + 10, np.eye(3, dtype=np.uint8)[cluster]
+
+
+@pytest.mark.parametrize("name", unsupervised.METHODS)
+@pytest.mark.parametrize("num_bits", [1, 4, 9])
+def test_codes_of_any_length(name, num_bits):
+  features, _ = make_clusters()
+  codes = unsupervised.fit(name, features, num_bits)(features[:50])
+  assert codes.shape == (50, num_bits) and np.isfinite(codes).all()
+  again = unsupervised.fit(name, features, num_bits)(features[:50])
+  np.testing.assert_array_equal(codes, again)
+  # No bit is the same for (nearly) all items.
+  assert (np.abs((codes > 0).mean(axis=0) - 0.5) < 0.45).all()
+
+
+def test_similar_features_get_similar_codes():
+  train, _ = make_clusters(0)
+  query, query_labels = make_clusters(1, 30)
+  database, database_labels = make_clusters(2, 200)
+  scores = {
+    name: unsupervised.evaluate_hashing(
+      name, train, query, database, query_labels, database_labels, 16,
+      names=("map@all",),
+    )["metrics"]["map@all"]
+    for name in unsupervised.METHODS
+  }  # fmt: skip
+  chance = scores["random"]["chance"]
+  assert abs(scores["random"]["expected"] - chance) < 0.05
+  for name in ("lsh", "pca_sign", "itq", "spectral"):
+    assert scores[name]["expected"] > chance + 0.15, name
+
+
+def test_itq_rotates_towards_signs():
+  features, _ = make_clusters()
+  errors_of = {}
+  for name in ("pca_sign", "itq"):
+    codes = unsupervised.fit(name, features, 4)(features)
+    errors_of[name] = np.mean((codes - np.where(codes > 0, 1, -1)) ** 2)
+  assert errors_of["itq"] < errors_of["pca_sign"]
+  # A rotation: the lengths are those of the principal components.
+  lengths = [
+    np.linalg.norm(unsupervised.fit(n, features, 4)(features), axis=1)
+    for n in ("pca_sign", "itq")
+  ]
+  np.testing.assert_allclose(*lengths)
+
+
+def test_spectral_follows_the_longest_axis():
+  # Along one long axis the first bits are its first and second mode.
+  x = np.linspace(0, 1, 101)
+  features = np.stack([100 * x, np.sin(97 * x)], axis=1)
+  codes = unsupervised.fit("spectral", features, 2)(features)
+  halves = codes[:, 0] > 0
+  assert abs(np.flatnonzero(np.diff(halves)) - 50).max() <= 1
+  assert (np.diff(codes[:, 1] > 0) != 0).sum() == 2
+
+
+def test_bad_features_are_explained():
+  features, _ = make_clusters()
+  with pytest.raises(errors.UserError, match="Did you mean 'itq'"):
+    unsupervised.fit("itqq", features, 8)
+  with pytest.raises(errors.UserError, match="config.bits"):
+    unsupervised.fit("itq", features, 0)
+  with pytest.raises(errors.UserError, match="not finite"):
+    unsupervised.fit("lsh", features * np.nan, 8)
+  with pytest.raises(errors.UserError, match="5 columns.* 6"):
+    unsupervised.fit("lsh", features, 8)(features[:, :5])

@@ -1,0 +1,125 @@
+"""Checkpoints survive damage, and say so."""
+
+import logging
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from dsh_jax.runs import checkpoint
+from dsh_jax import errors
+
+
+def _tree(seed):
+  rng = np.random.default_rng(seed)
+  return {
+    "a": rng.normal(size=(50, 40)).astype(np.float32),
+    "b": {"step": np.int32(seed), "none": {}},
+  }
+
+
+def _assert_equal(got, want):
+  for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_array_equal(x, y)
+
+
+def _save_two(workdir):
+  saved = checkpoint.Checkpoints(workdir)
+  assert saved.restore(_tree(0)) is None
+  for step in (1, 2):
+    saved.save(step, _tree(step), {"score": step / 10})
+  saved.close()
+
+
+def _largest_file(workdir, step):
+  files = pathlib.Path(workdir, "checkpoints", str(step), "tree").rglob("*")
+  return max((f for f in files if f.is_file()), key=lambda f: f.stat().st_size)
+
+
+def test_newest_checkpoint_comes_back_bit_for_bit(tmp_path):
+  _save_two(tmp_path)
+  saved = checkpoint.Checkpoints(tmp_path)
+  tree, facts = saved.restore(_tree(0))
+  saved.close()
+  _assert_equal(tree, _tree(2))
+  assert facts == {"score": 0.2}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
+def test_damaged_checkpoint_is_named_and_skipped(tmp_path, damage, caplog):
+  _save_two(tmp_path)
+  file = _largest_file(tmp_path, 2)
+  content = bytearray(file.read_bytes())
+  if damage == "truncate":
+    file.write_bytes(content[: len(content) // 2])
+  elif damage == "flip":
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+  else:
+    file.unlink()
+  saved = checkpoint.Checkpoints(tmp_path)
+  with caplog.at_level(logging.WARNING):
+    tree, facts = saved.restore(_tree(0))
+  saved.close()
+  _assert_equal(tree, _tree(1))
+  assert facts == {"score": 0.1}
+  assert "checkpoints/2 is damaged" in caplog.text
+
+
+def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
+  _save_two(tmp_path)
+  for step in (1, 2):
+    _largest_file(tmp_path, step).unlink()
+  saved = checkpoint.Checkpoints(tmp_path)
+  with pytest.raises(errors.UserError, match=r"damaged: \[2, 1\]"):
+    saved.restore(_tree(0))
+  saved.close()
+
+
+def test_a_flipped_bit_in_the_facts_is_noticed(tmp_path, caplog):
+  _save_two(tmp_path)
+  file = tmp_path / "checkpoints" / "2" / "facts" / "metadata"
+  file.write_text(file.read_text().replace("0.2", "0.3"))
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    with caplog.at_level(logging.WARNING):
+      _, facts = saved.restore(_tree(0))
+  assert facts == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
+  _save_two(tmp_path)
+  _largest_file(tmp_path, 2).unlink()
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    saved.restore(_tree(0))
+    saved.save(2, _tree(7), {"score": 0.7})
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    tree, facts = saved.restore(_tree(0))
+  _assert_equal(tree, _tree(7))
+  assert facts == {"score": 0.7}
+
+
+def test_reading_changes_nothing(tmp_path):
+  with checkpoint.Checkpoints(tmp_path / "none", read_only=True) as saved:
+    assert saved.restore(_tree(0)) is None
+  assert not list(tmp_path.iterdir())
+  _save_two(tmp_path)
+  half = tmp_path / "checkpoints" / "3.orbax-checkpoint-tmp"
+  half.mkdir()  # A run that is writing meanwhile.
+  before = sorted(tmp_path.rglob("*"))
+  with checkpoint.Checkpoints(tmp_path, read_only=True) as saved:
+    _assert_equal(saved.restore(_tree(0))[0], _tree(2))
+  assert sorted(tmp_path.rglob("*")) == before
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    _assert_equal(saved.restore(_tree(0))[0], _tree(2))
+  assert not half.exists()
+
+
+def test_digest_sees_every_bit_and_every_name():
+  tree = _tree(0)
+  digests = {checkpoint.digest(tree)}
+  changed = {**tree, "a": tree["a"].copy()}
+  changed["a"][3, 4] = np.nextafter(changed["a"][3, 4], np.float32(9))
+  digests.add(checkpoint.digest(changed))
+  digests.add(checkpoint.digest({"c": tree["a"], "b": tree["b"]}))
+  assert len(digests) == 3

@@ -1,0 +1,188 @@
+"""One run a folder; full disks, read-only and vanished folders."""
+
+import contextlib
+import os
+import pty
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+
+import commands
+import numpy as np
+import pytest
+
+from dsh_jax.runs import checkpoint, logs, workdir
+from dsh_jax import errors
+
+CONFIG = {"bits": 16, "data": {"name": "digits"}}
+
+_HOLDER = """
+import sys, time
+from dsh_jax import workdir
+with workdir.Workdir(sys.argv[1]).claimed({"bits": 16}):
+  print("held", flush=True)
+  time.sleep(1000)
+"""
+
+
+@contextlib.contextmanager
+def _files_of_at_most(num_bytes):
+  """Makes the system refuse to let any file grow further, as a full disk."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_second_run_is_refused_and_a_dead_one_is_not_in_the_way(
+  command, tmp_path
+):
+  process = subprocess.Popen(
+    [sys.executable, "-c", _HOLDER, str(tmp_path)],
+    cwd=commands.ROOT,
+    env=command.environment,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(errors.UserError, match=f"process {process.pid} on"):
+      with workdir.Workdir(tmp_path).claimed({"bits": 16}):
+        pass
+  finally:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+  with workdir.Workdir(tmp_path).claimed({"bits": 16}):
+    pass
+  with workdir.Workdir(tmp_path).claimed({"bits": 16}):
+    pass
+
+
+def test_another_configuration_is_refused_but_not_another_data_folder(tmp_path):
+  with workdir.Workdir(tmp_path).claimed({"bits": 16, "data": {"dir": "a"}}):
+    pass
+  run = workdir.Workdir(tmp_path)
+  run.check({"bits": 16, "data": {"dir": "b"}})
+  with pytest.raises(errors.UserError, match="config.bits was 16 and is now 8"):
+    run.check({"bits": 8, "data": {"dir": "a"}})
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b"[" * 10**5])
+def test_a_damaged_file_is_named(tmp_path, content):
+  (tmp_path / "config.json").write_bytes(content)
+  with pytest.raises(errors.UserError, match=r"config\.json is damaged"):
+    workdir.Workdir(tmp_path).check(CONFIG)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_vanished_folder_is_told(tmp_path, replaced):
+  path = tmp_path / "run"
+  run = workdir.Workdir(path)
+  with run.claimed(CONFIG):
+    run.assert_ours()
+    shutil.rmtree(path)
+    if replaced:
+      path.mkdir()
+      (path / "lock").touch()
+    with pytest.raises(errors.StorageError, match="removed or replaced"):
+      run.write_json("result.json", {})
+  assert not (path / "result.json").exists()
+
+
+def test_a_full_disk_leaves_whole_files_and_goes_on_later(tmp_path):
+  run = workdir.Workdir(tmp_path)
+  with run.claimed(CONFIG):
+    run.write_arrays("codes.npz", {"a": np.arange(10)})
+    with _files_of_at_most(1000):
+      with pytest.raises(errors.StorageError, match=r"codes\.npz: File too"):
+        run.write_arrays("codes.npz", {"a": np.arange(1000)})
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as saved:
+      np.testing.assert_array_equal(saved["a"], np.arange(10))
+    run.write_arrays("codes.npz", {"a": np.arange(1000)})
+  assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_new_folder_on_a_full_disk_is_refused_and_not_left(tmp_path):
+  with _files_of_at_most(10):
+    with pytest.raises(errors.UserError, match="File too large"):
+      with workdir.Workdir(tmp_path / "run").claimed(CONFIG):
+        pass
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_log_on_a_full_disk_is_told_and_continues(tmp_path, capsys):
+  def open_log(start):
+    return logs.Log(
+      tmp_path, start=start, total=99, images_per_step=1, tensorboard=False
+    )
+
+  with pytest.raises(errors.StorageError, match=r"metrics\.jsonl: File too"):
+    with open_log(0) as log, _files_of_at_most(500):
+      for step in range(1, 99):
+        log.scalars(step, 0.0, {"train/loss": 1.0})
+  written = len(capsys.readouterr().err.splitlines())
+  assert 5 < written < 20
+  with open_log(written) as log:
+    log.scalars(written + 1, 0.0, {"train/loss": 1.0})
+  steps = [line["step"] for line in commands.read_log(tmp_path)]
+  assert steps == list(range(1, written + 2))
+
+
+def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path):
+  def noise(seed):
+    return {"a": np.random.default_rng(seed).normal(size=(300, 400))}
+
+  def assert_restores(saved, seed):
+    found, _ = saved.restore(noise(0))
+    np.testing.assert_array_equal(found["a"], noise(seed)["a"])
+
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    saved.save(1, noise(1), {})
+    with _files_of_at_most(100_000):
+      with pytest.raises(errors.StorageError, match="checkpoints/2: File too"):
+        saved.save(2, noise(2), {})
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    assert_restores(saved, 1)
+    saved.save(2, noise(2), {})
+    assert_restores(saved, 2)
+  names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+  assert names == ["1", "2"]
+
+
+def test_a_read_only_folder_is_told(tmp_path):
+  path = tmp_path / "run"
+  path.mkdir()
+  path.chmod(0o555)
+  user = os.geteuid()
+  if user == 0:  # Who may write everywhere.
+    os.seteuid(65534)
+  try:
+    with pytest.raises(errors.UserError, match="Permission denied"):
+      with workdir.Workdir(path).claimed(CONFIG):
+        pass
+  finally:
+    os.seteuid(user)
+
+
+def test_on_a_terminal_the_log_has_a_bar(tmp_path, monkeypatch):
+  reader, writer = pty.openpty()
+  termios.tcsetwinsize(writer, (24, 80))
+  with open(writer, "w") as terminal:
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with logs.Log(
+      tmp_path, start=4, total=10, images_per_step=16, tensorboard=False
+    ) as log:
+      log.scalars(5, 0.5, {"train/loss": 1.0})
+      log.progress(10)
+  shown = b""
+  with contextlib.suppress(OSError):  # What a terminal gives at its end.
+    while part := os.read(reader, 65536):
+      shown += part
+  os.close(reader)
+  assert b"step 5/10  loss 1" in shown
+  assert b"64.0/160 " in shown and b"160/160 " in shown
