@@ -82,7 +82,7 @@ def get_config() -> ml_collections.ConfigDict:
         backbone="tiny",
         # Feature layers the head reads, by name: "stage1" to "stage4", of an
         # AlexNet "fc6" and "fc7"; () is the last one.
-        taps=(),
+        feature_layers=(),
         # Weights to start from: a file (.safetensors, .pth, .pt, .bin, .npz),
         # or a Hub id OWNER/NAME; "" is random.
         pretrained="",

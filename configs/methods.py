@@ -60,13 +60,13 @@ METHODS = {
   },
   "dsrh_two_layers": {
     "loss": {"name": "dsrh"},
-    "model": {"taps": ("stage3", "stage4")},
+    "model": {"feature_layers": ("stage3", "stage4")},
     "source": "dsrh with the paper's two-layer hash head, on a ResNet",
   },
   "dsrh_release": {
     **_ALEXNET_227,
     "loss": {"name": "dsrh", "sampling": "release", "normalizer": "top2"},
-    "model": {"backbone": "alexnet_caffe", "taps": ("fc6", "fc7")},
+    "model": {"backbone": "alexnet_caffe", "feature_layers": ("fc6", "fc7")},
     "optimizer": {
       "name": "sgd",
       "learning_rate": 1e-3,

@@ -42,8 +42,8 @@ def use_cores(batch_size: int) -> None:
   jax.config.update("jax_num_cpu_devices", count)
 
 
-class Parallel:
-  """Lifts steps for one device to all devices, and moves arrays.
+class DeviceMesh:
+  """The devices of a run: parallelizes steps, moves arrays.
 
   Attributes:
     axis_name: What a step must gather over; None where the compiler does it.
@@ -51,7 +51,7 @@ class Parallel:
   """
 
   def __init__(self, kind: str = "pmap", devices: list | None = None):
-    """Chooses how a step is spread.
+    """Chooses the devices and how steps run on them.
 
     Args:
       kind: "pmap": one program a device, with an axis name. "jit": one
@@ -71,8 +71,8 @@ class Parallel:
       d.process_index == jax.process_index() for d in self._devices
     )
 
-  def lift(self, step: Callable, donate_state: bool = False) -> Callable:
-    """Returns the step on arrays made by `replicate` and `place`.
+  def parallelize(self, step: Callable, donate_state: bool = False) -> Callable:
+    """Returns the step on arrays made by `replicate` and `shard_batch`.
 
     Args:
       step: Its first argument is replicated, the others are placed; under
@@ -100,11 +100,11 @@ class Parallel:
 
     return jax.tree.map(put, tree)
 
-  def place(self, tree: Any, batch_axis: int = 0) -> Any:
+  def shard_batch(self, tree: Any, batch_axis: int = 0) -> Any:
     """Spreads this host's rows of a batch over its devices.
 
     Args:
-      tree: Host arrays with `rows_of_host` of the batch on `batch_axis`; B is a
+      tree: Host arrays with `local_rows` of the batch on `batch_axis`; B is a
         multiple of P.
       batch_axis: 0, or 1 for several batches in one call.
 
@@ -122,7 +122,7 @@ class Parallel:
 
     return jax.tree.map(put, tree)
 
-  def rows_of_host(self, batch_size: int) -> slice:
+  def local_rows(self, batch_size: int) -> slice:
     """Returns which rows of a global batch of B this host reads."""
     index, count = jax.process_index(), jax.process_count()
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
@@ -137,7 +137,7 @@ class Parallel:
     return jax.tree.map(get, tree)
 
   def gather(self, array: jax.Array) -> np.ndarray:
-    """Returns all rows, on every host, of an array that is spread.
+    """Returns all rows, on every host, of an array that is sharded.
 
     Args:
       array: What a lifted step returns for each row of its batch, [B,F]; under

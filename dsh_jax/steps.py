@@ -39,7 +39,7 @@ class TrainState:
 
 def create_state(
   network: nn.Module,
-  loss: losses.Loss,
+  loss: losses.Method,
   optimizer: optax.GradientTransformation,
   image_size: int,
   key: jax.Array,
@@ -72,7 +72,7 @@ def create_state(
 
 def make_train_step(
   network: nn.Module,
-  loss: losses.Loss,
+  loss: losses.Method,
   optimizer: optax.GradientTransformation,
   augmentation: augment.Augmentation,
   *,
@@ -123,7 +123,7 @@ def make_train_step(
 
   def forward_in_parts(params, batch_stats, images, dropout_key):
     # Every accumulate-th image makes a part: under jit, the rows of a device
-    # stay on it, and parts are the same whichever way steps are spread.
+    # stay on it, and parts are the same whichever way steps are mesh.
     parts = images.reshape(-1, accumulate, *images.shape[1:]).swapaxes(0, 1)
     keys = jax.random.split(dropout_key, accumulate)
 
@@ -227,7 +227,7 @@ def scan_steps(train_step: Callable) -> Callable:
 
 def make_encode_step(
   network: nn.Module,
-  loss: losses.Loss,
+  loss: losses.Method,
   augmentation: augment.Augmentation,
 ) -> Callable[..., jax.Array]:
   """Returns the function from images to relaxed codes.

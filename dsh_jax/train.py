@@ -36,11 +36,11 @@ class Parts:
 
   Attributes:
     config: The configuration.
-    spread: How steps are spread over devices.
+    mesh: How steps are spread over devices.
     splits: The images.
     loss: The method's loss.
     network: Images -> logits.
-    rule: The optimizer.
+    tx: The optimizer.
     state: What training begins with, host arrays.
     augmentation: Images as stored -> as the network sees them.
     scorer: Scores weights.
@@ -49,11 +49,11 @@ class Parts:
   """
 
   config: ml_collections.ConfigDict
-  spread: parallel.Parallel
+  mesh: parallel.DeviceMesh
   splits: data.Splits
-  loss: losses.Loss
+  loss: losses.Method
   network: nn.Module
-  rule: optax.GradientTransformation
+  tx: optax.GradientTransformation
   state: steps.TrainState
   augmentation: augment.Augmentation
   scorer: scoring.Scorer
@@ -82,8 +82,8 @@ def train_and_evaluate(
     StorageError: A file cannot be written.
     Stopped: SIGTERM or SIGINT arrived.
   """
-  spread = parallel.Parallel(config.parallel)
-  fields.validate(config, spread.num_devices)
+  mesh = parallel.DeviceMesh(config.parallel)
+  fields.validate(config, mesh.num_devices)
   config = factories.with_preprocessing(config)
   run = workdir.Workdir(directory, writes=jax.process_index() == 0)
   run.check(config)
@@ -91,17 +91,17 @@ def train_and_evaluate(
     return result
   signals = interrupts.Interrupts()
   with signals.handled():
-    parts = _prepare(config, spread)
+    parts = _prepare(config, mesh)
     with run.claimed(config), checkpoint.Checkpoints(directory) as saved:
-      selected, facts = _train(parts, run, saved, signals)
+      selected, metadata = _train(parts, run, saved, signals)
       report, arrays = parts.scorer.test(selected)
-      result = _result(parts, facts, report)
+      result = _result(parts, metadata, report)
       run.write_arrays("codes.npz", arrays)
       run.write_json("result.json", result)
   return result
 
 
-def _prepare(config, spread) -> Parts:
+def _prepare(config, mesh) -> Parts:
   splits = factories.load_splits(config)
   if config.train.batch_size > len(splits.train):
     raise errors.UserError(
@@ -111,22 +111,22 @@ def _prepare(config, spread) -> Parts:
   if config.eval.select == "validation" and not len(splits.validation):
     raise errors.no_validation("The validation split is empty")
   loss = factories.create_loss(config, splits.num_classes)
-  network = factories.create_network(config, loss, spread.axis_name)
+  network = factories.create_network(config, loss, mesh.axis_name)
   augmentation = factories.create_augmentation(config)
   encode_step = steps.make_encode_step(network, loss, augmentation)
-  encoder = encoding.Encoder(encode_step, spread, config.eval.batch_size)
+  encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   scorer = scoring.Scorer(config, splits, encoder)
   steps_per_epoch = len(splits.train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
-  rule = factories.create_optimizer(config, loss, num_steps)
+  tx = factories.create_optimizer(config, loss, num_steps)
   return Parts(
     config=config,
-    spread=spread,
+    mesh=mesh,
     splits=splits,
     loss=loss,
     network=network,
-    rule=rule,
-    state=factories.create_state(config, network, loss, rule),
+    tx=tx,
+    state=factories.create_state(config, network, loss, tx),
     augmentation=augmentation,
     scorer=scorer,
     steps_per_epoch=steps_per_epoch,
@@ -140,13 +140,13 @@ def _train(
   saved: checkpoint.Checkpoints,
   signals: interrupts.Interrupts,
 ) -> tuple[Any, dict[str, Any]]:
-  """Returns the weights of the chosen epoch, on devices, and facts of it."""
-  config, spread = parts.config, parts.spread
+  """Returns the weights of the chosen epoch, on devices, and metadata of it."""
+  config, mesh = parts.config, parts.mesh
   batch_size = config.train.batch_size
   validated_at, saved_at = _stops(parts)
   state = parts.state
   best = {"params": state.params, "batch_stats": state.batch_stats}
-  facts = {
+  metadata = {
     "selected_step": 0,
     "score": -1.0,
     "validation": {},
@@ -155,11 +155,11 @@ def _train(
     "images_per_sec": 0.0,
   }
   if (restored := saved.restore({"state": state, "best": best})) is not None:
-    tree, facts = restored
+    tree, metadata = restored
     state, best = tree["state"], tree["best"]
   step = int(state.step)
-  state = spread.replicate(state)
-  train_steps = _lift_train_steps(parts)
+  state = mesh.replicate(state)
+  train_steps = _make_train_steps(parts)
   log = logs.Log(
     run.path,
     start=step,
@@ -183,27 +183,33 @@ def _train(
       _report(parts, log, *waiting)
       waiting = None
       secs = time.monotonic() - started
-      facts["training_secs"] += secs
-      facts["images_per_sec"] = (step - last_stop) * batch_size / secs
-      host_state = spread.fetch(state)
-      facts["num_skipped_steps"] = int(host_state.num_skipped)
+      metadata["training_secs"] += secs
+      metadata["images_per_sec"] = (step - last_stop) * batch_size / secs
+      host_state = mesh.fetch(state)
+      metadata["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
         scores = parts.scorer.validate((state.params, state.batch_stats))
         log.scalars(step, step / parts.steps_per_epoch, scores)
-        score = next(iter(scores.values()), facts["score"])
-        if config.eval.select == "last" or score > facts["score"]:
-          facts |= {"selected_step": step, "score": score, "validation": scores}
+        score = next(iter(scores.values()), metadata["score"])
+        if config.eval.select == "last" or score > metadata["score"]:
+          metadata |= {
+            "selected_step": step,
+            "score": score,
+            "validation": scores,
+          }
           best = {
             "params": host_state.params,
             "batch_stats": host_state.batch_stats,
           }
       run.assert_ours()
-      saved.save(step, {"state": host_state, "best": best}, facts)
+      saved.save(step, {"state": host_state, "best": best}, metadata)
       if stopping:
         raise signals.stopped(step)
       last_stop, started = step, time.monotonic()
-  facts["selected_epoch"] = facts["selected_step"] // parts.steps_per_epoch
-  return spread.replicate((best["params"], best["batch_stats"])), facts
+  metadata["selected_epoch"] = (
+    metadata["selected_step"] // parts.steps_per_epoch
+  )
+  return mesh.replicate((best["params"], best["batch_stats"])), metadata
 
 
 def _stops(parts) -> tuple[set[int], set[int]]:
@@ -219,35 +225,35 @@ def _stops(parts) -> tuple[set[int], set[int]]:
   return validated, saved - {0}
 
 
-def _lift_train_steps(parts):
+def _make_train_steps(parts):
   train_step = steps.make_train_step(
     parts.network,
     parts.loss,
-    parts.rule,
+    parts.tx,
     parts.augmentation,
     seed=parts.config.seed,
     batch_size=parts.config.train.batch_size,
-    axis_name=parts.spread.axis_name,
+    axis_name=parts.mesh.axis_name,
     accumulate=parts.config.train.accumulate,
     skip_nonfinite=parts.config.train.on_nonfinite == "skip",
   )
-  return parts.spread.lift(steps.scan_steps(train_step), donate_state=True)
+  return parts.mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
 
 
 def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
   """Yields ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
-  mine = parts.spread.rows_of_host(size)
+  mine = parts.mesh.local_rows(size)
   groups = _groups(start, saved_at, parts.config.train.steps_per_dispatch)
 
   def make_batch(index):
     rows = [
-      batches.rows_of_step(parts.config.seed, step, len(train), size)[mine]
+      batches.batch_indices(parts.config.seed, step, len(train), size)[mine]
       for step in range(*groups[index])
     ]
     images = np.stack([train.take(r) for r in rows])
     labels = np.stack([train.labels[r] for r in rows])
-    return groups[index], parts.spread.place((images, labels), batch_axis=1)
+    return groups[index], parts.mesh.shard_batch((images, labels), batch_axis=1)
 
   return batches.prefetch(
     make_batch, 0, len(groups), parts.config.train.prefetch
@@ -271,7 +277,7 @@ def _groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
 def _report(parts, log, group, outcome):
   """Logs the steps of a group and acts on one that is not finite."""
   train = parts.config.train
-  outcome = parts.spread.fetch(outcome)
+  outcome = parts.mesh.fetch(outcome)
   for index, step in enumerate(range(*group)):
     values = {f"train/{k}": float(v[index]) for k, v in outcome.items()}
     if not values.pop("train/is_finite"):
@@ -290,7 +296,7 @@ def _report(parts, log, group, outcome):
 
 def _describe_nonfinite(parts, step, values):
   train = parts.splits.train
-  rows = batches.rows_of_step(
+  rows = batches.batch_indices(
     parts.config.seed, step, len(train), parts.config.train.batch_size
   )
   if all(np.isfinite(value) for value in values.values()):
@@ -302,7 +308,7 @@ def _describe_nonfinite(parts, step, values):
   )
 
 
-def _result(parts, facts, report) -> dict[str, Any]:
+def _result(parts, metadata, report) -> dict[str, Any]:
   """Returns the contents of result.json."""
   config, splits = parts.config, parts.splits
   libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -318,19 +324,19 @@ def _result(parts, facts, report) -> dict[str, Any]:
     "train_in_database": splits.train_in_database,
     "data_notes": dict(splits.notes),
     "select": config.eval.select,
-    "selected_step": facts["selected_step"],
-    "selected_epoch": facts["selected_epoch"],
-    "num_skipped_steps": facts["num_skipped_steps"],
+    "selected_step": metadata["selected_step"],
+    "selected_epoch": metadata["selected_epoch"],
+    "num_skipped_steps": metadata["num_skipped_steps"],
     "metrics": report["metrics"],
-    "validation": facts["validation"],
+    "validation": metadata["validation"],
     "counts": report["counts"],
     "seconds": {
-      "training": facts["training_secs"],
+      "training": metadata["training_secs"],
       "encoding": report["encoding_secs"],
       "evaluation": report["evaluation_secs"],
     },
-    "images_per_sec": facts["images_per_sec"],
-    "device": f"{parts.spread.num_devices} x {jax.devices()[0].device_kind}",
+    "images_per_sec": metadata["images_per_sec"],
+    "device": f"{parts.mesh.num_devices} x {jax.devices()[0].device_kind}",
     "versions": {
       "python": platform.python_version(),
       "dsh_jax": __version__,

@@ -152,7 +152,11 @@ def checkpoints(workdir):
 def last_digest(workdir):
   """Returns the SHA-256 of all arrays of the newest checkpoint."""
   newest = pathlib.Path(
-    workdir, "checkpoints", str(checkpoints(workdir)[-1]), "facts", "metadata"
+    workdir,
+    "checkpoints",
+    str(checkpoints(workdir)[-1]),
+    "run_metadata",
+    "metadata",
   )
   return json.loads(newest.read_text())["sha256"]
 

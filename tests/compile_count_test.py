@@ -32,7 +32,7 @@ def _compilations():
 @pytest.mark.parametrize("kind", ["pmap", "jit"])
 def test_training_and_encoding_compile_once(kind):
   trainer = stub_network.Trainer(kind, 8, num_steps=6)
-  encoder = encoding.Encoder(trainer.encode_step, trainer.spread, 16)
+  encoder = encoding.BatchEncoder(trainer.encode_step, trainer.mesh, 16)
 
   def train(start, stop):
     state = trainer.state
@@ -40,7 +40,7 @@ def test_training_and_encoding_compile_once(kind):
       lambda step: trainer.batch(step, step + 1), start, stop, depth=2
     ):
       state, outcome = trainer.step(state, *batch)
-      trainer.spread.fetch(outcome)
+      trainer.mesh.fetch(outcome)
     trainer.state = state
 
   def encode(num_images):
@@ -56,8 +56,8 @@ def test_training_and_encoding_compile_once(kind):
   with _compilations() as later:
     train(1, 6)
     encode(37)  # The last batch is not full.
-    trainer.state = trainer.spread.replicate(
-      trainer.spread.fetch(trainer.state)
+    trainer.state = trainer.mesh.replicate(
+      trainer.mesh.fetch(trainer.state)
     )  # As after a checkpoint is read.
     train(0, 2)
   assert later == []

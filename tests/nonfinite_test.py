@@ -71,12 +71,12 @@ def test_a_bad_step_changes_nothing(skip, monkeypatch):
   loss = _BadOnce(stub_network._loss("idhn"))
   monkeypatch.setattr(stub_network, "_loss", lambda method: loss)
   trainer = stub_network.Trainer(skip_nonfinite=skip)
-  states = [trainer.spread.fetch(trainer.state)]
+  states = [trainer.mesh.fetch(trainer.state)]
   for step in range(3):
     trainer.state, _ = trainer.compiled(
       trainer.state, *trainer.batch(step, step + 1)
     )
-    states.append(trainer.spread.fetch(trainer.state))
+    states.append(trainer.mesh.fetch(trainer.state))
 
   def weights(state):
     return state.params, state.batch_stats, state.opt_state

@@ -35,12 +35,12 @@ class PlainBackbone(nn.Module):
 
 
 @functools.cache
-def _first_state(network, loss, rule):
+def _first_state(network, loss, tx):
   """The state before the first step, on the host."""
 
   @jax.jit
   def create(key):
-    return steps.create_state(network, loss, rule, SIZE, key)
+    return steps.create_state(network, loss, tx, SIZE, key)
 
   return jax.device_get(create(jax.random.key(0)))
 
@@ -78,11 +78,11 @@ class Trainer:
     **options,
   ):
     """Makes all of it; nothing is compiled yet but the state's creation."""
-    self.spread = parallel.Parallel(kind, jax.devices()[:num_devices])
-    axis = self.spread.axis_name
+    self.mesh = parallel.DeviceMesh(kind, jax.devices()[:num_devices])
+    axis = self.mesh.axis_name
     loss = _loss(method)
     network = _network(loss.num_outputs, batch_norm)
-    self.state = self.spread.replicate(_first_state(network, loss, _RULE))
+    self.state = self.mesh.replicate(_first_state(network, loss, _RULE))
     self.network = _network(loss.num_outputs, batch_norm, axis)
     augmentation = augment.Augmentation(SIZE, crop_padding=2, flip=True)
     self.encode_step = steps.make_encode_step(self.network, loss, augmentation)
@@ -96,7 +96,7 @@ class Trainer:
       axis_name=axis,
       **options,
     )
-    self.step = self.spread.lift(steps.scan_steps(step), donate_state=True)
+    self.step = self.mesh.parallelize(steps.scan_steps(step), donate_state=True)
     rng = np.random.default_rng(0)
     shape = (num_steps, BATCH, SIZE, SIZE, 3)
     self.images = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -106,7 +106,7 @@ class Trainer:
   def batch(self, first, stop):
     """Returns steps first to stop - 1, on the devices."""
     some = self.images[first:stop], self.labels[first:stop]
-    return self.spread.place(some, batch_axis=1)
+    return self.mesh.shard_batch(some, batch_axis=1)
 
   @functools.cached_property
   def compiled(self):
@@ -120,9 +120,9 @@ class Trainer:
     for first in range(0, len(self.images), per_dispatch):
       batch = self.batch(first, first + per_dispatch)
       self.state, outcome = step(self.state, *batch)
-      metrics.append(self.spread.fetch(outcome))
+      metrics.append(self.mesh.fetch(outcome))
     metrics = jax.tree.map(lambda *x: np.concatenate(x), *metrics)
-    return self.spread.fetch(self.state), metrics
+    return self.mesh.fetch(self.state), metrics
 
 
 def assert_equal_to_rounding(got, want):

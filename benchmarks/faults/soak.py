@@ -246,13 +246,13 @@ def _outcome(life: _Life) -> dict:
   """Returns what must not depend on what happened."""
   run = life.run_folder()
   result = json.loads((run / "result.json").read_text())
-  facts = json.loads((run / "checkpoints/16/facts/metadata").read_text())
+  metadata = json.loads((run / "checkpoints/16/metadata/metadata").read_text())
   with np.load(run / "codes.npz", allow_pickle=False) as saved:
     codes = {name: saved[name].tolist() for name in saved.files}
   table = life.workdir / "table.csv"
   rows = table.read_text().splitlines() if table.exists() else []
   return {
-    "parameters": facts["sha256"],
+    "parameters": metadata["sha256"],
     "codes": codes,
     "scores": {
       name: result[name]

@@ -66,7 +66,7 @@ def sent(name: str, result_bytes: int, num_devices: int) -> float:
   return result_bytes * share * (2 if name == "all-reduce" else 1)
 
 
-def compile_step(cell: train_cell.Cell, num_devices: int) -> str:
+def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
   """Compiles the step and returns its HLO.
 
   Args:
@@ -74,20 +74,20 @@ def compile_step(cell: train_cell.Cell, num_devices: int) -> str:
     num_devices: P.
   """
   config = cell.config()
-  spread = parallel.Parallel(cell.parallel, jax.devices()[:num_devices])
+  spread = parallel.DeviceMesh(cell.parallel, jax.devices()[:num_devices])
   loss = factories.create_loss(config, cell.num_classes)
-  rule = factories.create_optimizer(config, loss, 1000)
+  tx = factories.create_optimizer(config, loss, 1000)
   network = factories.create_network(config, loss, spread.axis_name)
   state = jax.eval_shape(
     lambda key: steps.create_state(
-      factories.create_network(config, loss), loss, rule, cell.image_size, key
+      factories.create_network(config, loss), loss, tx, cell.image_size, key
     ),
     jax.random.key(0),
   )
   step = steps.make_train_step(
     network,
     loss,
-    rule,
+    tx,
     factories.create_augmentation(config),
     seed=0,
     batch_size=cell.batch_size,
@@ -99,7 +99,7 @@ def compile_step(cell: train_cell.Cell, num_devices: int) -> str:
 
 
 def _arguments(cell, state, num_devices):
-  """Shapes of the state and of a batch as `Parallel` spreads them."""
+  """Shapes of the state and of a batch as `DeviceMesh` spreads them."""
   size, count = cell.image_size, cell.batch_size
   batch = ((size, size, 3), jnp.uint8), ((cell.num_classes,), jnp.uint8)
   if cell.parallel == "pmap":
@@ -137,7 +137,7 @@ def _main(argv: Sequence[str]) -> None:
   print("|---|---|---|---|---|---|")
   for kind in flags.FLAGS.parallel:
     for num_devices in map(int, flags.FLAGS.devices):
-      cell = train_cell.Cell(
+      cell = train_cell.TimedStep(
         flags.FLAGS.backbone,
         flags.FLAGS.image_size,
         flags.FLAGS.per_device * num_devices,

@@ -111,7 +111,7 @@ def measure(folder: str, num_images: int, image_size: int) -> dict[str, Any]:
 
   def gather():
     for step in range(steps):
-      rows = batches.rows_of_step(0, step, num_images, _BATCH)
+      rows = batches.batch_indices(0, step, num_images, _BATCH)
       np.asarray(pixels[rows])
 
   time_stage("gather batches of 128", steps * _BATCH, gather)

@@ -64,7 +64,7 @@ def make_step(cell: dict):
   network = create_network(cell["backbone"], cell["num_bits"]).to(device)
   network = network.to(memory_format=torch.channels_last).train()
   run = torch.compile(network) if cell["compile"] else network
-  rule = torch.optim.AdamW(
+  tx = torch.optim.AdamW(
     network.parameters(), lr=1e-3, fused=device == "cuda" or None
   )
   size = cell["image_size"]
@@ -77,11 +77,11 @@ def make_step(cell: dict):
     casts = torch.autocast(device, torch.bfloat16)
 
   def step():
-    rule.zero_grad(set_to_none=True)
+    tx.zero_grad(set_to_none=True)
     with casts:
       _, logits = run(images)
     idhn(torch.tanh(logits.float()), labels).backward()
-    rule.step()
+    tx.step()
     if device == "cuda":
       torch.cuda.synchronize()
 

@@ -24,7 +24,7 @@ _PREFETCH = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class TimedStep:
   """What is timed.
 
   Attributes:
@@ -84,7 +84,7 @@ class Times:
 class Bench:
   """A compiled step and its inputs."""
 
-  def __init__(self, cell: Cell):
+  def __init__(self, cell: TimedStep):
     """Compiles the step.
 
     Raises:
@@ -92,10 +92,10 @@ class Bench:
     """
     self.cell = cell
     config = cell.config()
-    self._spread = spread = parallel.Parallel(cell.parallel)
-    fields.validate(config, spread.num_devices)
+    self._mesh = mesh = parallel.DeviceMesh(cell.parallel)
+    fields.validate(config, mesh.num_devices)
     self._loss = loss = factories.create_loss(config, cell.num_classes)
-    network = factories.create_network(config, loss, spread.axis_name)
+    network = factories.create_network(config, loss, mesh.axis_name)
     self._rule = factories.create_optimizer(config, loss, 100_000)
     self._augmentation = factories.create_augmentation(config)
     self._host_state = factories.create_state(
@@ -104,7 +104,7 @@ class Bench:
       loss,
       self._rule,
     )
-    self._state = spread.replicate(self._host_state)
+    self._state = mesh.replicate(self._host_state)
     step = steps.make_train_step(
       network,
       loss,
@@ -112,13 +112,13 @@ class Bench:
       self._augmentation,
       seed=0,
       batch_size=cell.batch_size,
-      axis_name=spread.axis_name,
+      axis_name=mesh.axis_name,
       accumulate=cell.accumulate,
     )
     rng = np.random.default_rng(0)
     self._split = _random_split(rng, cell)
     self._batch = self._place(0)
-    lifted = spread.lift(steps.scan_steps(step), donate_state=True)
+    lifted = mesh.parallelize(steps.scan_steps(step), donate_state=True)
     started = time.perf_counter()
     self._step = lifted.lower(self._state, *self._batch).compile()
     self.compile_secs = time.perf_counter() - started
@@ -165,11 +165,11 @@ class Bench:
       for batch in stream:
         self._state, outcome = self._step(self._state, *batch)
         if waiting is not None:
-          self._spread.fetch(waiting)
+          self._mesh.fetch(waiting)
           wall.append(time.perf_counter())
           cpu.append(time.process_time())
         waiting = outcome
-      self._spread.fetch(waiting)
+      self._mesh.fetch(waiting)
     wall.append(time.perf_counter())
     cpu.append(time.process_time())
     return Times(
@@ -197,7 +197,7 @@ class Bench:
       codes = loss.activation(logits, 0)
       return loss(loss_params, codes, labels, step=0)[0]
 
-    share = cell.batch_size // self._spread.num_devices
+    share = cell.batch_size // self._mesh.num_devices
     images = self._split.take(np.arange(share))
     opt_state = self._host_state.opt_state
     return {
@@ -239,14 +239,14 @@ class Bench:
 
   def _place(self, first_step):
     size = self.cell.batch_size
-    mine = self._spread.rows_of_host(size)
+    mine = self._mesh.local_rows(size)
     rows = [
-      batches.rows_of_step(0, step, len(self._split), size)[mine]
+      batches.batch_indices(0, step, len(self._split), size)[mine]
       for step in range(first_step, first_step + self.cell.steps_per_dispatch)
     ]
     images = np.stack([self._split.take(r) for r in rows])
     labels = np.stack([self._split.labels[r] for r in rows])
-    return self._spread.place((images, labels), batch_axis=1)
+    return self._mesh.shard_batch((images, labels), batch_axis=1)
 
 
 def _random_split(rng, cell) -> data.Split:

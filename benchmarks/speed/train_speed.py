@@ -35,7 +35,7 @@ _WARM_UP = 2
 class Torch:
   """A process in which PyTorch takes steps on demand."""
 
-  def __init__(self, python: str, cell: train_cell.Cell):
+  def __init__(self, python: str, cell: train_cell.TimedStep):
     """Starts it and waits until it is warm.
 
     Raises:
@@ -79,7 +79,7 @@ class Torch:
 
 
 def measure(
-  cell: train_cell.Cell,
+  cell: train_cell.TimedStep,
   *,
   inputs: list[str],
   num_steps: int,
@@ -172,7 +172,7 @@ def _main(argv: Sequence[str]) -> None:
     flags.FLAGS.methods,
   ):
     row = measure(
-      train_cell.Cell(
+      train_cell.TimedStep(
         backbone,
         size,
         batch,

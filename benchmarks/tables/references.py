@@ -176,8 +176,8 @@ def _features(config, splits, wanted) -> list[np.ndarray]:
   loss = factories.create_loss(config, splits.num_classes)
   network = factories.create_network(config, loss)
   augmentation = factories.create_augmentation(config)
-  rule = factories.create_optimizer(config, loss, num_steps=1)
-  state = factories.create_state(config, network, loss, rule)
+  tx = factories.create_optimizer(config, loss, num_steps=1)
+  state = factories.create_state(config, network, loss, tx)
   params = {name: state.params[name] for name in ("backbone", "head")}
 
   @jax.jit

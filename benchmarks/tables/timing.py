@@ -41,37 +41,37 @@ def measure(config, num_classes: int) -> dict[str, float]:
   from dsh_jax.config import factories, fields
   from dsh_jax.runs import encoding
 
-  spread = parallel.Parallel(config.parallel)
-  fields.validate(config, spread.num_devices)
+  mesh = parallel.DeviceMesh(config.parallel)
+  fields.validate(config, mesh.num_devices)
   started = time.monotonic()
   loss = factories.create_loss(config, num_classes)
-  network = factories.create_network(config, loss, spread.axis_name)
+  network = factories.create_network(config, loss, mesh.axis_name)
   augmentation = factories.create_augmentation(config)
-  rule = factories.create_optimizer(config, loss, 1000)
-  state = factories.create_state(config, network, loss, rule)
-  weights = spread.replicate((state.params, state.batch_stats))
+  tx = factories.create_optimizer(config, loss, 1000)
+  state = factories.create_state(config, network, loss, tx)
+  weights = mesh.replicate((state.params, state.batch_stats))
   train_step = steps.make_train_step(
     network,
     loss,
-    rule,
+    tx,
     augmentation,
     seed=config.seed,
     batch_size=config.train.batch_size,
-    axis_name=spread.axis_name,
+    axis_name=mesh.axis_name,
     accumulate=config.train.accumulate,
   )
-  step = spread.lift(steps.scan_steps(train_step), donate_state=True)
-  state = spread.replicate(state)
+  step = mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
+  state = mesh.replicate(state)
   rng = np.random.default_rng(0)
   size = config.train.batch_size
   shape = (size, config.data.image_size, config.data.image_size, 3)
   images = rng.integers(0, 256, shape, dtype=np.uint8)
   labels = (rng.random((size, num_classes)) < 0.3).astype(np.uint8)
-  batch = spread.place((images[None], labels[None]), batch_axis=1)
+  batch = mesh.shard_batch((images[None], labels[None]), batch_axis=1)
 
   def take_step(state):
     state, outcome = step(state, *batch)
-    spread.fetch(outcome)
+    mesh.fetch(outcome)
     return state
 
   state = take_step(state)
@@ -83,7 +83,7 @@ def measure(config, num_classes: int) -> dict[str, float]:
   step_secs = (time.monotonic() - started) / count
 
   encode_step = steps.make_encode_step(network, loss, augmentation)
-  encoder = encoding.Encoder(encode_step, spread, config.eval.batch_size)
+  encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   num_images = config.eval.batch_size
 
   def encode():
@@ -101,7 +101,7 @@ def measure(config, num_classes: int) -> dict[str, float]:
     "encoded_per_sec": num_images / encode_secs,
     "host_bytes": peak * (1 if sys.platform == "darwin" else 1024),
     "device_bytes": stats.get("peak_bytes_in_use", 0),
-    "device": f"{spread.num_devices} x {jax.devices()[0].device_kind}",
+    "device": f"{mesh.num_devices} x {jax.devices()[0].device_kind}",
     "batch_size": size,
     "num_epochs": config.train.num_epochs,
     "validate_every_epochs": config.train.validate_every_epochs,

@@ -49,7 +49,7 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
   if path.suffix != ".npz" or path.is_dir():
     raise errors.UserError(f"--out={out} must be a file that ends in .npz.")
   root, names = image_files.find(source)
-  encoder = image_files.Encoder(workdir, min(_BATCH, len(names)))
+  encoder = image_files.RunEncoder(workdir, min(_BATCH, len(names)))
   parts = path.with_name(f"{path.name}.parts")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -73,7 +73,7 @@ def pack(relaxed: jax.Array) -> jax.Array:
   return (bits << shifts).sum(axis=2, dtype=jnp.uint32)
 
 
-def export_encoder(run: trained.Run) -> bytes:
+def export_encoder(run: trained.TrainedRun) -> bytes:
   """Returns the encoder of a run as serialised StableHLO.
 
   Args:
@@ -187,7 +187,7 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
   return left_out
 
 
-def _about(run: trained.Run) -> dict[str, object]:
+def _about(run: trained.TrainedRun) -> dict[str, object]:
   return {
     "bits": run.config.bits,
     "image_size": run.image_size,

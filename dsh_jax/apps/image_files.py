@@ -111,7 +111,7 @@ def thumbnail(image: np.ndarray) -> tuple[bytes, str]:
   return buffer.getvalue(), f"image/{kind}"
 
 
-class Encoder:
+class RunEncoder:
   """The encoder of a run, for batches of its own size.
 
   Attributes:
@@ -134,11 +134,11 @@ class Encoder:
     self.size = run.image_size
     self.resize = run.config.data.resize
     self.num_bits = run.config.bits
-    # One device: small batches do not pay to spread, and a batch of one
+    # One device: small batches do not pay to mesh, and a batch of one
     # cannot be.
-    spread = parallel.Parallel("jit", jax.local_devices()[:1])
-    self._encode = encoding.Encoder(run.encode_step(), spread, batch_size)
-    self._weights = spread.replicate(run.weights)
+    mesh = parallel.DeviceMesh("jit", jax.local_devices()[:1])
+    self._encode = encoding.BatchEncoder(run.encode_step(), mesh, batch_size)
+    self._weights = mesh.replicate(run.weights)
 
   def __call__(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
     """Encodes images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1.

@@ -127,13 +127,13 @@ def load(path: str, workdir: str = "") -> Index:
   return Index(packed, ids, num_bits, workdir or held, root)
 
 
-def load_encoder(index: Index) -> image_files.Encoder:
+def load_encoder(index: Index) -> image_files.RunEncoder:
   """Returns the encoder of queries for an index, one picture at a time.
 
   Raises:
     UserError: The run is not there, or has codes of another length.
   """
-  encoder = image_files.Encoder(index.workdir, batch_size=1)
+  encoder = image_files.RunEncoder(index.workdir, batch_size=1)
   if encoder.num_bits != index.num_bits:
     raise errors.UserError(
       f"The index has {index.num_bits} bits, the run of --workdir="

@@ -51,7 +51,7 @@ class Server:
   def __init__(
     self,
     index: index_lib.Index,
-    encoder: image_files.Encoder | None,
+    encoder: image_files.RunEncoder | None,
     without_upload: str = "",
   ):
     """Prepares to answer.

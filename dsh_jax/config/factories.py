@@ -34,7 +34,7 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
 
 def create_loss(
   config: ml_collections.ConfigDict, num_classes: int
-) -> losses.Loss:
+) -> losses.Method:
   """Returns the method's loss for K bits and L = `num_classes` labels.
 
   Raises:
@@ -55,7 +55,7 @@ def create_loss(
 
 def create_network(
   config: ml_collections.ConfigDict,
-  loss: losses.Loss,
+  loss: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
   """Returns backbone and head, as wide as the loss asks for.
@@ -73,7 +73,7 @@ def create_network(
     backbone=config.model.backbone,
     num_outputs=loss.num_outputs,
     dtype=jnp.dtype(config.dtype),
-    taps=tuple(config.model.taps),
+    feature_layers=tuple(config.model.feature_layers),
     axis_name=axis_name,
     head={
       "use_bias": config.model.head_bias,
@@ -97,7 +97,7 @@ def create_augmentation(
 
 
 def create_optimizer(
-  config: ml_collections.ConfigDict, loss: losses.Loss, num_steps: int
+  config: ml_collections.ConfigDict, loss: losses.Method, num_steps: int
 ) -> optax.GradientTransformation:
   """Returns the update rule of a training of `num_steps` steps.
 
@@ -126,8 +126,8 @@ def create_optimizer(
 def create_state(
   config: ml_collections.ConfigDict,
   network: nn.Module,
-  loss: losses.Loss,
-  rule: optax.GradientTransformation,
+  loss: losses.Method,
+  tx: optax.GradientTransformation,
 ) -> steps.TrainState:
   """Returns the state before the first step, as host arrays.
 
@@ -135,7 +135,7 @@ def create_state(
     config: seed, data and model are read.
     network: From `create_network`.
     loss: From `create_loss`.
-    rule: From `create_optimizer`.
+    tx: From `create_optimizer`.
 
   Raises:
     UserError: The pretrained weights cannot be used, or the images are too
@@ -145,7 +145,7 @@ def create_state(
 
   @jax.jit
   def create(key):
-    return steps.create_state(network, loss, rule, size, key)
+    return steps.create_state(network, loss, tx, size, key)
 
   state = jax.device_get(create(jax.random.key(config.seed)))
   if not config.model.pretrained:

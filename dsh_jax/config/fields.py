@@ -175,7 +175,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
   """Checks fields of a fixed choice or range, and what they ask of each other.
 
   Names that depend on the data set, the method or the backbone (protocol,
-  labels, settings of the loss, taps) are checked where they are used.
+  labels, settings of the loss, feature_layers) are checked where they are used.
 
   Args:
     config: The configuration.

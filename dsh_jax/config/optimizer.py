@@ -53,13 +53,15 @@ def create_optimizer(
   """
   decay = optax.add_decayed_weights(weight_decay, mask=_is_matrix)
   if name == "adamw":
-    rule = [optax.scale_by_adam(), decay]
+    transforms = [optax.scale_by_adam(), decay]
   elif name == "adam":
-    rule = [decay, optax.scale_by_adam()]
+    transforms = [decay, optax.scale_by_adam()]
   else:
-    rule = [decay, optax.trace(momentum)]
+    transforms = [decay, optax.trace(momentum)]
   return optax.chain(
-    *rule, _scale_by_path(multipliers), optax.scale_by_learning_rate(schedule)
+    *transforms,
+    _scale_by_path(multipliers),
+    optax.scale_by_learning_rate(schedule),
   )
 
 

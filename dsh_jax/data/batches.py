@@ -13,7 +13,7 @@ from dsh_jax import errors
 T = TypeVar("T")
 
 
-def rows_of_step(
+def batch_indices(
   seed: int, step: int, num_rows: int, batch_size: int
 ) -> np.ndarray:
   """Returns the rows of the batch of a step.

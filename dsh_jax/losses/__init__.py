@@ -36,9 +36,9 @@ from dsh_jax.losses import (
   talr_ap,
   talr_ndcg,
 )
-from dsh_jax.losses.method import Loss as Loss
+from dsh_jax.losses.method import Method as Method
 
-LOSSES: dict[str, Callable[..., method.Loss]] = {
+LOSSES: dict[str, Callable[..., method.Method]] = {
   "idhn": idhn.idhn,
   "isdh": isdh.isdh,
   "idhn_deephash_pytorch": idhn_deephash_pytorch.idhn_deephash_pytorch,
@@ -84,7 +84,7 @@ def default_settings(name: str) -> dict[str, Any]:
 
 def make_loss(
   name: str, *, num_bits: int, num_classes: int, seed: int = 0, **settings: Any
-) -> method.Loss:
+) -> method.Method:
   """Makes a loss by name.
 
   Args:
@@ -139,4 +139,4 @@ def _checked(name: str, setting: str, value: Any, default: Any) -> Any:
   )
 
 
-__all__ = ["LOSSES", "Loss", "default_settings", "make_loss"]
+__all__ = ["LOSSES", "Method", "default_settings", "make_loss"]

@@ -10,7 +10,7 @@ def bce_sign(
   *,
   activation: str = "tanh",
   learning_rate_multiplier: float = 1.0,
-) -> method.Loss:
+) -> method.Method:
   """Makes a classifier whose K-unit bottleneck gives the codes.
 
   A linear classifier (parameters kernel, bias) reads h; a class with logit z
@@ -44,7 +44,7 @@ def bce_sign(
     value = classifier.binary_cross_entropy(logits, labels)
     return value, {"cross_entropy": value}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -7,7 +7,9 @@ import numpy as np
 from dsh_jax.losses import activations, classifier, method, similarity
 
 
-def classifier_code(num_bits: int, num_classes: int, seed: int) -> method.Loss:
+def classifier_code(
+  num_bits: int, num_classes: int, seed: int
+) -> method.Method:
   """Makes a classifier whose output is hashed by random projections.
 
   The head has L outputs z and no K-bit layer; a class costs
@@ -42,7 +44,7 @@ def classifier_code(num_bits: int, num_classes: int, seed: int) -> method.Loss:
     probabilities = jax.nn.sigmoid(logits.astype(jnp.float32))
     return similarity.inner_product(probabilities, jnp.asarray(directions))
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

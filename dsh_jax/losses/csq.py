@@ -16,7 +16,7 @@ def csq(
   quantization_weight: float = 1e-4,
   codebook: str = "auto",
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Central Similarity Quantization.
 
   Every class has a fixed code (`codebooks`); the target of an item is the
@@ -62,7 +62,7 @@ def csq(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

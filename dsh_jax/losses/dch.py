@@ -16,7 +16,7 @@ def dch(
   gamma: float = 20.0,
   quantization_weight: float = 0.1,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Cauchy Hashing.
 
   With y = 1 where two items share a label and d = K/2 (1 - cos(h_i,h_j)), a
@@ -72,7 +72,7 @@ def dch(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -14,7 +14,7 @@ def dhn(
   logit_scale: float = 0.5,
   quantization_weight: float = 0.1,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Hashing Networks.
 
   With y = 1 where two items share a label and t = logit_scale <h_i,h_j> (not
@@ -55,7 +55,7 @@ def dhn(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -13,7 +13,7 @@ def dpn(
   margin: float = 1.0,
   codebook: str = "auto",
   activation: str = "identity",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Polarized Networks.
 
   Every class has a fixed code (`codebooks`); the target of an item is the
@@ -51,7 +51,7 @@ def dpn(
     value = jnp.mean(jnp.maximum(margin - codes * targets, 0))
     return value, {"polarization": value}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -14,7 +14,7 @@ def dpsh(
   logit_scale: float = 0.5,
   quantization_weight: float = 0.1,
   activation: str = "identity",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Pairwise-Supervised Hashing.
 
   With y = 1 where two items share a label and t = logit_scale <u_i,u_j> (not
@@ -56,7 +56,7 @@ def dpsh(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -11,7 +11,7 @@ def dqn_cosine(
   seed: int,
   *,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the pairwise cosine loss of Deep Quantization Networks, alone.
 
   With y = 1 where two items share a label, a pair costs
@@ -45,7 +45,7 @@ def dqn_cosine(
     value = jnp.mean(jnp.square(similarity.cosine(codes, codes) - target))
     return value, {"mse": value}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -13,7 +13,7 @@ def dsh(
   margin_per_bit: float = 2.0,
   quantization_weight: float = 0.01,
   activation: str = "identity",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Supervised Hashing.
 
   With y = 1 where two items share a label and d2 = |u_i - u_j|^2, a pair costs
@@ -58,7 +58,7 @@ def dsh(
     }
     return sum(terms.values()), terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -28,7 +28,7 @@ def dsrh(
   normalizer: str = "ideal",
   sampling: str = "all",
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Semantic Ranking Hashing.
 
   The list of an anchor q is every other item of the batch. With overlap s and
@@ -136,7 +136,7 @@ def dsrh(
     }
     return terms["ranking"] + terms["balance"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -18,7 +18,7 @@ def dtsh(
   margin_per_bit: float = 0.5,
   quantization_weight: float = 1.0,
   activation: str = "identity",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Deep Triplet Supervised Hashing.
 
   A triplet is an anchor a, a positive p that shares a label with it (never a
@@ -63,7 +63,7 @@ def dtsh(
     }
     return terms["triplets"] + terms["quantization"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -20,7 +20,7 @@ def greedyhash(
   quantization_weight: float = 0.1,
   activation: str = "identity",
   learning_rate_multiplier: float = 1.0,
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of GreedyHash.
 
   A linear classifier (parameters kernel, bias) reads b = sign(u). The loss is
@@ -62,7 +62,7 @@ def greedyhash(
     }
     return terms["cross_entropy"] + terms["quantization"], terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

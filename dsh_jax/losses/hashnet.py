@@ -14,7 +14,7 @@ def hashnet(
   logit_scale: float = 10.0,
   continuation_rate: float = 0.005,
   continuation_power: float = 0.5,
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of HashNet.
 
   With y = 1 where two items share a label and t = logit_scale <h_i,h_j> / K, a
@@ -55,7 +55,7 @@ def hashnet(
     value = jnp.mean(weights * (jax.nn.softplus(t) - similar * t))
     return value, {"cross_entropy": value}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

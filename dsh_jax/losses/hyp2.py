@@ -55,7 +55,7 @@ def hyp2(
   threshold: float = -1.0,
   activation: str = "identity",
   learning_rate_multiplier: float = 2.0,
-) -> method.Loss:
+) -> method.Method:
   """Makes the Hybrid Proxy-Pair loss.
 
   p_l is a learnable proxy of class l (parameter proxies [L,K]) and
@@ -116,7 +116,7 @@ def hyp2(
     }
     return sum(terms.values()), terms
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -20,7 +20,7 @@ def idhn(
   hard_high: float = 0.99,
   branches: str = "both",
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Improved Deep Hashing Networks.
 
   With c the cosine of two label vectors and p = <h_i,h_j>, a pair is hard where
@@ -83,7 +83,7 @@ def idhn(
     value = terms["cross_entropy"] + terms["mse"] + terms["quantization"]
     return value, terms | {"soft_pairs": jnp.mean(soft.astype(codes.dtype))}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

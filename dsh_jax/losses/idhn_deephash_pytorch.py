@@ -17,7 +17,7 @@ def idhn_deephash_pytorch(
   hard_low: float = 0.01,
   hard_high: float = 0.99,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of a port of IDHN; not the paper's method.
 
   Kept only to compare with numbers that were made with that port. With c the
@@ -73,7 +73,7 @@ def idhn_deephash_pytorch(
     value = terms["cross_entropy"] + terms["mse"] + terms["quantization"]
     return value, terms | {"soft_pairs": jnp.mean(soft.astype(codes.dtype))}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -17,7 +17,7 @@ def isdh(
   hard_low: float = 0.01,
   hard_high: float = 0.99,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of Instance Similarity Deep Hashing.
 
   With c the cosine of two label vectors, t = logit_scale <h_i,h_j> / K, a pair
@@ -69,7 +69,7 @@ def isdh(
     value = terms["cross_entropy"] + terms["mse"] + terms["quantization"]
     return value, terms | {"soft_pairs": jnp.mean(soft.astype(codes.dtype))}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -34,7 +34,7 @@ def _encode_logits(params: Params, logits: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Loss:
+class Method:
   """A method: how logits become codes and what the codes should be like.
 
   Attributes:

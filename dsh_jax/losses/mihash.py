@@ -12,7 +12,7 @@ def mihash(
   *,
   bins_per_bit: float = 1.0,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of MIHash.
 
   For an anchor, D is the distance (K - <h,h'>)/2 of another item of the batch
@@ -74,7 +74,7 @@ def mihash(
     information = jnp.mean(entropy(near + far, num_all) - conditional)
     return -information, {"mutual_information": information}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -10,7 +10,7 @@ def nin_triplet(
   *,
   margin: float = 1.0,
   activation: str = "sigmoid",
-) -> method.Loss:
+) -> method.Method:
   """Makes the triplet loss of Network-In-Network Hashing.
 
   A triplet is an anchor a, a positive p that shares a label with it (never a
@@ -54,7 +54,7 @@ def nin_triplet(
     value = triplets.mean_triplet_cost(sums, similar)
     return value, {"triplets": value}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

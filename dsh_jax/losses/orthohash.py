@@ -17,7 +17,7 @@ def orthohash(
   scale: float = 0.0,
   codebook: str = "auto",
   activation: str = "identity",
-) -> method.Loss:
+) -> method.Method:
   """Makes the loss of OrthoHash.
 
   o_l is the fixed code of class l (`codebooks`) and z_l = cos(u, o_l). The loss
@@ -59,7 +59,7 @@ def orthohash(
     value = -jnp.mean(jnp.sum(target * log_p, axis=1))
     return value, {"cross_entropy": value}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -11,7 +11,7 @@ def talr_ap(
   seed: int,
   *,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the tie-aware average-precision loss.
 
   c+_d and c_d are soft counts of relevant and of all other items of the batch
@@ -63,7 +63,7 @@ def talr_ap(
     value = jnp.where(num_queries > 0, 1 - average, 0)
     return value, {"average_precision": average}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -11,7 +11,7 @@ def talr_ndcg(
   seed: int,
   *,
   activation: str = "tanh",
-) -> method.Loss:
+) -> method.Method:
   """Makes the tie-aware NDCG loss.
 
   c_d is the soft count of the other items of the batch at distance d = 0..K of
@@ -66,7 +66,7 @@ def talr_ndcg(
     value = jnp.where(num_queries > 0, 1 - ndcg, 0)
     return value, {"ndcg": ndcg}
 
-  return method.Loss(
+  return method.Method(
     num_bits=num_bits,
     num_classes=num_classes,
     objective=objective,

@@ -123,7 +123,7 @@ class AlexNet(nn.Module):
   remat: bool = False
   dropout_rate: float = 0.5
 
-  taps = ("fc6", "fc7")
+  feature_layers = ("fc6", "fc7")
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -151,16 +151,16 @@ class AlexNet(nn.Module):
       x = stage_class(stage, self.dtype, name=f"conv{index}")(x)
     x = pooling.adaptive_average_pool(x, _SIDE)
     x = x.reshape(x.shape[0], -1)
-    taps = {}
-    for name in self.taps:
+    features = {}
+    for name in self.feature_layers:
       drop = nn.Dropout(self.dropout_rate, deterministic=not train)
       if not self.dropout_after:
         x = drop(x)
       x = nn.Dense(4096, kernel_init=_INIT, dtype=self.dtype, name=name)(x)
-      taps[name] = x = nn.relu(x)
+      features[name] = x = nn.relu(x)
       if self.dropout_after:
         x = drop(x)
-    return {**taps, "fc7": x}
+    return {**features, "fc7": x}
 
 
 def normalize_responses(

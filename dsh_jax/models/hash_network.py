@@ -22,38 +22,38 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 
 
 class HashHead(nn.Module):
-  """A linear map from the tapped features to logits.
+  """A linear map from the selected features to logits.
 
-  One Dense layer per tap, added up: the same as one layer on all features
-  side by side, but each tap can have a learning rate of its own.
+  One Dense layer per layer, added up: the same as one layer on all features
+  side by side, but each layer can have a learning rate of its own.
 
   Attributes:
     num_outputs: Width of the logits, K for most methods.
-    taps: Names of the features to read; () for the last ones.
-    use_bias: Whether a bias is added (once, by the last tap).
+    feature_layers: Names of the features to read; () for the last ones.
+    use_bias: Whether a bias is added (once, by the last layer).
     batch_norm: Whether the logits are normalised over the batch.
     axis_name: pmap axis over which BatchNorm takes its statistics.
   """
 
   num_outputs: int
-  taps: Sequence[str] = ()
+  feature_layers: Sequence[str] = ()
   use_bias: bool = True
   batch_norm: bool = False
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, features: Mapping[str, jax.Array], train: bool):
-    """Maps tapped features to logits.
+    """Maps selected features to logits.
 
     Args:
       features: Tap -> float [B,F], each with its own F; the last is what () of
-        `taps` reads.
+        `feature_layers` reads.
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
       float32 [B,num_outputs].
     """
-    inputs = {tap: features[tap] for tap in self.taps}
+    inputs = {layer: features[layer] for layer in self.feature_layers}
     inputs = inputs or {"dense": features[list(features)[-1]]}
     logits = None
     for name, x in inputs.items():
@@ -80,14 +80,14 @@ class HashNetwork(nn.Module):
   """A backbone followed by a hash head.
 
   Attributes:
-    backbone: Maps images to a dict of features by tap.
+    backbone: Maps images to a dict of features by layer.
     head: Maps that dict to logits.
-    taps: Features that the head reads; () for the last ones.
+    feature_layers: Features that the head reads; () for the last ones.
   """
 
   backbone: nn.Module
   head: nn.Module
-  taps: Sequence[str] = ()
+  feature_layers: Sequence[str] = ()
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
     """Maps images to logits.
@@ -113,15 +113,15 @@ class HashNetwork(nn.Module):
       train: As in `__call__`.
 
     Returns:
-      float32 [B,F], the tapped features side by side, in the order of the taps.
+      float32 [B,F], the selected features in the order of `feature_layers`.
 
     Raises:
       UserError: As in `__call__`.
     """
     features = self.backbone(images, train)
-    taps = self.taps or list(features)[-1:]
+    names = self.feature_layers or list(features)[-1:]
     return jnp.concatenate(
-      [features[tap].astype(jnp.float32) for tap in taps], axis=-1
+      [features[layer].astype(jnp.float32) for layer in names], axis=-1
     )
 
 
@@ -129,7 +129,7 @@ def create_network(
   backbone: str = "tiny",
   num_outputs: int = 48,
   dtype: Any = jnp.float32,
-  taps: Sequence[str] = (),
+  feature_layers: Sequence[str] = (),
   axis_name: str | None = None,
   head: Mapping[str, Any] | None = None,
   remat: bool = False,
@@ -141,8 +141,8 @@ def create_network(
     num_outputs: Width of the logits, at least 1.
     dtype: Type of the backbone's computation, float32 or bfloat16; parameters,
       statistics and head are float32.
-    taps: Features that the head reads, such as ("fc6", "fc7"); () for the
-      backbone's last ones.
+    feature_layers: Features that the head reads, such as ("fc6", "fc7"); ()
+      for the backbone's last ones.
     axis_name: pmap axis over which BatchNorm takes its statistics; None for
       those of the whole array, which under jit is the global batch.
     head: Options of the head, truth values: use_bias, batch_norm.
@@ -154,7 +154,7 @@ def create_network(
     [B,H,W,3] of the size to come.
 
   Raises:
-    UserError: If the backbone, a tap or a head option is unknown, or
+    UserError: If the backbone, a layer or a head option is unknown, or
       num_outputs is below 1.
   """
   if backbone not in BACKBONES:
@@ -167,20 +167,28 @@ def create_network(
       " Change config.bits."
     )
   module = BACKBONES[backbone](dtype=dtype, axis_name=axis_name, remat=remat)
-  for tap in taps:
-    if tap not in module.taps:
-      raise errors.unknown("tap", tap, module.taps, "config.model.taps")
+  for layer in feature_layers:
+    if layer not in module.feature_layers:
+      raise errors.unknown(
+        "feature layer",
+        layer,
+        module.feature_layers,
+        "config.model.feature_layers",
+      )
   options = dict(head or {})
   for option in options:
     if option not in ("use_bias", "batch_norm"):
       raise errors.unknown(
         "head option", option, ("use_bias", "batch_norm"), "config.model"
       )
-  taps = tuple(taps)
+  feature_layers = tuple(feature_layers)
   return HashNetwork(
     backbone=module,
     head=HashHead(
-      num_outputs=num_outputs, taps=taps, axis_name=axis_name, **options
+      num_outputs=num_outputs,
+      feature_layers=feature_layers,
+      axis_name=axis_name,
+      **options,
     ),
-    taps=taps,
+    feature_layers=feature_layers,
   )

@@ -99,7 +99,7 @@ class ResNet(nn.Module):
   """A residual network without its classifier.
 
   Attributes:
-    stage_sizes: Blocks in each of the four stages of `taps`.
+    stage_sizes: Blocks in each of the four stages of `feature_layers`.
     block: Class of the blocks.
     width: Channels of the first stage; each later one doubles them.
     dtype: Type of the computation; parameters and statistics are float32.
@@ -116,7 +116,7 @@ class ResNet(nn.Module):
   axis_name: str | None = None
   remat: bool = False
 
-  taps = ("stage1", "stage2", "stage3", "stage4")
+  feature_layers = ("stage1", "stage2", "stage3", "stage4")
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -150,7 +150,7 @@ class ResNet(nn.Module):
     x = norm(name="bn1")(x)
     # The relu after the pooling: the same numbers from a quarter of the work.
     x = nn.relu(pooling.max_pool(x, window=3, stride=2, padding=1))
-    taps = {}
+    features = {}
     for stage, size in enumerate(self.stage_sizes):
       for index in range(size):
         x = block(
@@ -160,8 +160,10 @@ class ResNet(nn.Module):
           norm=norm,
           name=f"layer{stage + 1}_{index}",
         )(x)
-      taps[f"stage{stage + 1}"] = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-    return taps
+      features[f"stage{stage + 1}"] = jnp.mean(
+        x, axis=(1, 2), dtype=jnp.float32
+      )
+    return features
 
 
 resnet18 = functools.partial(ResNet, stage_sizes=(2, 2, 2, 2))

@@ -37,7 +37,7 @@ class TinyResNet(nn.Module):
   axis_name: str | None = None
   remat: bool = False
 
-  taps = ("stage1", "stage2", "stage3", "stage4")
+  feature_layers = ("stage1", "stage2", "stage3", "stage4")
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
@@ -69,22 +69,22 @@ class TinyResNet(nn.Module):
     )
     block = nn.remat(resnet.BasicBlock) if self.remat else resnet.BasicBlock
     x = nn.avg_pool(images.astype(self.dtype), (2, 2), strides=(2, 2))
-    taps = {}
+    features = {}
     for stage, width in enumerate(self.widths, start=1):
       x = conv(width, (3, 3), padding=1, name=f"conv{stage}")(x)
       x = nn.relu(norm(name=f"bn{stage}")(x))
       x = pooling.max_pool(x, window=2, stride=2)
       x = block(width, 1, conv, norm, name=f"layer{stage}")(x)
-      taps[f"stage{stage}"] = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
-    x = taps[f"stage{len(self.widths)}"].astype(self.dtype)
+      features[f"stage{stage}"] = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+    x = features[f"stage{len(self.widths)}"].astype(self.dtype)
     x = nn.Dense(
       self.num_hidden, use_bias=False, dtype=self.dtype, name="hidden"
     )(x)
     # Normalised last: the head sees centred features, so that the codes of an
     # untrained network differ. Losses over pairs start from there.
     x = norm(name="bn_hidden")(nn.relu(x))
-    taps[f"stage{len(self.widths) + 1}"] = x.astype(jnp.float32)
-    return taps
+    features[f"stage{len(self.widths) + 1}"] = x.astype(jnp.float32)
+    return features
 
 
 tiny = TinyResNet

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dsh_jax.report.run_files import Run
+from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import codes, evaluation, metrics
 
 _POINTS = 18  # Of a curve over the cut-off k.
@@ -23,7 +23,7 @@ def cut_offs(num_items: int) -> list[int]:
   return sorted(set(np.geomspace(1, num_items, _POINTS).round().astype(int)))
 
 
-def by_cut_off(run: Run, metric: str) -> tuple[list[int], dict[str, list]]:
+def by_cut_off(run: RunFiles, metric: str) -> tuple[list[int], dict[str, list]]:
   """Scores the run at every cut-off.
 
   Args:
@@ -44,7 +44,7 @@ def by_cut_off(run: Run, metric: str) -> tuple[list[int], dict[str, list]]:
   return ks, means
 
 
-def precision_recall(run: Run) -> tuple[np.ndarray, np.ndarray]:
+def precision_recall(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
   """Returns mean precision and recall at radius 0 to K, float64 [K+1] each.
 
   The precision of a radius is the mean over the queries whose ball is not
@@ -58,7 +58,7 @@ def precision_recall(run: Run) -> tuple[np.ndarray, np.ndarray]:
   return mean, recall.mean(axis=0)
 
 
-def distances_by_overlap(run: Run) -> np.ndarray:
+def distances_by_overlap(run: RunFiles) -> np.ndarray:
   """Returns the share of pairs at each distance, float64 [S+1,K+1].
 
   Row s is the distribution of the pairs that share s labels; zeros if there
@@ -70,7 +70,7 @@ def distances_by_overlap(run: Run) -> np.ndarray:
   return np.where(totals < few, 0, counts / np.maximum(totals, 1))
 
 
-def _sample(run: Run) -> tuple[np.ndarray, np.ndarray]:
+def _sample(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
   """Returns codes float64 [n,K] of -1 and 1, and labels [n,L], of a part."""
   num_items = len(run.database_codes)
   count = min(num_items, _MAX_ITEMS)
@@ -79,7 +79,7 @@ def _sample(run: Run) -> tuple[np.ndarray, np.ndarray]:
   return np.where(bits, 1.0, -1.0), run.database_labels[rows]
 
 
-def bits(run: Run) -> tuple[np.ndarray, np.ndarray]:
+def bits(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
   """Returns the share of ones of each bit [K], and correlations [K,K].
 
   Both are float64, of up to 3,000 database items. A bit that never changes has
@@ -94,7 +94,9 @@ def bits(run: Run) -> tuple[np.ndarray, np.ndarray]:
   return (signs.mean(axis=0) + 1) / 2, correlation
 
 
-def plane(run: Run) -> tuple[np.ndarray, float, list[tuple[str, np.ndarray]]]:
+def plane(
+  run: RunFiles,
+) -> tuple[np.ndarray, float, list[tuple[str, np.ndarray]]]:
   """Lays codes out in a plane by their two principal components.
 
   Returns:

@@ -8,12 +8,12 @@ import matplotlib.figure
 import numpy as np
 
 from dsh_jax.report import curves, drawing
-from dsh_jax.report.run_files import Run
+from dsh_jax.report.run_files import RunFiles
 
 _CHOOSERS = ("validation", "test")  # Whose queries chose the epoch.
 
 
-def shared(runs: Sequence[Run]) -> list[drawing.Figure]:
+def shared(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
   """Returns the figures in which all runs are drawn together."""
   figures = []
   if any(run.series("train/loss")[0] for run in runs):
@@ -38,12 +38,12 @@ def shared(runs: Sequence[Run]) -> list[drawing.Figure]:
   return figures
 
 
-def of_run(run: Run) -> list[drawing.Figure]:
+def of_run(run: RunFiles) -> list[drawing.Figure]:
   """Returns the figures that show one run."""
   return [_distances(run), _balance(run), _correlation(run), _map(run)]
 
 
-def _loss(runs: Sequence[Run]) -> drawing.Figure:
+def _loss(runs: Sequence[RunFiles]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
@@ -73,12 +73,12 @@ def _loss(runs: Sequence[Run]) -> drawing.Figure:
   )
 
 
-def _validation_names(run: Run) -> list[str]:
+def _validation_names(run: RunFiles) -> list[str]:
   names = {name for line in run.log for name in line}
   return sorted(name for name in names if name.split("/")[0] in _CHOOSERS)
 
 
-def _validation(runs: Sequence[Run]) -> drawing.Figure:
+def _validation(runs: Sequence[RunFiles]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
@@ -112,7 +112,7 @@ def _validation(runs: Sequence[Run]) -> drawing.Figure:
 
 
 def _over_k(
-  runs: Sequence[Run], metric: str, title: str, words: str
+  runs: Sequence[RunFiles], metric: str, title: str, words: str
 ) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
@@ -151,7 +151,7 @@ def _over_k(
   return drawing.render(metric, f"{title} over k", words + band, draw)
 
 
-def _precision_recall(runs: Sequence[Run]) -> drawing.Figure:
+def _precision_recall(runs: Sequence[RunFiles]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     for place, run in enumerate(runs):
@@ -186,7 +186,7 @@ def _ramp(count: int) -> list[tuple[float, ...]]:
   return [(0.56, 0.56, 0.58, 1.0), *map(tuple, colours)]
 
 
-def _distances(run: Run) -> drawing.Figure:
+def _distances(run: RunFiles) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     shares = curves.distances_by_overlap(run)
@@ -214,7 +214,7 @@ def _distances(run: Run) -> drawing.Figure:
   )
 
 
-def _balance(run: Run) -> drawing.Figure:
+def _balance(run: RunFiles) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     share, _ = curves.bits(run)
@@ -234,7 +234,7 @@ def _balance(run: Run) -> drawing.Figure:
   )
 
 
-def _correlation(run: Run) -> drawing.Figure:
+def _correlation(run: RunFiles) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
     axes.grid(False)
@@ -255,7 +255,7 @@ def _correlation(run: Run) -> drawing.Figure:
   )
 
 
-def _map(run: Run) -> drawing.Figure:
+def _map(run: RunFiles) -> drawing.Figure:
   points, share, groups = curves.plane(run)
 
   def draw(figure):
@@ -284,6 +284,6 @@ def _map(run: Run) -> drawing.Figure:
   )
 
 
-def file_name(run: Run) -> str:
+def file_name(run: RunFiles) -> str:
   """Returns a run's name as part of a file name and of an element's id."""
   return re.sub(r"\W+", "-", run.name, flags=re.ASCII).strip("-") or "run"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dsh_jax import data, errors
 from dsh_jax.config import factories, fields
-from dsh_jax.report.run_files import Run
+from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import evaluation, metrics, neighbors
 
 METRIC = "ndcg@100"
@@ -61,7 +61,7 @@ class Row:
   found: tuple[Tile, ...]
 
 
-def load_splits(run: Run) -> data.Splits:
+def load_splits(run: RunFiles) -> data.Splits:
   """Returns the images of a run, which must be those that it was scored on.
 
   Raises:
@@ -77,7 +77,7 @@ def load_splits(run: Run) -> data.Splits:
   return splits
 
 
-def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
+def create(run: RunFiles, splits: data.Splits) -> dict[str, list[Row]]:
   """Picks queries and finds their neighbours.
 
   Args:
@@ -105,7 +105,7 @@ def create(run: Run, splits: data.Splits) -> dict[str, list[Row]]:
   }
 
 
-def _rows(run: Run, splits: data.Splits, chosen, scores) -> list[Row]:
+def _rows(run: RunFiles, splits: data.Splits, chosen, scores) -> list[Row]:
   queries = run.sample[chosen]
   distances, found = neighbors.top_k(
     run.query_codes[queries],

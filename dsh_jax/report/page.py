@@ -10,9 +10,8 @@ import jinja2
 import markupsafe
 
 from dsh_jax import errors, files
-from dsh_jax.report import drawing, figures, gallery
-from dsh_jax.report import run_files as runs_lib
-from dsh_jax.report.run_files import Run
+from dsh_jax.report import drawing, figures, gallery, run_files
+from dsh_jax.report.run_files import RunFiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Part:
     problem: Why there is no gallery; "" if there is one.
   """
 
-  run: Run
+  run: RunFiles
   colour: str
   figures: Sequence[drawing.Figure]
   gallery: dict[str, list[gallery.Row]]
@@ -50,7 +49,7 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
     UserError: A folder does not hold a finished run, or the file cannot be
       written.
   """
-  runs = runs_lib.read_all(workdirs)
+  runs = run_files.read_all(workdirs)
   name = "report.html" if len(runs) == 1 else "comparison.html"
   path = pathlib.Path(out).expanduser() if out else runs[0].folder / name
   shared = figures.shared(runs)
@@ -74,7 +73,7 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
   return path
 
 
-def _part(run: Run, place: int) -> Part:
+def _part(run: RunFiles, place: int) -> Part:
   rows, problem = {}, ""
   try:
     rows = gallery.create(run, gallery.load_splits(run))
@@ -113,11 +112,11 @@ def _render(parts: Sequence[Part], shared: Sequence[drawing.Figure]) -> str:
     metrics=_metrics(runs),
     fields=_fields(runs),
     metric_of_gallery=gallery.METRIC,
-    max_queries=runs_lib.MAX_QUERIES,
+    max_queries=run_files.MAX_QUERIES,
   )
 
 
-def _metrics(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _metrics(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
   """Returns the rows of the table of scores, with bars from 0 to `top`."""
   names = dict.fromkeys(name for run in runs for name in run.result["metrics"])
   rows = []
@@ -128,7 +127,7 @@ def _metrics(runs: Sequence[Run]) -> list[dict[str, Any]]:
   return rows
 
 
-def _fields(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _fields(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
   """Returns the rows of the table of configurations."""
   names = sorted({name for run in runs for name in run.config})
   return [

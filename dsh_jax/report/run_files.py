@@ -19,7 +19,7 @@ MAX_QUERIES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class RunFiles:
   """A run.
 
   Attributes:
@@ -72,7 +72,7 @@ class Run:
     return [line["step"] for line in lines], [line[name] for line in lines]
 
 
-def read(directory: str, name: str = "") -> Run:
+def read(directory: str, name: str = "") -> RunFiles:
   """Reads the run in a folder.
 
   Args:
@@ -100,7 +100,7 @@ def read(directory: str, name: str = "") -> Run:
         " command again to finish it."
       )
   try:
-    return Run(
+    return RunFiles(
       name=name or folder.resolve().name,
       folder=folder,
       config=config,
@@ -120,7 +120,7 @@ def read(directory: str, name: str = "") -> Run:
     ) from error
 
 
-def read_all(directories: Sequence[str]) -> list[Run]:
+def read_all(directories: Sequence[str]) -> list[RunFiles]:
   """Reads runs, and names them so that no two have one name.
 
   Raises:

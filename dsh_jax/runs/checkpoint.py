@@ -15,7 +15,7 @@ from dsh_jax import errors
 
 
 class Checkpoints:
-  """Checkpoints of a run: a tree of arrays and a small dict of facts.
+  """Checkpoints of a run: a tree of arrays and a small dict of metadata.
 
   A checkpoint appears under its final name only when it is complete, and
   carries the SHA-256 of its contents, so that a damaged one is noticed.
@@ -60,15 +60,15 @@ class Checkpoints:
     """Releases orbax's threads."""
     self._manager.close()
 
-  def save(self, step: int, tree: Any, facts: dict[str, Any]) -> None:
-    """Writes host arrays and JSON facts; returns when both are on disk.
+  def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> None:
+    """Writes host arrays and JSON metadata; returns when both are on disk.
 
     A checkpoint of the same step, which was damaged, is replaced.
 
     Args:
       step: Steps taken; names the checkpoint.
       tree: Nested dictionaries and dataclasses of host arrays.
-      facts: What JSON can hold, but for the keys "sha256" and "facts_sha256".
+      metadata: What JSON can hold, but for the keys "sha256" and "metadata_sha256".
 
     Raises:
       StorageError: It cannot be written; those before it are whole.
@@ -84,11 +84,11 @@ class Checkpoints:
         step,
         args=ocp.args.Composite(
           tree=ocp.args.StandardSave(tree),
-          facts=ocp.args.JsonSave(
+          run_metadata=ocp.args.JsonSave(
             {
-              **facts,
+              **metadata,
               "sha256": digest(tree),
-              "facts_sha256": _digest_facts(facts),
+              "metadata_sha256": _digest_json(metadata),
             }
           ),
         ),
@@ -107,7 +107,7 @@ class Checkpoints:
         restore.
 
     Returns:
-      (tree of host arrays, facts), or None if there is no checkpoint at all.
+      (tree of host arrays, metadata), or None if there is no checkpoint at all.
 
     Raises:
       UserError: There are checkpoints, and all are damaged.
@@ -134,15 +134,15 @@ class Checkpoints:
     read = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        tree=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore()
+        tree=ocp.args.StandardRestore(like), run_metadata=ocp.args.JsonRestore()
       ),
     )
     tree = jax.tree.map(np.asarray, read.tree)
-    facts = dict(read.facts)
-    of_tree, of_facts = facts.pop("sha256"), facts.pop("facts_sha256")
-    if (digest(tree), _digest_facts(facts)) != (of_tree, of_facts):
+    metadata = dict(read.run_metadata)
+    of_tree, of_facts = metadata.pop("sha256"), metadata.pop("metadata_sha256")
+    if (digest(tree), _digest_json(metadata)) != (of_tree, of_facts):
       raise ValueError("it does not have the recorded SHA-256")
-    return tree, facts
+    return tree, metadata
 
   def _storage_error(self, error, step=""):
     return errors.StorageError(
@@ -170,5 +170,5 @@ def digest(tree: Any) -> str:
   return sha.hexdigest()
 
 
-def _digest_facts(facts):
-  return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _digest_json(metadata):
+  return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()

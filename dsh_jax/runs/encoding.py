@@ -9,26 +9,26 @@ from dsh_jax import parallel
 from dsh_jax.retrieval import codes
 
 
-class Encoder:
+class BatchEncoder:
   """Encodes any number of images with one compiled program."""
 
   def __init__(
     self,
     encode_step: Callable,
-    spread: parallel.Parallel,
+    mesh: parallel.DeviceMesh,
     batch_size: int,
   ):
     """Lifts the step.
 
     Args:
       encode_step: From `steps.make_encode_step`.
-      spread: Where it runs.
+      mesh: Where it runs.
       batch_size: Images at once, at least 1; rounded up to a multiple of the
         devices.
     """
-    self._step = spread.lift(encode_step)
-    self._spread = spread
-    self._batch_size = -(-batch_size // spread.num_devices) * spread.num_devices
+    self._step = mesh.parallelize(encode_step)
+    self._mesh = mesh
+    self._batch_size = -(-batch_size // mesh.num_devices) * mesh.num_devices
 
   def __call__(
     self,
@@ -39,7 +39,7 @@ class Encoder:
     """Encodes images 0 to num_images - 1.
 
     Args:
-      weights: (params, batch_stats), from `Parallel.replicate`.
+      weights: (params, batch_stats), from `DeviceMesh.replicate`.
       take: Indices int [n] -> images uint8 [n,H,W,3].
       num_images: N, at least 1.
 
@@ -50,16 +50,16 @@ class Encoder:
       UserError: The network gives NaN.
     """
     size = self._batch_size
-    mine = self._spread.rows_of_host(size)
+    mine = self._mesh.local_rows(size)
     waiting, packed = [], []
 
     def finish(outputs):
-      packed.append(codes.pack(self._spread.gather(outputs)))
+      packed.append(codes.pack(self._mesh.gather(outputs)))
 
     for first in range(0, num_images, size):
       # The last batch is filled up with copies of the last image.
       rows = np.minimum(np.arange(first, first + size), num_images - 1)
-      images = self._spread.place(take(rows[mine]))
+      images = self._mesh.shard_batch(take(rows[mine]))
       waiting.append(self._step(weights, images))
       if len(waiting) > 1:  # The device works while the host reads.
         finish(waiting.pop(0))

@@ -19,7 +19,7 @@ class Scorer:
     self,
     config: ml_collections.ConfigDict,
     splits: data.Splits,
-    encoder: encoding.Encoder,
+    encoder: encoding.BatchEncoder,
   ):
     """Keeps what all scores share.
 

@@ -10,7 +10,7 @@ from dsh_jax.config import factories, fields
 from dsh_jax import errors, parallel, steps
 
 
-class Run:
+class TrainedRun:
   """The selected weights of a run and what belongs to them.
 
   Attributes:
@@ -65,12 +65,12 @@ class Run:
       UserError: The network gives NaN.
     """
     if self._encoder is None:
-      spread = parallel.Parallel("jit")
-      self._encoder = encoding.Encoder(
-        self.encode_step(), spread, self.config.eval.batch_size
+      mesh = parallel.DeviceMesh("jit")
+      self._encoder = encoding.BatchEncoder(
+        self.encode_step(), mesh, self.config.eval.batch_size
       )
-      self._placed = spread.replicate(self.weights)
-    return self._encoder(self._placed, images.__getitem__, len(images))
+      self._weights_on_devices = mesh.replicate(self.weights)
+    return self._encoder(self._weights_on_devices, images.__getitem__, len(images))
 
   def encode_step(self):
     """Returns the function of `steps.make_encode_step` for this run."""
@@ -78,12 +78,12 @@ class Run:
 
   def _read_weights(self, directory) -> tuple[Any, Any]:
     # The optimizer's state has the shape of any training of that optimizer.
-    rule = factories.create_optimizer(self.config, self.loss, 1000)
+    tx = factories.create_optimizer(self.config, self.loss, 1000)
     state = jax.eval_shape(
       lambda: steps.create_state(
         self.network,
         self.loss,
-        rule,
+        tx,
         self.augmentation.crop_size,
         jax.random.key(0),
       )
@@ -97,8 +97,8 @@ class Run:
         f"--workdir={directory} has no checkpoints. Give the folder of a run"
         " whose checkpoints were kept."
       )
-    tree, facts = restored
-    if facts["selected_step"] != self.result["selected_step"]:
+    tree, metadata = restored
+    if metadata["selected_step"] != self.result["selected_step"]:
       raise errors.UserError(
         f"--workdir={directory} has no whole checkpoint with the weights of"
         f" its result, those of step {self.result['selected_step']}. Restore"
@@ -108,10 +108,10 @@ class Run:
     return best["params"], best["batch_stats"]
 
 
-def load_run(directory: str) -> Run:
-  """Returns the finished run in a folder; see `Run`.
+def load_run(directory: str) -> TrainedRun:
+  """Returns the finished run in a folder; see `TrainedRun`.
 
   Raises:
-    UserError: As `Run`.
+    UserError: As `TrainedRun`.
   """
-  return Run(directory)
+  return TrainedRun(directory)

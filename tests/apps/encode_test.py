@@ -81,7 +81,7 @@ def test_it_continues_after_a_kill(workdir, folder, encoded, tmp_path):
   class Killed(BaseException):
     pass
 
-  class Dying(image_files.Encoder):
+  class Dying(image_files.RunEncoder):
     calls = 0
 
     def __call__(self, pixels):
@@ -94,7 +94,7 @@ def test_it_continues_after_a_kill(workdir, folder, encoded, tmp_path):
   arguments = str(workdir), str(folder), str(out)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(encode, "_PART", 4)
-    patch.setattr(image_files, "Encoder", Dying)
+    patch.setattr(image_files, "RunEncoder", Dying)
     with pytest.raises(Killed):
       encode.encode_pictures(*arguments)
     assert not out.exists()

@@ -14,7 +14,7 @@ from benchmarks.speed import (
 
 def test_measures_and_renders():
   row = train_speed.measure(
-    train_cell.Cell("tiny", image_size=16, batch_size=16, num_bits=8),
+    train_cell.TimedStep("tiny", image_size=16, batch_size=16, num_bits=8),
     inputs=["device", "host", "real"],
     num_steps=2,
     num_turns=1,

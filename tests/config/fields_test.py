@@ -30,13 +30,13 @@ def _trace(config, num_classes=10):
   fields.validate(config, num_devices=1)
   loss = factories.create_loss(config, num_classes)
   network = factories.create_network(config, loss)
-  rule = factories.create_optimizer(config, loss, num_steps=100)
+  tx = factories.create_optimizer(config, loss, num_steps=100)
   augmentation = factories.create_augmentation(config)
   batch, size = config.train.batch_size, config.data.image_size
   step = steps.make_train_step(
     network,
     loss,
-    rule,
+    tx,
     augmentation,
     seed=config.seed,
     batch_size=batch,
@@ -44,7 +44,7 @@ def _trace(config, num_classes=10):
   )
   side = augmentation.crop_size
   state = jax.eval_shape(
-    functools.partial(steps.create_state, network, loss, rule, side),
+    functools.partial(steps.create_state, network, loss, tx, side),
     jax.random.key(0),
   )
   images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)

@@ -65,16 +65,16 @@ def _loop(name, params, gradients):
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_rules_equal_a_loop(name):
   params, gradients = _make(0), [_make(1 + i) for i in range(len(_RATES))]
-  rule = optimizer.create_optimizer(
+  tx = optimizer.create_optimizer(
     name,
     lambda step: jnp.asarray(_RATES)[step],
     weight_decay=_DECAY,
     multipliers=_MULTIPLIERS,
   )
   found = _to_tree(params)
-  state = rule.init(found)
+  state = tx.init(found)
   for gradient in gradients:
-    updates, state = rule.update(_to_tree(gradient), state, found)
+    updates, state = tx.update(_to_tree(gradient), state, found)
     found = optax.apply_updates(found, updates)
   wanted = _to_tree(_loop(name, params, gradients))
   for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):

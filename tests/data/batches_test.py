@@ -13,7 +13,7 @@ from dsh_jax.data import batches
 def test_an_epoch_is_a_permutation_and_epochs_differ():
   epochs = [
     np.concatenate(
-      [batches.rows_of_step(3, e * 5 + b, 20, 4) for b in range(5)]
+      [batches.batch_indices(3, e * 5 + b, 20, 4) for b in range(5)]
     )
     for e in range(3)
   ]
@@ -23,24 +23,24 @@ def test_an_epoch_is_a_permutation_and_epochs_differ():
 
 
 def test_a_step_depends_on_nothing_but_its_arguments():
-  forward = [batches.rows_of_step(0, t, 103, 10) for t in range(40)]
-  backward = [batches.rows_of_step(0, t, 103, 10) for t in reversed(range(40))]
+  forward = [batches.batch_indices(0, t, 103, 10) for t in range(40)]
+  backward = [batches.batch_indices(0, t, 103, 10) for t in reversed(range(40))]
   np.testing.assert_array_equal(forward, backward[::-1])
   assert forward[0].dtype == np.int64
   forward[0][:] = 0  # The caller's copy, not the cached order.
   np.testing.assert_array_equal(
-    batches.rows_of_step(0, 0, 103, 10), backward[-1]
+    batches.batch_indices(0, 0, 103, 10), backward[-1]
   )
 
 
 def test_rows_that_do_not_fill_a_batch_are_left_out_of_the_epoch():
-  rows = np.concatenate([batches.rows_of_step(0, t, 7, 3) for t in range(2)])
+  rows = np.concatenate([batches.batch_indices(0, t, 7, 3) for t in range(2)])
   assert len(set(rows)) == 6
 
 
 def test_too_few_rows():
   with pytest.raises(errors.UserError, match="config.train.batch_size"):
-    batches.rows_of_step(0, 0, 7, 8)
+    batches.batch_indices(0, 0, 7, 8)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 50])

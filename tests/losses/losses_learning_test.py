@@ -57,7 +57,7 @@ def scenes(command):
     )
   assert code == 0, err
   splits = data.load_splits(data_dir=command.data_dir)
-  run = trained.Run(str(workdir))
+  run = trained.TrainedRun(str(workdir))
   features, labels = [], []
   for split, count in (
     (splits.train, NUM_TRAIN),
@@ -94,7 +94,7 @@ def _train(method, num_steps, features, labels):
   network = Mlp(
     loss.num_outputs, preset.get("model", {}).get("head_batch_norm", False)
   )
-  rule = optax.adam(1e-3)
+  tx = optax.adam(1e-3)
 
   @jax.jit
   def run(key, features, labels):
@@ -116,11 +116,11 @@ def _train(method, num_steps, features, labels):
         return loss(params["loss"], hashed, labels[rows], step=number)[0]
 
       grads = jax.grad(objective)(params)
-      updates, state = rule.update(grads, state, params)
+      updates, state = tx.update(grads, state, params)
       return (optax.apply_updates(params, updates), state), None
 
     (params, _), _ = jax.lax.scan(
-      step, (params, rule.init(params)), jnp.arange(num_steps)
+      step, (params, tx.init(params)), jnp.arange(num_steps)
     )
     logits = network.apply(params["network"], features)
     return loss.encode(params["loss"], logits)

@@ -52,19 +52,22 @@ def test_every_backbone_has_a_size_test():
 
 
 @pytest.mark.parametrize(
-  "backbone,taps,widths",
+  "backbone,feature_layers,widths",
   [
     ("resnet50", ("stage3", "stage4"), (1024, 2048)),
     ("alexnet", ("fc6", "fc7"), (4096, 4096)),
   ],
 )
-def test_taps_have_a_layer_each(backbone, taps, widths):
-  _, _, variables = _shapes(backbone, taps=taps)
+def test_taps_have_a_layer_each(backbone, feature_layers, widths):
+  _, _, variables = _shapes(backbone, feature_layers=feature_layers)
   head = variables["params"]["head"]
-  assert {tap: head[tap]["kernel"].shape for tap in head} == {
-    tap: (width, 5) for tap, width in zip(taps, widths, strict=True)
+  assert {layer: head[layer]["kernel"].shape for layer in head} == {
+    layer: (width, 5)
+    for layer, width in zip(feature_layers, widths, strict=True)
   }
-  assert [tap for tap in head if "bias" in head[tap]] == [taps[-1]]
+  assert [layer for layer in head if "bias" in head[layer]] == [
+    feature_layers[-1]
+  ]
 
 
 def test_head_options():
@@ -80,7 +83,7 @@ def test_head_options():
   "options,message",
   [
     ({"backbone": "resnet81"}, "resnet18.*config.model.backbone"),
-    ({"taps": ("stage9",)}, "stage.*config.model.taps"),
+    ({"feature_layers": ("stage9",)}, "stage.*config.model.feature_layers"),
     ({"head": {"bias": True}}, "use_bias"),
     ({"num_outputs": 0}, "at least 1.*config.bits"),
   ],
@@ -109,10 +112,10 @@ def test_rematerialised_gradient_is_the_same():
     )
 
     def loss(params, network=network, variables=variables):
-      taps, _ = network.apply(
+      feature_layers, _ = network.apply(
         {**variables, "params": params}, images, True, mutable=["batch_stats"]
       )
-      return jnp.sum(jnp.square(taps["stage2"]))
+      return jnp.sum(jnp.square(feature_layers["stage2"]))
 
     gradients.append(jax.jit(jax.grad(loss))(variables["params"]))
   for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
@@ -120,7 +123,7 @@ def test_rematerialised_gradient_is_the_same():
 
 
 def test_dropout_only_in_training():
-  network, _, shapes = _shapes("alexnet_caffe", taps=("fc6", "fc7"))
+  network, _, shapes = _shapes("alexnet_caffe", feature_layers=("fc6", "fc7"))
   variables = jax.tree.map(lambda x: np.full(x.shape, 0.01, x.dtype), shapes)
   images = np.ones((1, 67, 67, 3), np.float32)
 

@@ -260,7 +260,7 @@ def test_a_run_starts_from_the_weights_of_a_file(command, tmp_path, weights):
     f"--workdir={workdir}",
   )
   assert code == 0, err
-  run = trained.Run(str(workdir))
+  run = trained.TrainedRun(str(workdir))
   assert run.augmentation.mean == pretrained.IMAGENET.mean
   params, batch_stats = run.weights
   np.testing.assert_allclose(

@@ -146,7 +146,7 @@ def tiny_run(bits, query_labels, database_labels, database_bits=None):
   """A run of which only the codes matter."""
   if database_bits is None:
     database_bits = bits
-  return run_files.Run(
+  return run_files.RunFiles(
     name="_run",
     folder=None,
     config={},

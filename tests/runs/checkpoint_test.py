@@ -40,10 +40,10 @@ def _largest_file(workdir, step):
 def test_newest_checkpoint_comes_back_bit_for_bit(tmp_path):
   _save_two(tmp_path)
   saved = checkpoint.Checkpoints(tmp_path)
-  tree, facts = saved.restore(_tree(0))
+  tree, metadata = saved.restore(_tree(0))
   saved.close()
   _assert_equal(tree, _tree(2))
-  assert facts == {"score": 0.2}
+  assert metadata == {"score": 0.2}
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
@@ -60,10 +60,10 @@ def test_damaged_checkpoint_is_named_and_skipped(tmp_path, damage, caplog):
     file.unlink()
   saved = checkpoint.Checkpoints(tmp_path)
   with caplog.at_level(logging.WARNING):
-    tree, facts = saved.restore(_tree(0))
+    tree, metadata = saved.restore(_tree(0))
   saved.close()
   _assert_equal(tree, _tree(1))
-  assert facts == {"score": 0.1}
+  assert metadata == {"score": 0.1}
   assert "checkpoints/2 is damaged" in caplog.text
 
 
@@ -79,12 +79,12 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
 
 def test_a_flipped_bit_in_the_facts_is_noticed(tmp_path, caplog):
   _save_two(tmp_path)
-  file = tmp_path / "checkpoints" / "2" / "facts" / "metadata"
+  file = tmp_path / "checkpoints" / "2" / "metadata" / "metadata"
   file.write_text(file.read_text().replace("0.2", "0.3"))
   with checkpoint.Checkpoints(tmp_path) as saved:
     with caplog.at_level(logging.WARNING):
-      _, facts = saved.restore(_tree(0))
-  assert facts == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+      _, metadata = saved.restore(_tree(0))
+  assert metadata == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
 
 
 def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
@@ -94,9 +94,9 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
     saved.restore(_tree(0))
     saved.save(2, _tree(7), {"score": 0.7})
   with checkpoint.Checkpoints(tmp_path) as saved:
-    tree, facts = saved.restore(_tree(0))
+    tree, metadata = saved.restore(_tree(0))
   _assert_equal(tree, _tree(7))
-  assert facts == {"score": 0.7}
+  assert metadata == {"score": 0.7}
 
 
 def test_reading_changes_nothing(tmp_path):
