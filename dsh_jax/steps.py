@@ -39,7 +39,7 @@ class TrainState:
 
 def create_state(
   network: nn.Module,
-  loss: losses.Method,
+  method: losses.Method,
   optimizer: optax.GradientTransformation,
   image_size: int,
   key: jax.Array,
@@ -48,7 +48,7 @@ def create_state(
 
   Args:
     network: Images -> logits.
-    loss: From `losses.make_loss`.
+    method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
     image_size: Side of the images that the network sees, pixels.
     key: PRNG key of all parameters.
@@ -59,7 +59,7 @@ def create_state(
   network_key, loss_key = jax.random.split(key)
   images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
   variables = network.init(network_key, images, train=False)
-  params = {**variables["params"], "loss": loss.init(loss_key)}
+  params = {**variables["params"], "loss": method.init(loss_key)}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -72,7 +72,7 @@ def create_state(
 
 def make_train_step(
   network: nn.Module,
-  loss: losses.Method,
+  method: losses.Method,
   optimizer: optax.GradientTransformation,
   augmentation: augment.Augmentation,
   *,
@@ -91,7 +91,7 @@ def make_train_step(
 
   Args:
     network: Images -> logits; its BatchNorm uses `axis_name`.
-    loss: From `losses.make_loss`.
+    method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
     augmentation: What is done to uint8 images before the network.
     seed: Augmentation and dropout of step t come from fold_in(seed, t); >= 0.
@@ -160,8 +160,8 @@ def make_train_step(
       loss_params = params.pop("loss")
       run = forward if accumulate == 1 else forward_in_parts
       logits, stats = run(params, state.batch_stats, inputs, dropout_key)
-      codes = loss.activation(logits, state.step)
-      value, terms = loss(
+      codes = method.activation(logits, state.step)
+      value, terms = method(
         loss_params, gather(codes), gather(labels), step=state.step
       )
       return value, (terms, stats)
@@ -227,14 +227,14 @@ def scan_steps(train_step: Callable) -> Callable:
 
 def make_encode_step(
   network: nn.Module,
-  loss: losses.Method,
+  method: losses.Method,
   augmentation: augment.Augmentation,
 ) -> Callable[..., jax.Array]:
   """Returns the function from images to relaxed codes.
 
   Args:
     network: Images -> logits.
-    loss: From `losses.make_loss`; its `encode` makes codes of logits.
+    method: From `losses.make_loss`; its `encode` makes codes of logits.
     augmentation: Of which the centre crop and the normalisation are used.
 
   Returns:
@@ -251,6 +251,6 @@ def make_encode_step(
       augmentation.without_randomness(images),
       train=False,
     )
-    return loss.encode(loss_params, logits)
+    return method.encode(loss_params, logits)
 
   return encode_step

@@ -1,6 +1,6 @@
 """The run, read top to bottom: the only place that knows the order of things.
 
-data -> network, loss, optimizer -> steps, with validations and checkpoints ->
+data -> network, method, optimizer -> steps, with validations and checkpoints ->
 codes of the test queries and the database -> scores.
 """
 
@@ -38,7 +38,7 @@ class Parts:
     config: The configuration.
     mesh: How steps are spread over devices.
     splits: The images.
-    loss: The method's loss.
+    method: The hashing method.
     network: Images -> logits.
     tx: The optimizer.
     state: What training begins with, host arrays.
@@ -51,7 +51,7 @@ class Parts:
   config: ml_collections.ConfigDict
   mesh: parallel.DeviceMesh
   splits: data.Splits
-  loss: losses.Method
+  method: losses.Method
   network: nn.Module
   tx: optax.GradientTransformation
   state: steps.TrainState
@@ -110,23 +110,23 @@ def _prepare(config, mesh) -> Parts:
     )
   if config.eval.select == "validation" and not len(splits.validation):
     raise errors.no_validation("The validation split is empty")
-  loss = factories.create_loss(config, splits.num_classes)
-  network = factories.create_network(config, loss, mesh.axis_name)
+  method = factories.create_method(config, splits.num_classes)
+  network = factories.create_network(config, method, mesh.axis_name)
   augmentation = factories.create_augmentation(config)
-  encode_step = steps.make_encode_step(network, loss, augmentation)
+  encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   scorer = scoring.Scorer(config, splits, encoder)
   steps_per_epoch = len(splits.train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
-  tx = factories.create_optimizer(config, loss, num_steps)
+  tx = factories.create_optimizer(config, method, num_steps)
   return Parts(
     config=config,
     mesh=mesh,
     splits=splits,
-    loss=loss,
+    method=method,
     network=network,
     tx=tx,
-    state=factories.create_state(config, network, loss, tx),
+    state=factories.create_state(config, network, method, tx),
     augmentation=augmentation,
     scorer=scorer,
     steps_per_epoch=steps_per_epoch,
@@ -228,7 +228,7 @@ def _stops(parts) -> tuple[set[int], set[int]]:
 def _make_train_steps(parts):
   train_step = steps.make_train_step(
     parts.network,
-    parts.loss,
+    parts.method,
     parts.tx,
     parts.augmentation,
     seed=parts.config.seed,

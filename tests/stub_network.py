@@ -35,12 +35,12 @@ class PlainBackbone(nn.Module):
 
 
 @functools.cache
-def _first_state(network, loss, tx):
+def _first_state(network, method, tx):
   """The state before the first step, on the host."""
 
   @jax.jit
   def create(key):
-    return steps.create_state(network, loss, tx, SIZE, key)
+    return steps.create_state(network, method, tx, SIZE, key)
 
   return jax.device_get(create(jax.random.key(0)))
 
@@ -80,15 +80,17 @@ class Trainer:
     """Makes all of it; nothing is compiled yet but the state's creation."""
     self.mesh = parallel.DeviceMesh(kind, jax.devices()[:num_devices])
     axis = self.mesh.axis_name
-    loss = _loss(method)
-    network = _network(loss.num_outputs, batch_norm)
-    self.state = self.mesh.replicate(_first_state(network, loss, _RULE))
-    self.network = _network(loss.num_outputs, batch_norm, axis)
+    method = _loss(method)
+    network = _network(method.num_outputs, batch_norm)
+    self.state = self.mesh.replicate(_first_state(network, method, _RULE))
+    self.network = _network(method.num_outputs, batch_norm, axis)
     augmentation = augment.Augmentation(SIZE, crop_padding=2, flip=True)
-    self.encode_step = steps.make_encode_step(self.network, loss, augmentation)
+    self.encode_step = steps.make_encode_step(
+      self.network, method, augmentation
+    )
     step = steps.make_train_step(
       self.network,
-      loss,
+      method,
       _RULE,
       augmentation,
       seed=0,

@@ -75,18 +75,18 @@ def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
   """
   config = cell.config()
   spread = parallel.DeviceMesh(cell.parallel, jax.devices()[:num_devices])
-  loss = factories.create_loss(config, cell.num_classes)
-  tx = factories.create_optimizer(config, loss, 1000)
-  network = factories.create_network(config, loss, spread.axis_name)
+  method = factories.create_method(config, cell.num_classes)
+  tx = factories.create_optimizer(config, method, 1000)
+  network = factories.create_network(config, method, spread.axis_name)
   state = jax.eval_shape(
     lambda key: steps.create_state(
-      factories.create_network(config, loss), loss, tx, cell.image_size, key
+      factories.create_network(config, method), method, tx, cell.image_size, key
     ),
     jax.random.key(0),
   )
   step = steps.make_train_step(
     network,
-    loss,
+    method,
     tx,
     factories.create_augmentation(config),
     seed=0,

@@ -94,21 +94,21 @@ class Bench:
     config = cell.config()
     self._mesh = mesh = parallel.DeviceMesh(cell.parallel)
     fields.validate(config, mesh.num_devices)
-    self._loss = loss = factories.create_loss(config, cell.num_classes)
-    network = factories.create_network(config, loss, mesh.axis_name)
-    self._rule = factories.create_optimizer(config, loss, 100_000)
+    self._method = method = factories.create_method(config, cell.num_classes)
+    network = factories.create_network(config, method, mesh.axis_name)
+    self._tx = factories.create_optimizer(config, method, 100_000)
     self._augmentation = factories.create_augmentation(config)
     self._host_state = factories.create_state(
       config,
-      factories.create_network(config, loss),
-      loss,
-      self._rule,
+      factories.create_network(config, method),
+      method,
+      self._tx,
     )
     self._state = mesh.replicate(self._host_state)
     step = steps.make_train_step(
       network,
-      loss,
-      self._rule,
+      method,
+      self._tx,
       self._augmentation,
       seed=0,
       batch_size=cell.batch_size,
@@ -124,7 +124,7 @@ class Bench:
     self.compile_secs = time.perf_counter() - started
     self._at = 0
     self.flops = 3 * flop.of_products(
-      lambda images: factories.create_network(config, loss).apply(
+      lambda images: factories.create_network(config, method).apply(
         {
           "params": {
             k: v for k, v in self._host_state.params.items() if k != "loss"
@@ -187,15 +187,15 @@ class Bench:
       augmentation (one device's images), and read (gathering rows and
       putting them on the devices).
     """
-    cell, loss = self.cell, self._loss
+    cell, method = self.cell, self._method
     rng = np.random.default_rng(0)
-    shape = (cell.batch_size, loss.num_outputs)
+    shape = (cell.batch_size, method.num_outputs)
     logits = rng.standard_normal(shape, np.float32)
     params = self._host_state.params
 
     def objective(loss_params, logits, labels):
-      codes = loss.activation(logits, 0)
-      return loss(loss_params, codes, labels, step=0)[0]
+      codes = method.activation(logits, 0)
+      return method(loss_params, codes, labels, step=0)[0]
 
     share = cell.batch_size // self._mesh.num_devices
     images = self._split.take(np.arange(share))
@@ -207,7 +207,7 @@ class Bench:
         count,
       ),
       "optimizer": _fastest(
-        jax.jit(lambda g, s, p: self._rule.update(g, s, p)),
+        jax.jit(lambda g, s, p: self._tx.update(g, s, p)),
         (params, opt_state, params),
         count,
       ),

@@ -173,11 +173,11 @@ def _features(config, splits, wanted) -> list[np.ndarray]:
 
   from dsh_jax.config import factories
 
-  loss = factories.create_loss(config, splits.num_classes)
-  network = factories.create_network(config, loss)
+  method = factories.create_method(config, splits.num_classes)
+  network = factories.create_network(config, method)
   augmentation = factories.create_augmentation(config)
-  tx = factories.create_optimizer(config, loss, num_steps=1)
-  state = factories.create_state(config, network, loss, tx)
+  tx = factories.create_optimizer(config, method, num_steps=1)
+  state = factories.create_state(config, network, method, tx)
   params = {name: state.params[name] for name in ("backbone", "head")}
 
   @jax.jit

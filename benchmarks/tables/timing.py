@@ -44,15 +44,15 @@ def measure(config, num_classes: int) -> dict[str, float]:
   mesh = parallel.DeviceMesh(config.parallel)
   fields.validate(config, mesh.num_devices)
   started = time.monotonic()
-  loss = factories.create_loss(config, num_classes)
-  network = factories.create_network(config, loss, mesh.axis_name)
+  method = factories.create_method(config, num_classes)
+  network = factories.create_network(config, method, mesh.axis_name)
   augmentation = factories.create_augmentation(config)
-  tx = factories.create_optimizer(config, loss, 1000)
-  state = factories.create_state(config, network, loss, tx)
+  tx = factories.create_optimizer(config, method, 1000)
+  state = factories.create_state(config, network, method, tx)
   weights = mesh.replicate((state.params, state.batch_stats))
   train_step = steps.make_train_step(
     network,
-    loss,
+    method,
     tx,
     augmentation,
     seed=config.seed,
@@ -82,7 +82,7 @@ def measure(config, num_classes: int) -> dict[str, float]:
     count += 1
   step_secs = (time.monotonic() - started) / count
 
-  encode_step = steps.make_encode_step(network, loss, augmentation)
+  encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   num_images = config.eval.batch_size
 

@@ -32,7 +32,7 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
   return data.load_splits(data_dir=config.data.dir, **settings)
 
 
-def create_loss(
+def create_method(
   config: ml_collections.ConfigDict, num_classes: int
 ) -> losses.Method:
   """Returns the method's loss for K bits and L = `num_classes` labels.
@@ -55,14 +55,14 @@ def create_loss(
 
 def create_network(
   config: ml_collections.ConfigDict,
-  loss: losses.Method,
+  method: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
   """Returns backbone and head, as wide as the loss asks for.
 
   Args:
     config: model and dtype are read.
-    loss: From `create_loss`.
+    method: From `create_method`.
     axis_name: pmap axis over which BatchNorm takes its statistics; None under
       jit.
 
@@ -71,7 +71,7 @@ def create_network(
   """
   return models.create_network(
     backbone=config.model.backbone,
-    num_outputs=loss.num_outputs,
+    num_outputs=method.num_outputs,
     dtype=jnp.dtype(config.dtype),
     feature_layers=tuple(config.model.feature_layers),
     axis_name=axis_name,
@@ -97,7 +97,7 @@ def create_augmentation(
 
 
 def create_optimizer(
-  config: ml_collections.ConfigDict, loss: losses.Method, num_steps: int
+  config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
 ) -> optax.GradientTransformation:
   """Returns the update rule of a training of `num_steps` steps.
 
@@ -118,7 +118,7 @@ def create_optimizer(
     momentum=options.momentum,
     multipliers=(
       *((path, factor) for path, factor in options.multipliers),
-      ("loss", loss.learning_rate_multiplier),
+      ("loss", method.learning_rate_multiplier),
     ),
   )
 
@@ -126,7 +126,7 @@ def create_optimizer(
 def create_state(
   config: ml_collections.ConfigDict,
   network: nn.Module,
-  loss: losses.Method,
+  method: losses.Method,
   tx: optax.GradientTransformation,
 ) -> steps.TrainState:
   """Returns the state before the first step, as host arrays.
@@ -134,7 +134,7 @@ def create_state(
   Args:
     config: seed, data and model are read.
     network: From `create_network`.
-    loss: From `create_loss`.
+    method: From `create_method`.
     tx: From `create_optimizer`.
 
   Raises:
@@ -145,7 +145,7 @@ def create_state(
 
   @jax.jit
   def create(key):
-    return steps.create_state(network, loss, tx, size, key)
+    return steps.create_state(network, method, tx, size, key)
 
   state = jax.device_get(create(jax.random.key(config.seed)))
   if not config.model.pretrained:

@@ -18,7 +18,7 @@ class TrainedRun:
     result: The contents of result.json.
     class_names: Names of the L labels.
     image_size: Side of the images that `encode` takes, pixels.
-    loss: The loss, without its parameters.
+    method: The hashing method, without its parameters.
     network: Images -> logits.
     augmentation: Images as stored -> as the network sees them.
     weights: (params, batch_stats) of the selected epoch, host arrays.
@@ -46,8 +46,8 @@ class TrainedRun:
     self.config = fields.unflatten(held)
     self.class_names: tuple[str, ...] = tuple(self.result["class_names"])
     self.image_size: int = self.config.data.image_size
-    self.loss = factories.create_loss(self.config, len(self.class_names))
-    self.network = factories.create_network(self.config, self.loss)
+    self.method = factories.create_method(self.config, len(self.class_names))
+    self.network = factories.create_network(self.config, self.method)
     self.augmentation = factories.create_augmentation(self.config)
     self.weights = self._read_weights(directory)
     self._encoder = None
@@ -74,15 +74,15 @@ class TrainedRun:
 
   def encode_step(self):
     """Returns the function of `steps.make_encode_step` for this run."""
-    return steps.make_encode_step(self.network, self.loss, self.augmentation)
+    return steps.make_encode_step(self.network, self.method, self.augmentation)
 
   def _read_weights(self, directory) -> tuple[Any, Any]:
     # The optimizer's state has the shape of any training of that optimizer.
-    tx = factories.create_optimizer(self.config, self.loss, 1000)
+    tx = factories.create_optimizer(self.config, self.method, 1000)
     state = jax.eval_shape(
       lambda: steps.create_state(
         self.network,
-        self.loss,
+        self.method,
         tx,
         self.augmentation.crop_size,
         jax.random.key(0),

@@ -28,14 +28,14 @@ def _get(file, arg=""):
 def _trace(config, num_classes=10):
   """Traces one train step on abstract arrays; returns its metrics."""
   fields.validate(config, num_devices=1)
-  loss = factories.create_loss(config, num_classes)
-  network = factories.create_network(config, loss)
-  tx = factories.create_optimizer(config, loss, num_steps=100)
+  method = factories.create_method(config, num_classes)
+  network = factories.create_network(config, method)
+  tx = factories.create_optimizer(config, method, num_steps=100)
   augmentation = factories.create_augmentation(config)
   batch, size = config.train.batch_size, config.data.image_size
   step = steps.make_train_step(
     network,
-    loss,
+    method,
     tx,
     augmentation,
     seed=config.seed,
@@ -44,7 +44,7 @@ def _trace(config, num_classes=10):
   )
   side = augmentation.crop_size
   state = jax.eval_shape(
-    functools.partial(steps.create_state, network, loss, tx, side),
+    functools.partial(steps.create_state, network, method, tx, side),
     jax.random.key(0),
   )
   images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)

@@ -90,9 +90,9 @@ def _train(method, num_steps, features, labels):
   # MIHash counts items by distance: with few in a bin it only spreads them.
   batch = 2 * BATCH if method.startswith("mihash") else BATCH
   preset = methods.METHODS[method]
-  loss = losses.make_loss(num_bits=BITS, num_classes=10, **preset["loss"])
+  method = losses.make_loss(num_bits=BITS, num_classes=10, **preset["loss"])
   network = Mlp(
-    loss.num_outputs, preset.get("model", {}).get("head_batch_norm", False)
+    method.num_outputs, preset.get("model", {}).get("head_batch_norm", False)
   )
   tx = optax.adam(1e-3)
 
@@ -101,7 +101,7 @@ def _train(method, num_steps, features, labels):
     network_key, loss_key = jax.random.split(key)
     params = {
       "network": network.init(network_key, features[:batch]),
-      "loss": loss.init(loss_key),
+      "loss": method.init(loss_key),
     }
 
     def step(carry, number):
@@ -112,8 +112,8 @@ def _train(method, num_steps, features, labels):
 
       def objective(params):
         logits = network.apply(params["network"], features[rows])
-        hashed = loss.activation(logits, number)
-        return loss(params["loss"], hashed, labels[rows], step=number)[0]
+        hashed = method.activation(logits, number)
+        return method(params["loss"], hashed, labels[rows], step=number)[0]
 
       grads = jax.grad(objective)(params)
       updates, state = tx.update(grads, state, params)
@@ -123,7 +123,7 @@ def _train(method, num_steps, features, labels):
       step, (params, tx.init(params)), jnp.arange(num_steps)
     )
     logits = network.apply(params["network"], features)
-    return loss.encode(params["loss"], logits)
+    return method.encode(params["loss"], logits)
 
   return codes.pack(np.asarray(run(jax.random.key(0), features, labels)))
 

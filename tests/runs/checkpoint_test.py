@@ -77,9 +77,9 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
   saved.close()
 
 
-def test_a_flipped_bit_in_the_facts_is_noticed(tmp_path, caplog):
+def test_a_flipped_bit_in_the_metadata_is_noticed(tmp_path, caplog):
   _save_two(tmp_path)
-  file = tmp_path / "checkpoints" / "2" / "metadata" / "metadata"
+  file = tmp_path / "checkpoints" / "2" / "run_metadata" / "metadata"
   file.write_text(file.read_text().replace("0.2", "0.3"))
   with checkpoint.Checkpoints(tmp_path) as saved:
     with caplog.at_level(logging.WARNING):
