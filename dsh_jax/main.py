@@ -15,7 +15,7 @@ from ml_collections import config_flags
 
 from dsh_jax import data, errors, parallel, train
 from dsh_jax.apps import command
-from dsh_jax.config import config_files
+from dsh_jax.config import config_files, fields
 from dsh_jax.runs import interrupts, summary
 
 
@@ -109,6 +109,9 @@ def _parse(argv: Sequence[str]) -> flags.FlagValues:
       argv, lambda values: _define_flags(values, default), __doc__
     )
     given.config.lock()  # What is wrong in it is raised at first use.
+    fields.check_overrides(
+      given.config, config_flags.get_override_values(given["config"])
+    )
     return given
   except Exception as error:  # Whatever a config file or field may raise.
     raise errors.UserError(command.reason(error)) from None

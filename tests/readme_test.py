@@ -90,7 +90,7 @@ def test_its_commands_work(command, folder):
       asks = line.endswith("=?")
       small = () if asks else (*small, "--noreport")
       words = ["python", "-m", "dsh_jax.main", *words[1:], *small]
-    if "dsh_jax.apps.serve" in words:
+    if "serve" in words:
       process = start(command, folder, [*words, "--port=0"])
       assert process.stdout.readline().startswith("Open http://127.0.0.1")
       process.terminate()

@@ -44,7 +44,10 @@ def parse(
     rest = values(["", *argv])
   except flags.UnrecognizedFlagError as error:
     raise errors.unknown(
-      "flag", error.flagname, _own(values), "the command line"
+      "flag",
+      f"--{error.flagname}",
+      [f"--{name}" for name in _own(values)],
+      "the command line",
     ) from None
   except Exception as error:  # Whatever a config file or field may raise.
     raise errors.UserError(reason(error)) from None

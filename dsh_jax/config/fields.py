@@ -1,7 +1,7 @@
 """From a config file and a command line to a checked configuration."""
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -215,6 +215,42 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       f" multiple of devices x config.train.accumulate, {num_devices} x"
       f" {config.train.accumulate}."
     )
+
+
+def check_overrides(
+  config: ml_collections.ConfigDict, paths: Iterable[str]
+) -> None:
+  """Refuses fields of the command line that would change nothing.
+
+  Args:
+    config: The configuration with the overrides applied.
+    paths: Dotted paths of the fields that were overridden.
+
+  Raises:
+    UserError: The first such field, with what to give instead.
+  """
+  optimizer, pretrained = config.optimizer, config.model.pretrained
+  reasons = {
+    "method": "it only records which preset was applied. Give"
+    f" --config=FILE:method={config.method}",
+    "loss.name": "it would leave the settings of another method. Give"
+    f" --config=FILE:method={config.loss.name}",
+    "optimizer.momentum": optimizer.name != "sgd"
+    and "only sgd uses it. Add --config.optimizer.name=sgd",
+    "optimizer.halve_every_steps": optimizer.schedule != "halve"
+    and "only one schedule uses it. Add --config.optimizer.schedule=halve",
+  }
+  for field in ("mean", "std"):
+    reasons[f"data.{field}"] = pretrained and (
+      f"the weights of config.model.pretrained={pretrained!r} set it"
+    )
+  for field in data.DATASETS[config.data.name].unused_fields:
+    reasons[f"data.{field}"] = (
+      f"the data set {config.data.name!r} does not use it"
+    )
+  for path in paths:
+    if reason := reasons.get(path):
+      raise errors.UserError(f"--config.{path} is refused: {reason}.")
 
 
 def _check_colours(field, values, above):

@@ -80,6 +80,7 @@ class Dataset:
       options have a say in it.
     by_tfds: Whether the builder is one of TFDS's own, which needs TensorFlow
       to prepare and shows its own progress.
+    unused_fields: Fields of config.data that change nothing here.
   """
 
   key: Callable[..., str]
@@ -96,6 +97,7 @@ class Dataset:
   )
   choose: Callable[..., tuple[str, protocols.Protocol]] | None = None
   by_tfds: bool = False
+  unused_fields: tuple[str, ...] = ()
 
 
 def prepare(

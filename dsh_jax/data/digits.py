@@ -131,4 +131,5 @@ DATASET = dataset.Dataset(
       source="the scenes themselves",
     ),
   },
+  unused_fields=("manual_dir", "max_missing", "resize"),
 )

@@ -181,7 +181,7 @@ class Workdir:
     Raises:
       UserError: It cannot be read, or is not an .npz file.
     """
-    return self._read(name, files.read)
+    return self._read(name, files.read_arrays)
 
   def _read(self, name, read):
     try:

@@ -179,8 +179,8 @@ def test_search_finds_a_picture_itself(
   [
     (["--query=gone.png"], "Cannot read --query=gone.png"),
     (["--query={folder}/broken.jpg"], "not a JPEG"),
-    (["--query={folder}/04 é.PNG", "--top=0"], "--top is 0"),
-    (["--query=x", "--tpo=3"], "Did you mean --top"),
+    (["--query={folder}/04 é.PNG", "--top=0"], "--top=0: 0 is not a positive"),
+    (["--query=x", "--tpo=3"], "Did you mean '--top'"),
     (["--query=x", "--index=x.npz"], "cannot be read as an index"),
     (["--query=x", "--index={folder}/broken.jpg"], "cannot be read as an"),
     ([], "--query"),

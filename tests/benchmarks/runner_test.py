@@ -126,7 +126,7 @@ def test_broken_json_names_the_file(tmp_path):
 
 _PARENT = """
 import pathlib, sys
-from benchmarks import runner
+from benchmarks.tables import runner
 folder = pathlib.Path(sys.argv[1])
 code = "import os, pathlib, sys, time;" \\
   "pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid()));" \\

@@ -79,13 +79,13 @@ def _command(module, folder, *arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp("table")
-  (folder / "table.py").write_text(_TABLE)
+  (folder / "tables.py").write_text(_TABLE)
   return folder
 
 
 @pytest.fixture(scope="module")
 def done(folder):
-  return _command("table", folder)
+  return _command("tables", folder)
 
 
 def test_table(folder, done):
@@ -107,7 +107,7 @@ def test_table(folder, done):
   assert cell["split_sha256"]["query"] in text
 
   before = (work / "cells/dhn/8bits_seed0/result.json").stat().st_mtime_ns
-  again = _command("table", folder)
+  again = _command("tables", folder)
   assert "dhn 8 bits" not in again.stdout
   assert "dhn 300 bits seed 0: failed" in again.stdout
   after = (work / "cells/dhn/8bits_seed0/result.json").stat().st_mtime_ns
@@ -115,7 +115,7 @@ def test_table(folder, done):
 
 
 def test_dry_run_tells_what_it_would_take(folder, done):
-  done = _command("table", folder, "--dry_run", "--jobs=2")
+  done = _command("tables", folder, "--dry_run", "--jobs=2")
   assert done.returncode == 0, done.stderr
   for needed in (
     "Tiny: 2 runs",
@@ -139,7 +139,7 @@ def test_dry_run_tells_what_it_would_take(folder, done):
   ],
 )
 def test_wrong_input_is_one_line(folder, arguments, message):
-  done = _command("table", folder, *arguments)
+  done = _command("tables", folder, *arguments)
   assert done.returncode == 2
   assert message in done.stderr
   assert done.stderr.count("\n") == 1

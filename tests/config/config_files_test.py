@@ -87,7 +87,11 @@ def test_an_installed_package_has_its_configs(command, tmp_path):
     "dsh_jax",
     next(name.split("/")[0] for name in names if ".dist-info/" in name),
   }
-  for name in ("report/page.html", "search.html", "configs/tables/digits.py"):
+  for name in (
+    "report/page.html",
+    "apps/search.html",
+    "configs/tables/digits.py",
+  ):
     assert f"dsh_jax/{name}" in names
   commands_of_wheel = configparser.ConfigParser()
   commands_of_wheel.read(next(site.glob("*.dist-info/entry_points.txt")))

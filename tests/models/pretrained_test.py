@@ -21,7 +21,7 @@ from dsh_jax.apps import weights as weights_app
 from dsh_jax.models import naming, pretrained, weight_files
 from dsh_jax.runs import trained
 
-FOLDER = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(__file__).parents[1]
 
 
 def _write_safetensors(path, tensors):

@@ -72,7 +72,7 @@ def test_the_main_command_writes_it_at_the_end_and_says_what_is_next(command):
   assert (code, err) == (0, "")
   assert f"The report is {workdir / 'report.html'}." in out
   for name in ("serve", "encode", "export"):
-    assert f"python -m dsh_jax.{name} --" in out
+    assert f"python -m dsh_jax {name} --" in out
   page = check_alone((workdir / "report.html").read_text())
   ids = [
     attributes["id"] for _, attributes in page.elements if "id" in attributes
@@ -133,7 +133,9 @@ def test_two_runs_of_one_name_are_told_apart(folder, tmp_path):
 
 
 def test_an_unfinished_run_is_one_line(command, tmp_path):
-  process = command.start(f"--workdir={tmp_path}", module="dsh_jax.report")
+  process = command.start(
+    f"--workdir={tmp_path}", module="dsh_jax.apps.compare"
+  )
   out, err = process.communicate(timeout=100)
   assert (process.returncode, out) == (2, "")
   assert err.startswith("dsh_jax: --workdir=") and len(err.splitlines()) == 1

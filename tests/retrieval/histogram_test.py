@@ -183,7 +183,7 @@ print(histogram.sum_over_hosts(counts).tolist())
 def test_imports_wait_for_use():
   program = """
 import sys
-from dsh_jax.retrieval import evaluate, search
+from dsh_jax.retrieval import evaluation, neighbors
 print("numba" in sys.modules, "faiss" in sys.modules)
 """
   done = subprocess.run(

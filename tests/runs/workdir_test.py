@@ -21,7 +21,7 @@ CONFIG = {"bits": 16, "data": {"name": "digits"}}
 
 _HOLDER = """
 import sys, time
-from dsh_jax import workdir
+from dsh_jax.runs import workdir
 with workdir.Workdir(sys.argv[1]).claimed({"bits": 16}):
   print("held", flush=True)
   time.sleep(1000)
