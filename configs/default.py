@@ -18,7 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
       # K, length of a hash code; 1 to 256.
       bits=48,
       # Name of the preset of configs/methods.py that was applied; set by
-      # --config=FILE:method=NAME, as setting it here applies nothing.
+      # --config=FILE:method=NAME, as setting it here applies nothing. With
+      # method=auto on features, "auto" until one is chosen.
       method="idhn",
       # How a step is spread over devices: "pmap" (one program each) or "jit"
       # (one on all).
@@ -79,8 +80,18 @@ def get_config() -> ml_collections.ConfigDict:
         std=(0.25, 0.25, 0.25),
       ),
       model=dict(
-        # A name of dsh_jax.models.BACKBONES.
+        # A name of dsh_jax.models.BACKBONES; of the data set "features" it is
+        # "features".
         backbone="tiny",
+        # Train the head alone: the features of all images are computed once,
+        # kept beside the prepared images, and trained on without augmentation.
+        frozen=False,
+        # Of features (of the data set or of a frozen backbone): "none", "l2"
+        # (length 1) or "standardise" (mean 0 and deviation 1 in training).
+        normalization="none",
+        # Widths of dense layers between such features and the head, such as
+        # (512,).
+        hidden_layers=(),
         # Feature layers the head reads, by name: "stage1" to "stage4", of an
         # AlexNet "fc6" and "fc7", of an EfficientNet "stage1" to "stage7" and
         # "head"; () is the last one.
@@ -117,8 +128,8 @@ def get_config() -> ml_collections.ConfigDict:
         on_nonfinite="stop",
         # Batches made ready ahead of the device; >= 1.
         prefetch=2,
-        # Steps in one call of the device; >= 1. Above 1 pays where a step is
-        # shorter than its dispatch.
+        # Steps in one call of the device; >= 1, or 0 for an epoch (or an even
+        # part of one). Above 1 pays where a step is shorter than its dispatch.
         steps_per_dispatch=1,
         # Parts in which a batch goes through the network, to save memory;
         # the loss still sees the whole batch. >= 1; divides the batch of a
@@ -143,6 +154,13 @@ def get_config() -> ml_collections.ConfigDict:
         # Learning-rate factors, pairs (path prefix, factor), for example
         # (("backbone", 0.01), ("head/fc6", 2.5)); the longest prefix holds.
         multipliers=(),
+      ),
+      choice=dict(
+        # Presets that method=auto tries; () is all that only set a loss and a
+        # head.
+        methods=(),
+        # Heads of each, with seeds from config.seed on; >= 1.
+        num_seeds=1,
       ),
       eval=dict(
         # Which epoch is reported: "validation" (best on validation queries),

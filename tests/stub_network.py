@@ -40,7 +40,7 @@ def _first_state(network, method, tx):
 
   @jax.jit
   def create(key):
-    return steps.create_state(network, method, tx, SIZE, key)
+    return steps.create_state(network, method, tx, (SIZE, SIZE, 3), key)
 
   return jax.device_get(create(jax.random.key(0)))
 

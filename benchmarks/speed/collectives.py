@@ -80,7 +80,11 @@ def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
   network = factories.create_network(config, method, spread.axis_name)
   state = jax.eval_shape(
     lambda key: steps.create_state(
-      factories.create_network(config, method), method, tx, cell.image_size, key
+      factories.create_network(config, method),
+      method,
+      tx,
+      (cell.image_size, cell.image_size, 3),
+      key,
     ),
     jax.random.key(0),
   )

@@ -1,6 +1,10 @@
 """Encodes a folder of pictures with a trained run.
 
   python -m dsh_jax encode --workdir=RUN --images=FOLDER --out=codes.npz
+  python -m dsh_jax encode --workdir=RUN --features=FILE --out=codes.npz
+
+The second is for runs that were trained on features: FILE has `features` float
+[N,F] and maybe `ids`, or is a .npy.
 
 The same command again continues after an interruption. Pictures that cannot be
 read are named and left out. Search the result with python -m dsh_jax search or
@@ -22,10 +26,11 @@ from absl import flags
 
 from dsh_jax import errors, files, parallel
 from dsh_jax.apps import command, image_files
-from dsh_jax.data import images, progress
+from dsh_jax.data import features, images, progress
 
 _PART = 256  # Pictures that are lost when the command is killed.
 _BATCH = 32
+_VECTORS = 4096  # In a batch.
 _NAMED = 10  # Unreadable pictures that are printed.
 
 
@@ -45,11 +50,14 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
     UserError: A path is wrong, the run is not a finished one, no picture can be
       read, or the file cannot be written.
   """
-  path = pathlib.Path(out).expanduser()
-  if path.suffix != ".npz" or path.is_dir():
-    raise errors.UserError(f"--out={out} must be a file that ends in .npz.")
+  path = _check_out(out)
   root, names = image_files.find(source)
   encoder = image_files.RunEncoder(workdir, min(_BATCH, len(names)))
+  if encoder.num_features is not None:
+    raise errors.UserError(
+      f"--workdir={workdir} was trained on features; give --features=FILE in"
+      " place of --images."
+    )
   parts = path.with_name(f"{path.name}.parts")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,11 +85,56 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
     )
     shutil.rmtree(parts)
   except OSError as error:
-    raise errors.UserError(
-      f"Cannot write --out={out}: {error.strerror}. Give a file in a folder"
-      " that you may write to."
-    ) from error
+    raise _cannot_write(out, error) from error
   return unreadable
+
+
+def encode_vectors(workdir: str, source: str, out: str) -> None:
+  """Encodes features and writes an index.
+
+  Args:
+    workdir: Folder of a finished run on features.
+    source: See `features.read_vectors`.
+    out: The .npz file.
+
+  Raises:
+    UserError: A path is wrong, the run is not a finished one or takes images,
+      the features do not fit it, or the file cannot be written.
+  """
+  path = _check_out(out)
+  encoder = image_files.RunEncoder(workdir, _VECTORS)
+  if encoder.num_features is None:
+    raise errors.UserError(
+      f"--workdir={workdir} was trained on images; give --images in place of"
+      " --features."
+    )
+  found = features.read_vectors(source, "--features", encoder.num_features)
+  packed = encoder.encode(found.features)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(
+      path,
+      num_bits=np.asarray(encoder.num_bits),
+      database_codes=packed,
+      database_ids=found.ids,
+      workdir=np.asarray(str(pathlib.Path(workdir).expanduser().absolute())),
+    )
+  except OSError as error:
+    raise _cannot_write(out, error) from error
+
+
+def _check_out(out: str) -> pathlib.Path:
+  path = pathlib.Path(out).expanduser()
+  if path.suffix != ".npz" or path.is_dir():
+    raise errors.UserError(f"--out={out} must be a file that ends in .npz.")
+  return path
+
+
+def _cannot_write(out: str, error: OSError) -> errors.UserError:
+  return errors.UserError(
+    f"Cannot write --out={out}: {error.strerror}. Give a file in a folder"
+    " that you may write to."
+  )
 
 
 def _fingerprint(workdir, root, names) -> str:
@@ -171,14 +224,23 @@ def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
 
 
 def _define_flags(values: flags.FlagValues) -> None:
-  def text(name, meaning):
-    flags.DEFINE_string(name, None, meaning, required=True, flag_values=values)
+  def text(name, meaning, required=True):
+    flags.DEFINE_string(
+      name, None, meaning, required=required, flag_values=values
+    )
 
   text("workdir", "Folder of a finished run.")
   text(
     "images",
     "A folder of pictures, a text file with one path per line, or a .csv with"
     " paths in its first column.",
+    required=False,
+  )
+  text(
+    "features",
+    "In place of --images: a .npy, .npz, .safetensors or .parquet file, for a"
+    " run on features.",
+    required=False,
   )
   text("out", "The index to write, an .npz file.")
 
@@ -190,7 +252,13 @@ def main(argv: Sequence[str]) -> None:
     UserError: A flag is wrong, or as `encode_pictures`.
   """
   given = command.parse(argv, _define_flags, __doc__)
-  unreadable = encode_pictures(given.workdir, given.images, given.out)
+  if bool(given.images) == bool(given.features):
+    raise errors.UserError("Give either --images=FOLDER or --features=FILE.")
+  unreadable = {}
+  if given.features:
+    encode_vectors(given.workdir, given.features, given.out)
+  else:
+    unreadable = encode_pictures(given.workdir, given.images, given.out)
   for name, why in list(unreadable.items())[:_NAMED]:
     print(f"Left out {name}: {why}", file=sys.stderr)
   if len(unreadable) > _NAMED:

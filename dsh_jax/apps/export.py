@@ -3,8 +3,9 @@
   python -m dsh_jax export --workdir=RUN --out=DIR
 
 Writes into DIR:
-  encoder.stablehlo  uint8 images [n,H,W,3] -> uint32 codes [n,ceil(K/32)], for
-                     CPU, CUDA and TPU, weights inside
+  encoder.stablehlo  uint8 images [n,H,W,3], or float32 features [n,F], ->
+                     uint32 codes [n,ceil(K/32)], for CPU, CUDA and TPU, weights
+                     inside
   load_encoder.py    ten lines that load and call it; needs only jax
   about.json         bits, image size, resize rule, class names, versions
   codes.npz          the codes, as in the run
@@ -37,7 +38,7 @@ _SQL_ROWS = 1000  # In one INSERT.
 LOADER = '''\
 """Loads encoder.stablehlo of this folder; needs only jax.
 
-python load_encoder.py  prints the code of a grey image.
+python load_encoder.py  prints the code of {example}.
 """
 
 import pathlib
@@ -46,12 +47,12 @@ import jax.export
 import numpy as np
 
 FILE = pathlib.Path(__file__).with_name("encoder.stablehlo")
-# Images uint8 [n,H,W,3], n free, to codes uint32 [n,words]: bit j of a code is
+# {items}, n free, to codes uint32 [n,words]: bit j of a code is
 # bit j % 32 of word j // 32.
 encode = jax.export.deserialize(bytearray(FILE.read_bytes())).call
 
 if __name__ == "__main__":
-  print(np.asarray(encode(np.full((1, {size}, {size}, 3), 128, np.uint8))))
+  print(np.asarray(encode(np.full({shape}, {value}, np.{dtype}))))
 '''
 
 
@@ -80,8 +81,9 @@ def export_encoder(run: trained.TrainedRun) -> bytes:
     run: From `trained.load_run`.
 
   Returns:
-    What `jax.export.deserialize` reads: images uint8 [n,H,W,3] -> packed codes
-    uint32 [n,ceil(K/32)], for every platform of `PLATFORMS`, n free.
+    What `jax.export.deserialize` reads: images uint8 [n,H,W,3], or vectors
+    float32 [n,F], -> packed codes uint32 [n,ceil(K/32)], for every platform of
+    `PLATFORMS`, n free.
   """
   encode_step, weights = run.encode_step(), run.weights
 
@@ -90,11 +92,35 @@ def export_encoder(run: trained.TrainedRun) -> bytes:
     return pack(encode_step(weights, images))
 
   (count,) = jax.export.symbolic_shape("n")
-  shape = (count, run.image_size, run.image_size, 3)
+  shape, dtype = _input(run)
   exported = jax.export.export(encode, platforms=PLATFORMS)(
-    jax.ShapeDtypeStruct(shape, jnp.uint8)
+    jax.ShapeDtypeStruct((count, *shape), dtype)
   )
   return bytes(exported.serialize())
+
+
+def _input(run: trained.TrainedRun) -> tuple[tuple[int, ...], str]:
+  """Returns shape and type of one item."""
+  if run.num_features is not None:
+    return (run.num_features,), "float32"
+  return (run.image_size, run.image_size, 3), "uint8"
+
+
+def _loader(run: trained.TrainedRun) -> str:
+  shape, dtype = _input(run)
+  vectors = run.num_features is not None
+  texts = {
+    "items": "Features" if vectors else "Images",
+    "example": "a vector of ones" if vectors else "a grey image",
+    "shape": str((1, *shape)),
+    "value": "1" if vectors else "128",
+    "dtype": dtype,
+  }
+  texts["items"] += f" {dtype} [n,F]" if vectors else f" {dtype} [n,H,W,3]"
+  loader = LOADER
+  for name, text in texts.items():
+    loader = loader.replace(f"{{{name}}}", text)
+  return loader
 
 
 def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
@@ -165,7 +191,7 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
     with files.replacing(folder / "encoder.stablehlo") as partial:
       partial.write_bytes(encoder)
     with files.replacing(folder / "load_encoder.py") as partial:
-      partial.write_text(LOADER.replace("{size}", str(run.image_size)))
+      partial.write_text(_loader(run))
     with files.replacing(folder / "about.json") as partial:
       partial.write_text(json.dumps(_about(run), indent=2) + "\n")
     with files.replacing(folder / "codes.npz") as partial:
@@ -191,6 +217,7 @@ def _about(run: trained.TrainedRun) -> dict[str, object]:
   return {
     "bits": run.config.bits,
     "image_size": run.image_size,
+    "num_features": run.num_features,
     "resize": run.config.data.resize,
     "class_names": list(run.class_names),
     "method": run.config.method,

@@ -118,6 +118,8 @@ class RunEncoder:
     size: Side of the images that it takes, pixels.
     resize: How the run made its images square, for `read`.
     num_bits: K.
+    num_features: F of the vectors that it takes in place of images; None for
+      images.
   """
 
   def __init__(self, workdir: str, batch_size: int):
@@ -134,6 +136,7 @@ class RunEncoder:
     self.size = run.image_size
     self.resize = run.config.data.resize
     self.num_bits = run.config.bits
+    self.num_features = run.num_features
     # One device: small batches do not pay to mesh, and a batch of one
     # cannot be.
     mesh = parallel.DeviceMesh("jit", jax.local_devices()[:1])
@@ -141,10 +144,20 @@ class RunEncoder:
     self._weights = mesh.replicate(run.weights)
 
   def __call__(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """Encodes images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1.
+    """Encodes images uint8 [size,size,3] or vectors float [F], N >= 1 of them.
+
+    Returns:
+      uint32 [N,ceil(K/32)].
 
     Raises:
       UserError: The network gives NaN.
     """
-    stacked = np.stack(pixels)
-    return self._encode(self._weights, stacked.__getitem__, len(stacked))
+    return self.encode(np.stack(pixels))
+
+  def encode(self, items: np.ndarray) -> np.ndarray:
+    """As `__call__`, of an array of all, which may be memory-mapped."""
+
+    def take(rows):
+      return np.asarray(items[rows])
+
+    return self._encode(self._weights, take, len(items))

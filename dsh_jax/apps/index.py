@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from dsh_jax import data, errors, files
+from dsh_jax import data, errors, files, models
 from dsh_jax.apps import image_files
 from dsh_jax.config import factories, fields
 from dsh_jax.data import images
@@ -58,6 +58,20 @@ class Index:
     )
     return list(zip(distances[0].tolist(), rows[0].tolist(), strict=True))
 
+  @functools.cached_property
+  def has_pictures(self) -> bool:
+    """Whether the run was trained on images, and not on features."""
+    path = pathlib.Path(self.workdir, "config.json")
+    try:
+      return json.loads(path.read_text())["model.backbone"] != models.VECTORS
+    except (OSError, ValueError, KeyError):
+      return True  # The run has been moved; `picture` says so.
+
+  def row_of(self, name: str) -> int | None:
+    """Returns the row of an id; None if there is none."""
+    rows = np.flatnonzero(self.ids == name)
+    return int(rows[0]) if len(rows) else None
+
   def picture(self, row: int) -> tuple[bytes, str]:
     """Returns a picture of the index for a page: bytes and media type.
 
@@ -65,9 +79,11 @@ class Index:
       row: 0 to N-1.
 
     Raises:
-      UserError: The picture is not where it was, or the run's data set cannot
-        be read or is not the one of the index.
+      UserError: The picture is not where it was, the items are features, or
+        the run's data set cannot be read or is not the one of the index.
     """
+    if not self.has_pictures:
+      raise errors.UserError("The items of the index are features.")
     if not self.root:
       return image_files.thumbnail(self._split.take(np.array([row]))[0])
     path = pathlib.Path(self.root, str(self.ids[row]))

@@ -1,8 +1,10 @@
 """Finds the pictures nearest to a picture.
 
   python -m dsh_jax search --index=codes.npz --query=photo.jpg --top=20
+  python -m dsh_jax search --index=codes.npz --id=NAME
 
-The index is codes.npz of a run, or what python -m dsh_jax encode wrote.
+The index is codes.npz of a run, or what python -m dsh_jax encode wrote. Of a run
+on features, --query is a file of them with one row.
 """
 
 import pathlib
@@ -13,7 +15,7 @@ from absl import flags
 from dsh_jax import errors
 from dsh_jax.apps import command, image_files, search_page
 from dsh_jax.apps import index as index_lib
-from dsh_jax.data import images
+from dsh_jax.data import features, images
 
 
 def nearest(
@@ -34,6 +36,14 @@ def nearest(
       has codes of another length.
   """
   encoder = index_lib.load_encoder(index)
+  if encoder.num_features is not None:
+    found = features.read_vectors(query, "--query", encoder.num_features)
+    if len(found.ids) > 1:
+      raise errors.UserError(
+        f"--query={query} has {len(found.ids)} rows; give a file with one."
+      )
+    code = encoder.encode(found.features)[0]
+    return index.nearest(code, top), search_page.Hit("", str(found.ids[0]))
   path = pathlib.Path(query).expanduser()
   try:
     pixels = image_files.read(path, encoder.size, encoder.resize)
@@ -42,6 +52,28 @@ def nearest(
   shown = search_page.data_uri(*image_files.thumbnail(pixels))
   found = index.nearest(encoder([pixels])[0], top)
   return found, search_page.Hit(shown, path.name)
+
+
+def nearest_to_item(
+  index: index_lib.Index, name: str, top: int
+) -> tuple[list[tuple[int, int]], search_page.Hit]:
+  """Finds the neighbours of an item of the index; returns as `nearest`.
+
+  Raises:
+    UserError: There is no item of that name, or no picture of it.
+  """
+  if (row := index.row_of(name)) is None:
+    raise errors.UserError(
+      f"--id={name} is not in the index, whose first is {index.ids[0]}."
+    )
+  return index.nearest(index.codes[row], top), _hit(index, row)
+
+
+def _hit(index, row, distance=None):
+  source = ""
+  if index.has_pictures:
+    source = search_page.data_uri(*index.picture(row))
+  return search_page.Hit(source, str(index.ids[row]), distance=distance)
 
 
 def write_page(
@@ -61,16 +93,12 @@ def write_page(
   Raises:
     UserError: A picture cannot be read, or the file cannot be written.
   """
-  hits = [
-    search_page.Hit(
-      source=search_page.data_uri(*index.picture(row)),
-      id=str(index.ids[row]),
-      distance=distance,
-    )
-    for distance, row in found
-  ]
   html = search_page.render(
-    num_bits=index.num_bits, num_items=len(index), hits=hits, query=query
+    num_bits=index.num_bits,
+    num_items=len(index),
+    hits=[_hit(index, row, distance) for distance, row in found],
+    query=query,
+    pictures=index.has_pictures,
   )
   try:
     pathlib.Path(path).expanduser().write_text(html, encoding="utf-8")
@@ -85,7 +113,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
 
   text("index", None, "The codes.npz to search.", required=True)
-  text("query", None, "A picture file to search for.", required=True)
+  text("query", "", "A picture file to search for, or a file of one feature.")
+  text("id", "", "In place of --query: the name of an item of the index.")
   flags.DEFINE_integer(
     "top", 20, "Number of results.", lower_bound=1, flag_values=values
   )
@@ -101,8 +130,13 @@ def main(argv: Sequence[str]) -> None:
   """
   given = command.parse(argv, _define_flags, __doc__)
   index = index_lib.load(given.index, given.workdir)
-  found, query = nearest(index, given.query, given.top)
-  print("rank  distance  picture")
+  if bool(given.query) == bool(given.id):
+    raise errors.UserError("Give either --query=FILE or --id=NAME.")
+  if given.id:
+    found, query = nearest_to_item(index, given.id, given.top)
+  else:
+    found, query = nearest(index, given.query, given.top)
+  print(f"rank  distance  {'picture' if index.has_pictures else 'item'}")
   for rank, (distance, row) in enumerate(found, 1):
     print(f"{rank:>4}  {distance:>8}  {index.ids[row]}")
   if given.html:

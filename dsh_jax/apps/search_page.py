@@ -12,7 +12,7 @@ class Hit:
   """A picture on the page.
 
   Attributes:
-    source: Address or data URI of the picture.
+    source: Address or data URI of the picture; "" of features.
     id: Its name.
     link: Address of its own neighbours; "" for none.
     distance: Hamming distance to the query; None before a search.
@@ -42,6 +42,7 @@ def render(
   problem: str = "",
   form: bool = False,
   upload: bool = False,
+  pictures: bool = True,
 ) -> str:
   """Returns the page as HTML.
 
@@ -53,6 +54,7 @@ def render(
     problem: What went wrong; "" if nothing.
     form: Whether the page is served, and can be asked again.
     upload: Whether pictures can be uploaded.
+    pictures: Whether the items are pictures, and not features.
   """
   return _TEMPLATE.render(
     num_bits=num_bits,
@@ -62,6 +64,7 @@ def render(
     problem=problem,
     form=form,
     upload=upload,
+    pictures=pictures,
   )
 
 

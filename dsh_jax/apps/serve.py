@@ -86,6 +86,17 @@ class Server:
     hits = [self._hit(near, distance) for distance, near in found]
     return self._page(hits=hits, query=self._hit(row))
 
+  def item(self, request: "requests.Request") -> "responses.Response":
+    """The neighbours of the item of an id, on its own page.
+
+    Raises:
+      HTTPException: 404 if there is no such item.
+    """
+    name = request.query_params.get("id", "").strip()
+    if (row := self._index.row_of(name)) is None:
+      raise exceptions.HTTPException(404, f"There is no item {name!r}.")
+    return responses.RedirectResponse(f"/similar/{row}", 303)
+
   def picture(self, request: "requests.Request") -> "responses.Response":
     """A picture of the index.
 
@@ -166,7 +177,7 @@ class Server:
 
   def _hit(self, row: int, distance: int | None = None) -> search_page.Hit:
     return search_page.Hit(
-      source=f"/picture/{row}",
+      source=f"/picture/{row}" if self._index.has_pictures else "",
       id=str(self._index.ids[row]),
       link=f"/similar/{row}",
       distance=distance,
@@ -178,6 +189,7 @@ class Server:
       num_items=len(self._index),
       form=True,
       upload=self._encoder is not None,
+      pictures=self._index.has_pictures,
       **content,
     )
     return responses.HTMLResponse(html, headers=_HEADERS)
@@ -198,6 +210,7 @@ def create_app(
       routing.Route("/", server.start),
       routing.Route("/similar/{row:int}", server.similar),
       routing.Route("/picture/{row:int}", server.picture),
+      routing.Route("/item", server.item),
       routing.Route("/search", server.search, methods=["POST"]),
     ],
     middleware=[
@@ -258,10 +271,12 @@ def main(argv: Sequence[str]) -> None:
       ' in a clone pip install -e ".[serve]".'
     )
   index = index_lib.load(given.index, given.workdir)
+  encoder, why = None, ""
   try:
-    encoder, why = index_lib.load_encoder(index), ""
-    # Compile now, so that the first visitor does not wait for it.
-    encoder([np.zeros((encoder.size, encoder.size, 3), np.uint8)])
+    if index.has_pictures:
+      encoder = index_lib.load_encoder(index)
+      # Compile now, so that the first visitor does not wait for it.
+      encoder([np.zeros((encoder.size, encoder.size, 3), np.uint8)])
   except errors.UserError as error:
     encoder, why = None, f"Pictures cannot be uploaded: {error}"
   listening = _bind(given.host, given.port)

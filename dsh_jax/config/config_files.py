@@ -12,8 +12,10 @@ import sys
 import textwrap
 import types
 from collections.abc import Sequence
+from typing import Any
 
 from dsh_jax import MAX_BITS, data, errors, models
+from dsh_jax.config import fields
 
 _PACKAGE = "configs"
 _FLAG = "--config"
@@ -40,6 +42,12 @@ def make_importable() -> None:
   package = types.ModuleType(_PACKAGE, "The config files of dsh_jax.")
   package.__path__ = [str(folder())]
   sys.modules[_PACKAGE] = package
+
+
+def presets() -> dict[str, dict[str, Any]]:
+  """Returns METHODS of configs/methods.py."""
+  make_importable()
+  return importlib.import_module(f"{_PACKAGE}.methods").METHODS
 
 
 def find(argv: Sequence[str]) -> list[str]:
@@ -111,10 +119,11 @@ def _config_flags(argv: Sequence[str]) -> list[tuple[int, str, str]]:
 
 def _choices(file: str) -> str:
   config = runpy.run_path(file)["get_config"]()
-  methods = importlib.import_module(f"{_PACKAGE}.methods").METHODS
+  methods = presets()
   width = max(map(len, methods))
   lines = [f"method={config.method}   one of"]
   lines += [f"  {name:<{width}}  {methods[name]['source']}" for name in methods]
+  lines.append(f"  {fields.AUTO:<{width}}  Each on features, and one is kept")
   lines.append(f"bits={config.bits}   1 to {MAX_BITS}")
   lines.append(f"backbone={config.model.backbone}   one of")
   lines += _wrapped(models.BACKBONES)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from dsh_jax import data, losses, models, steps
@@ -13,6 +14,7 @@ from dsh_jax.config import optimizer
 from dsh_jax.data import augment
 from dsh_jax.models import pretrained
 
+_BLOCK = 1 << 14  # Rows of features that are float64 at a time.
 # What is done to the images of a batch; all other fields of config.data, those
 # of one data set among them, are arguments of `data.load_splits`.
 _AUGMENTATION = {"crop_size", "crop_padding", "flip", "mean", "std"}
@@ -58,7 +60,7 @@ def create_network(
   method: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Returns backbone and head, as wide as the loss asks for.
+  """Returns what is trained: backbone and head, as wide as the loss asks for.
 
   Args:
     config: model and dtype are read.
@@ -66,9 +68,30 @@ def create_network(
     axis_name: pmap axis over which BatchNorm takes its statistics; None under
       jit.
 
+  Returns:
+    The network; of a frozen backbone the part behind it, which takes features.
+
   Raises:
     UserError: As `models.create_network`.
   """
+  if not config.model.frozen:
+    return _create_network(config, method, axis_name)
+  config = config.copy_and_resolve_references()
+  config.model.backbone, config.model.feature_layers = models.VECTORS, ()
+  return _create_network(config, method, axis_name)
+
+
+def create_joined_network(
+  config: ml_collections.ConfigDict, method: losses.Method
+) -> nn.Module:
+  """Returns the frozen backbone with what was trained behind it."""
+  backbone = config.model.backbone
+  config = config.copy_and_resolve_references()
+  config.model.backbone = models.VECTORS
+  return _create_network(config, method, None, frozen=backbone)
+
+
+def _create_network(config, method, axis_name, **more):
   return models.create_network(
     backbone=config.model.backbone,
     num_outputs=method.num_outputs,
@@ -80,13 +103,23 @@ def create_network(
       "batch_norm": config.model.head_batch_norm,
     },
     remat=config.model.remat,
+    normalization=config.model.normalization,
+    hidden_layers=tuple(config.model.hidden_layers),
+    **more,
   )
+
+
+def takes_vectors(config: ml_collections.ConfigDict) -> bool:
+  """Returns whether what is trained takes features in place of images."""
+  return config.model.frozen or config.model.backbone == models.VECTORS
 
 
 def create_augmentation(
   config: ml_collections.ConfigDict,
-) -> augment.Augmentation:
+) -> augment.Augmentation | augment.Unchanged:
   """Returns what is done to images before the network sees them."""
+  if config.model.backbone == models.VECTORS:
+    return augment.Unchanged()
   return augment.Augmentation(
     crop_size=config.data.crop_size or config.data.image_size,
     crop_padding=config.data.crop_padding,
@@ -128,6 +161,7 @@ def create_state(
   network: nn.Module,
   method: losses.Method,
   tx: optax.GradientTransformation,
+  features: np.ndarray | None = None,
 ) -> steps.TrainState:
   """Returns the state before the first step, as host arrays.
 
@@ -136,24 +170,52 @@ def create_state(
     network: From `create_network`.
     method: From `create_method`.
     tx: From `create_optimizer`.
+    features: float [N,F] of the training items, where `takes_vectors`.
 
   Raises:
     UserError: The pretrained weights cannot be used, or the images are too
       small for the network.
   """
   size = config.data.crop_size or config.data.image_size
+  shape = (size, size, 3) if features is None else features.shape[1:]
 
   @jax.jit
   def create(key):
-    return steps.create_state(network, method, tx, size, key)
+    return steps.create_state(network, method, tx, shape, key)
 
   state = jax.device_get(create(jax.random.key(config.seed)))
+  if features is not None:
+    return _with_statistics(config, state, features)
   if not config.model.pretrained:
     return state
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   return state.replace(
     **pretrained.load(config.model.pretrained, config.model.backbone, variables)
   )
+
+
+def _with_statistics(config, state, features):
+  """Returns the state with mean and deviation of the training features."""
+  if config.model.normalization != "standardise":
+    return state
+  blocks = range(0, len(features), _BLOCK)
+
+  def mean_of(function):
+    total = sum(
+      function(np.asarray(features[first : first + _BLOCK], np.float64)).sum(0)
+      for first in blocks
+    )
+    return total / len(features)
+
+  mean = mean_of(lambda x: x)
+  scale = np.sqrt(mean_of(lambda x: np.square(x - mean)))
+  found = {
+    "mean": mean.astype(np.float32),
+    # What never differs in training says nothing.
+    "scale": np.where(scale > 1e-6, scale, 1).astype(np.float32),
+  }
+  backbone = state.params["backbone"] | found
+  return state.replace(params=state.params | {"backbone": backbone})
 
 
 def with_preprocessing(

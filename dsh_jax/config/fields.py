@@ -8,8 +8,10 @@ import ml_collections
 import numpy as np
 
 from dsh_jax import MAX_BITS, data, errors, losses, models
+from dsh_jax.models import vectors
 from dsh_jax.retrieval import evaluation
 
+AUTO = "auto"  # In the place of a method: each is tried, one is kept.
 _SHORT = {
   "method": "method",
   "bits": "bits",
@@ -21,7 +23,8 @@ _SHORT = {
 
 _CHOICES = {
   "data.name": data.DATASETS,
-  "model.backbone": models.BACKBONES,
+  "model.backbone": (*models.BACKBONES, models.VECTORS),
+  "model.normalization": vectors.NORMALIZATIONS,
   "loss.name": losses.LOSSES,
   "parallel": ("pmap", "jit"),
   "dtype": ("float32", "bfloat16"),
@@ -45,13 +48,14 @@ _RANGES = {
   "train.checkpoint_every_steps": (0, 10**9),
   "train.validate_every_epochs": (1, 10**6),
   "train.prefetch": (1, 1000),
-  "train.steps_per_dispatch": (1, 10**6),
+  "train.steps_per_dispatch": (0, 10**6),
   "train.accumulate": (1, 10**6),
   "optimizer.learning_rate": (1e-12, 1e6),
   "optimizer.halve_every_steps": (1, 10**9),
   "optimizer.weight_decay": (0, 1e6),
   "optimizer.momentum": (0, 1),
   "eval.batch_size": (1, 2**20),
+  "choice.num_seeds": (1, 1000),
 }
 
 
@@ -88,11 +92,12 @@ def build(
       )
     given[name] = value
   method = given.pop("method", config.method)
-  if method not in methods:
-    raise errors.unknown("method", method, methods, "--config=FILE:method=")
+  if method not in methods and method != AUTO:
+    known = (*methods, AUTO)
+    raise errors.unknown("method", method, known, "--config=FILE:method=")
   config.method = method
   with config.unlocked():
-    preset = {k: v for k, v in methods[method].items() if k != "source"}
+    preset = {k: v for k, v in methods.get(method, {}).items() if k != "source"}
     config.update(ml_collections.ConfigDict(preset))
     # All settings of the loss, so that the command line can change each.
     filled = losses.default_settings(config.loss.name)
@@ -206,6 +211,7 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       f"config.data.crop_size is {config.data.crop_size}; it must be at most"
       f" config.data.image_size, {config.data.image_size}."
     )
+  _check_vectors(config)
   if config.data.num_validation == 0 and config.eval.select == "validation":
     raise errors.no_validation("config.data.num_validation is 0")
   parts = num_devices * config.train.accumulate
@@ -261,3 +267,27 @@ def _check_colours(field, values, above):
       f"{field} is {values}; it must be three numbers{low}, for red, green and"
       " blue."
     )
+
+
+def _check_vectors(config):
+  """Checks that data set and backbone both take images, or both features."""
+  has_vectors = data.DATASETS[config.data.name].load is not None
+  if has_vectors != (config.model.backbone == models.VECTORS):
+    allowed = f"{models.VECTORS!r}" if has_vectors else "one of images"
+    raise errors.UserError(
+      f"config.model.backbone is {config.model.backbone!r}; of the data set"
+      f" {config.data.name!r} it must be {allowed}."
+    )
+  for field in ("frozen", "pretrained"):
+    if has_vectors and config.model[field]:
+      raise errors.UserError(
+        f"config.model.{field} is {config.model[field]!r}; it must be"
+        f" {type(config.model[field])()!r}, as features have no backbone of"
+        " images."
+      )
+  for width in config.model.hidden_layers:
+    if not isinstance(width, int) or not 1 <= width <= 2**16:
+      raise errors.UserError(
+        f"config.model.hidden_layers is {config.model.hidden_layers}; it must"
+        f" be whole numbers from 1 to {2**16}."
+      )

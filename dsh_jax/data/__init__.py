@@ -11,6 +11,7 @@ from dsh_jax.data import (
   arrays,
   coco,
   digits,
+  features,
   iaprtc12,
   images,
   listfile,
@@ -33,6 +34,7 @@ DATASETS: dict[str, Dataset] = {
   "voc2012": voc.DATASET_2012,
   "coco": coco.DATASET,
   "listfile": listfile.DATASET,
+  "features": features.DATASET,
 }
 
 
@@ -62,7 +64,7 @@ def load_splits(
     image_size: H and W of the images, pixels, at least 1.
     seed: Seed of what the protocol draws.
     manual_dir: Folder of the archives that a person downloaded.
-    resize: "squash" or "crop", see `images.decode`.
+    resize: A rule of `images.RESIZE_RULES`, see `images.decode`.
     labels: A label set of the data set, a number N for its N most frequent
       labels, or names with ";" between; "" is the label set of the protocol.
     num_train: Images to draw instead of the protocol's number, from the same
@@ -100,23 +102,27 @@ def load_splits(
       raise errors.unknown(
         f"option of {name}", option, dataset.options, "config.data"
       )
-  protocol, rule = _choose_protocol(dataset, protocol, options)
+  if dataset.load is not None:
+    found = dataset.load(**options)
+    protocol, rule = dataset.choose_loaded(protocol, found)
+  else:
+    protocol, rule = _choose_protocol(dataset, protocol, options)
   rule = rule.with_numbers(
     train=num_train,
     query=num_query,
     database=num_database,
     validation=num_validation,
   )
-  data_dir = os.path.abspath(os.path.expanduser(data_dir or cache_dir()))
-  found = arrays.load(
-    dataset,
-    data_dir=data_dir,
-    manual_dir=manual_dir,
-    image_size=image_size,
-    resize=resize,
-    max_missing=max_missing,
-    options=options,
-  )
+  if dataset.load is None:
+    found = arrays.load(
+      dataset,
+      data_dir=os.path.abspath(os.path.expanduser(data_dir or cache_dir())),
+      manual_dir=manual_dir,
+      image_size=image_size,
+      resize=resize,
+      max_missing=max_missing,
+      options=options,
+    )
   _check_missing(name, found.notes, max_missing)
   chosen = _choose_labels(
     dataset, labels or rule.labels, found.class_names, found.labels
@@ -131,6 +137,7 @@ def load_splits(
     tuple(found.class_names[column] for column in chosen),
     seed,
     found.notes,
+    found.together,
   )
 
 

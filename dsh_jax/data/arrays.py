@@ -36,7 +36,7 @@ class Arrays:
   """A whole data set, decoded.
 
   Attributes:
-    images: uint8 [M,H,W,3], memory-mapped.
+    images: uint8 [M,H,W,3], memory-mapped; or features, float [M,F].
     labels: uint8 [M,L], 0 or 1.
     ids: str [M].
     groups: Name of a split of the builder, or of a list -> int64 rows, without
@@ -45,6 +45,8 @@ class Arrays:
     notes: Numbers of "absent", "unreadable" and "unlabelled" images, left out,
       and of those "listed" (without the unlabelled ones); "first_unreadable",
       id -> why, ten at most.
+    together: str [M], items of one name stay on one side of what a protocol
+      draws; None if none do.
   """
 
   images: np.ndarray
@@ -53,6 +55,7 @@ class Arrays:
   groups: Mapping[str, np.ndarray]
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
+  together: np.ndarray | None = None
 
 
 def load(
@@ -134,6 +137,7 @@ def _open(final: pathlib.Path) -> Arrays:
     },
     class_names=tuple(info["class_names"]),
     notes=info["notes"],
+    together=np.array(info["together"]) if info.get("together") else None,
   )
 
 
@@ -263,8 +267,10 @@ def _create_info(builder, names, offsets, items, class_names):
     "unreadable": len(problems),
     "first_unreadable": dict(list(problems.items())[:10]),
   }
+  together = getattr(builder, "together", {})
   return {
     "ids": ids,
+    "together": [together[item] for item in ids] if together else [],
     "groups": groups,
     "class_names": class_names,
     "notes": notes,

@@ -84,3 +84,22 @@ class Augmentation:
     mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]
     std = jnp.array(self.std, jnp.float32)[None, None, None, :]
     return (images.astype(jnp.float32) / 255 - mean) / std
+
+
+class Unchanged:
+  """What stands in the place of `Augmentation` where items are vectors."""
+
+  def __call__(
+    self,
+    key: jax.Array,
+    vectors: jax.Array,
+    batch_size: int,
+    first: int | jax.Array = 0,
+  ) -> jax.Array:
+    """Returns the vectors float [B/P,F] as they are, in float32."""
+    del key, batch_size, first  # Nothing is drawn.
+    return vectors.astype(jnp.float32)
+
+  def without_randomness(self, vectors: jax.Array) -> jax.Array:
+    """Returns the vectors float [B,F] as they are, in float32."""
+    return vectors.astype(jnp.float32)

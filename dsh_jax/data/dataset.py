@@ -69,7 +69,8 @@ class Dataset:
     key: (manual_dir, **options) -> name, variant and version; prepared data
       with the same key are used again.
     create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
-      builder. It may have `groups`: name -> ids that a list puts together.
+      builder. It may have `groups`: name -> ids that a list puts together;
+      and `together`: id -> name of what stays on one side of a split.
     protocols: Name -> protocol; the first is the default.
     options: Names of the options that `key` and `create_builder` take.
     splits: TFDS splits that are read; () is all of them.
@@ -78,14 +79,18 @@ class Dataset:
     label_sets: Name -> labels to keep.
     choose: (name of a protocol or "", options) -> name and protocol, where
       options have a say in it.
+    load: **options -> `arrays.Arrays`, of a data set that needs no builder:
+      its items are vectors, and `choose_loaded` chooses the protocol.
+    choose_loaded: (name of a protocol or "", what was loaded) -> name and
+      protocol.
     by_tfds: Whether the builder is one of TFDS's own, which needs TensorFlow
       to prepare and shows its own progress.
     unused_fields: Fields of config.data that change nothing here.
   """
 
-  key: Callable[..., str]
-  create_builder: Callable[..., tfds.core.DatasetBuilder]
   protocols: Mapping[str, protocols.Protocol]
+  key: Callable[..., str] | None = None
+  create_builder: Callable[..., tfds.core.DatasetBuilder] | None = None
   options: tuple[str, ...] = ()
   splits: tuple[str, ...] = ()
   read: Callable[[Mapping[str, Any]], tuple[bytes, str, list[int]]] = _read
@@ -96,6 +101,8 @@ class Dataset:
     default_factory=dict
   )
   choose: Callable[..., tuple[str, protocols.Protocol]] | None = None
+  load: Callable[..., Any] | None = None
+  choose_loaded: Callable[..., tuple[str, protocols.Protocol]] | None = None
   by_tfds: bool = False
   unused_fields: tuple[str, ...] = ()
 
@@ -111,6 +118,10 @@ def prepare(
   Args:
     builder: The builder.
     manual_dir: Folder of the archives that a person downloaded.
+    load: **options -> `arrays.Arrays`, of a data set that needs no builder:
+      its items are vectors, and `choose_loaded` chooses the protocol.
+    choose_loaded: (name of a protocol or "", what was loaded) -> name and
+      protocol.
     by_tfds: Whether the builder is one of TFDS's own.
 
   Raises:

@@ -2,9 +2,10 @@
 
 List files, one per split, have a line `path 0 1 0 ...` for each picture (the
 format of HashNet, DeepHash-pytorch and OrthoHash). A CSV file has a line
-`path,label;label;...` and is split by the protocol "auto". Paths are relative
-to `config.data.manual_dir`. Without a list of validation queries, a tenth of
-the training images is set apart for them.
+`path,label;label;...` and is split by the protocol "auto"; a third column names
+a group, whose pictures stay on one side of the split. Paths are relative to
+`config.data.manual_dir`. Without a list of validation queries, a tenth of the
+training images is set apart for them.
 """
 
 import csv
@@ -33,11 +34,13 @@ class Listing(NamedTuple):
     class_names: Names of the L labels.
     labels: Path -> numbers of its labels, in order of appearance.
     groups: Split -> its paths; "images" -> all paths of a CSV file.
+    together: Path -> group of the third column of a CSV file; {} without one.
   """
 
   class_names: tuple[str, ...]
   labels: Mapping[str, tuple[int, ...]]
   groups: Mapping[str, Sequence[str]]
+  together: Mapping[str, str]
 
 
 def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
@@ -74,14 +77,15 @@ def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
       _add(labels, members, words[0], found, where)
     groups[split] = list(members)
   names = names or tuple(str(number) for number in range(num_classes))
-  return _checked(Listing(names, labels, groups), ", ".join(paths.values()))
+  return _checked(Listing(names, labels, groups, {}), ", ".join(paths.values()))
 
 
 def read_csv(path: str, classes: str = "") -> Listing:
-  """Reads a CSV file with a path and labels in every row.
+  """Reads a CSV file with a path, labels and maybe a group in every row.
 
   Args:
-    path: The file; a first row `path,labels` is left out.
+    path: The file; a first row `path,labels` or `path,labels,group` is left
+      out.
     classes: File with the name of a label a line; "" takes all labels of the
       file in alphabetical order.
 
@@ -89,7 +93,7 @@ def read_csv(path: str, classes: str = "") -> Listing:
     UserError: A file cannot be read or lists nothing, a row is wrong, or two
       rows contradict each other; the message names file and line.
   """
-  rows, last = [], 0
+  rows, last, width = [], 0, 0
   reader = csv.reader(_read_lines(path), strict=True)
   try:
     for row in reader:
@@ -99,13 +103,17 @@ def read_csv(path: str, classes: str = "") -> Listing:
       last = reader.line_num
       if not row or (reader.line_num == 1 and row[0].lower() == "path"):
         continue
-      if len(row) != 2:
+      width = width or len(row)
+      if len(row) != width or width not in (2, 3):
         raise errors.UserError(
           f"{where} has {len(row)} columns; it must have two, a path and"
-          " labels separated by semicolons."
+          " labels separated by semicolons, or in every line a third, a group."
         )
       found = (name.strip() for name in row[1].split(";"))
-      rows.append((row[0].strip(), [name for name in found if name], where))
+      # A picture without a group is one by itself.
+      group = row[2].strip() if width == 3 else ""
+      path_of, names_of = row[0].strip(), [name for name in found if name]
+      rows.append((path_of, names_of, group or f"path:{path_of}", where))
   except csv.Error as error:
     raise errors.UserError(
       f"line {reader.line_num} of {path} is no CSV: {error}."
@@ -113,11 +121,11 @@ def read_csv(path: str, classes: str = "") -> Listing:
   names = (
     _read_class_names(classes)
     if classes
-    else tuple(sorted({name for _, found, _ in rows for name in found}))
+    else tuple(sorted({name for _, found, _, _ in rows for name in found}))
   )
   numbers = {name: number for number, name in enumerate(names)}
-  labels, members = {}, {}
-  for image, found, where in rows:
+  labels, members, together = {}, {}, {}
+  for image, found, group, where in rows:
     for name in found:
       if name not in numbers:
         raise errors.unknown(
@@ -125,7 +133,10 @@ def read_csv(path: str, classes: str = "") -> Listing:
         )
     found = tuple(sorted({numbers[name] for name in found}))
     _add(labels, members, image, found, where)
-  return _checked(Listing(names, labels, {"images": list(members)}), path)
+    if width == 3:
+      together[archives.clean_path(image)] = group
+  groups = {"images": list(members)}
+  return _checked(Listing(names, labels, groups, together), path)
 
 
 def _read_lines(path):
@@ -225,10 +236,18 @@ def _create_builder(
     ],
     max_missing=max_missing,
   )
-  builder.groups = listing.groups
+  builder.groups, builder.together = listing.groups, listing.together
   return builder
 
 
+AUTO = protocols.Protocol(
+  train=protocols.REST,
+  query=0.1,
+  database=protocols.REST,
+  validation=0.1,
+  train_in_database=True,
+  source="a tenth are queries, the rest is trained on and searched",
+)
 _PROTOCOLS = {
   "lists": protocols.Protocol(
     train=("train",),
@@ -238,14 +257,7 @@ _PROTOCOLS = {
     keep_unlabelled=True,
     source="the list files",
   ),
-  "auto": protocols.Protocol(
-    train=protocols.REST,
-    query=0.1,
-    database=protocols.REST,
-    validation=0.1,
-    train_in_database=True,
-    source="a tenth are queries, the rest is trained on and searched",
-  ),
+  "auto": AUTO,
 }
 
 

@@ -93,19 +93,23 @@ def apply(
   class_names: tuple[str, ...],
   seed: int,
   notes: Mapping[str, Any],
+  together: np.ndarray | None = None,
 ) -> splits.Splits:
   """Splits a data set.
 
   Args:
     name: Name of the protocol.
     protocol: The protocol.
-    images: uint8 [M,H,W,3], memory-mapped.
+    images: uint8 [M,H,W,3] or float [M,F], memory-mapped.
     labels: uint8 [M,L], 0 or 1.
     ids: str [M], all different.
     groups: Name -> int64 rows that the builder or a list puts together.
     class_names: Names of the L labels.
     seed: Seed of what is drawn.
     notes: Of `arrays.Arrays`.
+    together: str [M]: where a split is drawn, items of one name are drawn
+      together, so that it may have a few more than asked for; None lets each
+      item stand for itself.
 
   Returns:
     The splits; in `notes`, the images without a label are added to those
@@ -120,7 +124,7 @@ def apply(
   notes["unlabelled"] += len(unlabelled)
   notes["unlabelled_kept"] = protocol.keep_unlabelled
   left_out = unlabelled[:0] if protocol.keep_unlabelled else unlabelled
-  draw = _Draw(name, labels, ids, groups, left_out, seed)
+  draw = _Draw(name, labels, ids, groups, left_out, seed, together)
   free = draw.order(np.setdiff1d(pool, left_out))
 
   query = draw.rows(protocol.query, free, "query", protocol.per_class)
@@ -170,11 +174,13 @@ class _Draw:
   groups: Mapping[str, np.ndarray]
   left_out: np.ndarray
   seed: int
+  together: np.ndarray | None
 
   def order(self, rows):
     """Returns the rows in the order in which they are drawn."""
+    names = self.ids if self.together is None else self.together
     keys = [
-      hashlib.sha256(f"{self.seed}/{self.ids[row]}".encode()).digest()
+      hashlib.sha256(f"{self.seed}/{names[row]}".encode()).digest()
       for row in rows
     ]
     return rows[np.array(sorted(range(len(rows)), key=keys.__getitem__), int)]
@@ -208,4 +214,7 @@ class _Draw:
         f" are {len(free):,} to draw from. Change config.data.protocol, or"
         f" config.data.num_{split}."
       )
+    if self.together is not None and 0 < count < len(free):
+      names = self.together[free]
+      count += int(np.argmin(np.r_[names[count:] == names[count - 1], False]))
     return free[:count]

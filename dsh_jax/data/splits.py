@@ -14,7 +14,8 @@ class Split:
   """Some rows of a shared array of images.
 
   Attributes:
-    images: uint8 [M,H,W,3], memory-mapped, shared by all splits.
+    images: uint8 [M,H,W,3] or, of features, float [M,F]; memory-mapped, shared
+      by all splits.
     rows: int64 [N], the rows of `images` that belong to the split, in order.
     labels: uint8 [N,L], 0 or 1.
     ids: str [N], names that are unique in the data set.
@@ -29,7 +30,7 @@ class Split:
     return len(self.rows)
 
   def take(self, indices: np.ndarray) -> np.ndarray:
-    """Returns the images uint8 [n,H,W,3] at indices int [n], 0 to N-1."""
+    """Returns the images [n,H,W,3] or features [n,F] at indices int [n]."""
     return np.asarray(self.images[self.rows[indices]])
 
   def sha256(self) -> str:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from dsh_jax import errors
-from dsh_jax.models import alexnet, efficientnet, resnet, tiny
+from dsh_jax.models import alexnet, efficientnet, resnet, tiny, vectors
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
   "tiny": tiny.tiny,
@@ -20,6 +20,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
   "alexnet": alexnet.alexnet,
   "alexnet_caffe": alexnet.alexnet_caffe,
 }
+VECTORS = "features"  # The backbone of vectors, beside those of images.
 
 
 class HashHead(nn.Module):
@@ -134,11 +135,14 @@ def create_network(
   axis_name: str | None = None,
   head: Mapping[str, Any] | None = None,
   remat: bool = False,
+  frozen: str = "",
+  normalization: str = "none",
+  hidden_layers: Sequence[int] = (),
 ) -> HashNetwork:
   """Creates the network of a name.
 
   Args:
-    backbone: A name of `BACKBONES`.
+    backbone: A name of `BACKBONES`, or "features": items are vectors.
     num_outputs: Width of the logits, at least 1.
     dtype: Type of the backbone's computation, float32 or bfloat16; parameters,
       statistics and head are float32.
@@ -149,33 +153,42 @@ def create_network(
     head: Options of the head, truth values: use_bias, batch_norm.
     remat: Whether the backward pass computes the backbone's activations again
       instead of keeping them.
+    frozen: A name of `BACKBONES` that turns images into the vectors of the
+      backbone "features", of its `feature_layers`; "" where items are vectors.
+    normalization: Of vectors, one of `vectors.NORMALIZATIONS`.
+    hidden_layers: Widths of dense layers between vectors and head.
 
   Returns:
     A Flax module; variables = network.init(key, images), with images float
-    [B,H,W,3] of the size to come.
+    [B,H,W,3] of the size to come, or vectors float [B,F].
 
   Raises:
     UserError: If the backbone, a layer or a head option is unknown, or
       num_outputs is below 1.
   """
-  if backbone not in BACKBONES:
-    raise errors.unknown(
-      "backbone", backbone, BACKBONES, "config.model.backbone"
-    )
+  known = BACKBONES if frozen else (*BACKBONES, VECTORS)
+  if (name := frozen or backbone) not in known:
+    raise errors.unknown("backbone", name, known, "config.model.backbone")
   if num_outputs < 1:
     raise errors.UserError(
       f"The head needs at least 1 output, got {num_outputs}."
       " Change config.bits."
     )
-  module = BACKBONES[backbone](dtype=dtype, axis_name=axis_name, remat=remat)
-  for layer in feature_layers:
-    if layer not in module.feature_layers:
-      raise errors.unknown(
-        "feature layer",
-        layer,
-        module.feature_layers,
-        "config.model.feature_layers",
-      )
+  shared = {"dtype": dtype, "axis_name": axis_name, "remat": remat}
+  if backbone == VECTORS:
+    module = vectors.Vectors(
+      normalization=normalization,
+      hidden_layers=tuple(hidden_layers),
+      **shared,
+    )
+    if frozen:
+      images = BACKBONES[frozen](**shared)
+      _check_layers(feature_layers, images)
+      module = vectors.Frozen(images, module, tuple(feature_layers))
+      feature_layers = ()
+  else:
+    module = BACKBONES[backbone](**shared)
+  _check_layers(feature_layers, module)
   options = dict(head or {})
   for option in options:
     if option not in ("use_bias", "batch_norm"):
@@ -193,3 +206,14 @@ def create_network(
     ),
     feature_layers=feature_layers,
   )
+
+
+def _check_layers(layers, module):
+  for layer in layers:
+    if layer not in module.feature_layers:
+      raise errors.unknown(
+        "feature layer",
+        layer,
+        module.feature_layers,
+        "config.model.feature_layers",
+      )

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from dsh_jax import data, errors
+from dsh_jax import data, errors, models
 from dsh_jax.config import factories, fields
 from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import evaluation, metrics, neighbors
@@ -65,9 +65,11 @@ def load_splits(run: RunFiles) -> data.Splits:
   """Returns the images of a run, which must be those that it was scored on.
 
   Raises:
-    UserError: They cannot be read, or are others than the run's.
+    UserError: They cannot be read, are others than the run's, or are features.
   """
   config = fields.unflatten(run.config)
+  if config.model.backbone == models.VECTORS:
+    raise errors.UserError("the items of this run are features.")
   splits = factories.load_splits(config)
   for name in ("query", "database"):
     if splits.sha256[name] != run.result["split_sha256"][name]:

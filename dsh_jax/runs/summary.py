@@ -22,6 +22,8 @@ def table(result: Mapping[str, Any]) -> str:
     f"epoch {result['selected_epoch']}, selected by {result['select']}",
     "",
     *scores(result["metrics"]),
+    *_baselines(result),
+    *_choice(result),
     "",
     f"training {seconds['training']:.1f} s"
     f" ({result['images_per_sec']:.0f} images/s), encoding"
@@ -47,6 +49,31 @@ def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
       f"{value['optimistic']:>12.4f}{value['chance']:>9.4f}"
     )
   return lines
+
+
+def _baselines(result: Mapping[str, Any]) -> list[str]:
+  """Returns lines with what the same features reach without training."""
+  names = {
+    "cosine": "cosine of the features",
+    "lsh": f"LSH, {result['bits']} bits",
+  }
+  return [
+    f"{names[name]:<26}"
+    + ", ".join(f"{metric} {value:.4f}" for metric, value in found.items())
+    for name, found in result.get("baselines", {}).items()
+  ]
+
+
+def _choice(result: Mapping[str, Any]) -> list[str]:
+  """Returns lines with the methods that were tried, best first."""
+  ranking = result.get("choice", [])
+  if not ranking:
+    return []
+  lines = ["", "tried on validation queries   score   95 % interval over them"]
+  return lines + [
+    f"{row['method']:<28}{row['score']:>7.4f}   ± {row['half_width']:.4f}"
+    for row in ranking
+  ]
 
 
 def next_steps(workdir: str) -> str:

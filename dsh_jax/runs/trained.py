@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsh_jax.runs import checkpoint, encoding, workdir
+from dsh_jax import errors, models, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax import errors, parallel, steps
+from dsh_jax.runs import checkpoint, encoding, frozen, workdir
 
 
 class TrainedRun:
@@ -18,6 +18,8 @@ class TrainedRun:
     result: The contents of result.json.
     class_names: Names of the L labels.
     image_size: Side of the images that `encode` takes, pixels.
+    num_features: F of the vectors that it takes in their place; None for
+      images.
     method: The hashing method, without its parameters.
     network: Images -> logits.
     augmentation: Images as stored -> as the network sees them.
@@ -47,16 +49,25 @@ class TrainedRun:
     self.class_names: tuple[str, ...] = tuple(self.result["class_names"])
     self.image_size: int = self.config.data.image_size
     self.method = factories.create_method(self.config, len(self.class_names))
-    self.network = factories.create_network(self.config, self.method)
+    create = factories.create_network
+    if self.config.model.frozen:
+      create = factories.create_joined_network
+    self.network = create(self.config, self.method)
+    vectors = self.config.model.backbone == models.VECTORS
+    self.num_features: int | None = (
+      self.result["input_shape"][0] if vectors else None
+    )
     self.augmentation = factories.create_augmentation(self.config)
     self.weights = self._read_weights(directory)
+    if self.config.model.frozen:
+      self.weights = frozen.join(folder, *self.weights)
     self._encoder = None
 
   def encode(self, images: np.ndarray) -> np.ndarray:
     """Encodes images with all devices.
 
     Args:
-      images: uint8 [N,image_size,image_size,3], N >= 1.
+      images: uint8 [N,image_size,image_size,3], or vectors float [N,F]; N >= 1.
 
     Returns:
       Packed codes, uint32 [N,ceil(K/32)].
@@ -70,7 +81,9 @@ class TrainedRun:
         self.encode_step(), mesh, self.config.eval.batch_size
       )
       self._weights_on_devices = mesh.replicate(self.weights)
-    return self._encoder(self._weights_on_devices, images.__getitem__, len(images))
+    return self._encoder(
+      self._weights_on_devices, images.__getitem__, len(images)
+    )
 
   def encode_step(self):
     """Returns the function of `steps.make_encode_step` for this run."""
@@ -79,13 +92,14 @@ class TrainedRun:
   def _read_weights(self, directory) -> tuple[Any, Any]:
     # The optimizer's state has the shape of any training of that optimizer.
     tx = factories.create_optimizer(self.config, self.method, 1000)
+    network = factories.create_network(self.config, self.method)
+    if factories.takes_vectors(self.config):
+      shape = tuple(self.result["input_shape"])
+    else:
+      shape = (self.augmentation.crop_size,) * 2 + (3,)
     state = jax.eval_shape(
       lambda: steps.create_state(
-        self.network,
-        self.method,
-        tx,
-        self.augmentation.crop_size,
-        jax.random.key(0),
+        network, self.method, tx, shape, jax.random.key(0)
       )
     )
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)

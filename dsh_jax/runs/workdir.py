@@ -50,6 +50,20 @@ class Workdir:
     self._writes = writes
     self._lock = None
 
+  def make_folder(self) -> None:
+    """Creates the folder unless it is there.
+
+    Raises:
+      UserError: It cannot be created.
+    """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise errors.UserError(
+        f"Cannot write to --workdir={self.path}: {errors.describe(error)}. Give"
+        " a folder that you may write to."
+      ) from None
+
   def check(self, config: Mapping[str, Any]) -> None:
     """Checks that the folder is free or holds the same configuration.
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from configs import default, digits, methods
 from dsh_jax import data, errors, steps
 from dsh_jax.config import factories, fields
+from dsh_jax.data import augment
 
 FILES = sorted(
   path.stem
@@ -33,6 +34,10 @@ def _trace(config, num_classes=10):
   tx = factories.create_optimizer(config, method, num_steps=100)
   augmentation = factories.create_augmentation(config)
   batch, size = config.train.batch_size, config.data.image_size
+  if vectors := factories.takes_vectors(config):
+    shape, augmentation = (32,), augment.Unchanged()
+  else:
+    shape = (augmentation.crop_size,) * 2 + (3,)
   step = steps.make_train_step(
     network,
     method,
@@ -42,12 +47,13 @@ def _trace(config, num_classes=10):
     batch_size=batch,
     accumulate=config.train.accumulate,
   )
-  side = augmentation.crop_size
   state = jax.eval_shape(
-    functools.partial(steps.create_state, network, method, tx, side),
+    functools.partial(steps.create_state, network, method, tx, shape),
     jax.random.key(0),
   )
   images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
+  if vectors:
+    images = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
   labels = jax.ShapeDtypeStruct((batch, num_classes), jnp.uint8)
   after, metrics = jax.eval_shape(step, state, images, labels)
   assert jax.tree.structure(after) == jax.tree.structure(state)

@@ -124,7 +124,8 @@ def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
   [
     ('a.jpg,"sea\nb.jpg,sky"\n', "", "line 1 of .*a.csv has a quote"),
     ("a.jpg\n", "", "line 1 of .*a.csv has 1 columns"),
-    ("a.jpg,x,y\n", "", "has 3 columns"),
+    ("a.jpg,x,y,z\n", "", "has 4 columns"),
+    ("a.jpg,x,y\nb.jpg,x\n", "", "line 2 of .*a.csv has 2 columns"),
     ("a.jpg,x\na.jpg,y\n", "", "line 2 .*other labels"),
     ("a.jpg,see\n", "sea\nsky\n", "Did you mean 'sea'.*config.data.classes"),
     ("a.jpg,x\n", "x\nx\n", "different class name"),
@@ -211,3 +212,26 @@ def test_what_is_written_is_what_is_read(images, end):
     path.write_bytes(end.join(rows).encode())
     found = listfile.read_csv(str(path), f"{folder}/classes")
     assert found.labels == expected
+
+
+def test_a_group_stays_on_one_side(tmp_path):
+  options = fake_archives.csv(tmp_path)
+  path = pathlib.Path(options["csv"])
+  lines = path.read_text().splitlines()
+  first = int(lines[0].startswith("path"))
+  path.write_text(
+    "\n".join(
+      f"{line},thing {place // 4}" for place, line in enumerate(lines[first:])
+    )
+  )
+  splits = _load(tmp_path, options)
+  places = {
+    line.split(",")[0]: place // 4 for place, line in enumerate(lines[first:])
+  }
+
+  def things(split):
+    return {places[name] for name in split.ids}
+
+  assert not things(splits.query) & things(splits.database)
+  assert not things(splits.validation) & things(splits.train)
+  assert len(splits.query) in range(5, 9) and len(splits.validation) > 0

@@ -1,0 +1,70 @@
+"""Scores of a ranking without ties, fast: what features reach unhashed.
+
+`real_valued` counts exactly equal similarities as tied and gives every metric;
+here they are ordered by row, for two metrics, in a tenth of the time.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+METRICS = ("ndcg@100", "map@all")
+_K = 100
+_MAX_CELLS = 1 << 22  # Similarities that are held at a time.
+
+
+def evaluate_cosine(
+  query_features: ArrayLike,
+  database_features: ArrayLike,
+  query_labels: np.ndarray,
+  database_labels: np.ndarray,
+) -> dict[str, float]:
+  """Scores the ranking of the database by the cosine of features.
+
+  Args:
+    query_features: Float [Q,F].
+    database_features: Float [N,F].
+    query_labels: [Q,L] of 0 and 1.
+    database_labels: [N,L] of 0 and 1.
+
+  Returns:
+    Metric of `METRICS` -> its mean over all queries.
+  """
+  query, database = _unit(query_features), _unit(database_features)
+  query_labels = np.asarray(query_labels, np.float32)
+  database_labels = np.asarray(database_labels, np.float32)
+  block = max(1, _MAX_CELLS // len(database))
+  found: dict[str, list] = {name: [] for name in METRICS}
+  for first in range(0, len(query), block):
+    rows = slice(first, first + block)
+    shared = query_labels[rows] @ database_labels.T
+    order = np.argsort(-(query[rows] @ database.T), axis=1, kind="stable")
+    ranked = np.take_along_axis(shared, order, axis=1)
+    found["ndcg@100"].append(_ndcg(ranked, shared))
+    found["map@all"].append(_average_precision(ranked))
+  return {name: float(np.concatenate(x).mean()) for name, x in found.items()}
+
+
+def _ndcg(ranked, shared):
+  k = min(_K, shared.shape[1])
+  best = -np.sort(np.partition(-shared, k - 1, axis=1)[:, :k], axis=1)
+  discount = 1 / np.log2(np.arange(2, k + 2))
+  reached, ideal = (
+    (np.exp2(gains.astype(np.float64)) - 1) @ discount
+    for gains in (ranked[:, :k], best)
+  )
+  return np.divide(reached, ideal, out=np.zeros(len(ideal)), where=ideal > 0)
+
+
+def _average_precision(ranked):
+  relevant = ranked > 0
+  ranks = np.arange(1, ranked.shape[1] + 1)
+  precision = np.cumsum(relevant, axis=1) / ranks[None, :]
+  count = relevant.sum(axis=1)
+  total = (precision * relevant).sum(axis=1)
+  return np.divide(total, count, out=np.zeros(len(count)), where=count > 0)
+
+
+def _unit(features: ArrayLike) -> np.ndarray:
+  features = np.asarray(features, np.float32)
+  length = np.linalg.norm(features, axis=1, keepdims=True)
+  return features / np.where(length > 0, length, 1)

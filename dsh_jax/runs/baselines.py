@@ -1,0 +1,47 @@
+"""What the same features reach without training: beside the scores of codes."""
+
+import numpy as np
+
+from dsh_jax import data
+from dsh_jax.retrieval import strict, unsupervised
+
+
+def evaluate(
+  splits: data.Splits, num_bits: int, seed: int
+) -> dict[str, dict[str, float]]:
+  """Scores features by their cosine, and LSH of the length of the codes.
+
+  Args:
+    splits: Of features.
+    num_bits: K.
+    seed: Of the directions of LSH.
+
+  Returns:
+    "cosine" and "lsh" -> metric of `strict.METRICS` -> score of the test
+    queries; of LSH the mean over all orders of ties.
+  """
+
+  def features(split):
+    return split.take(np.arange(len(split)))
+
+  query, database = splits.query, splits.database
+  encoded, labels = (
+    [features(query), features(database)],
+    [
+      query.labels,
+      database.labels,
+    ],
+  )
+  hashed = unsupervised.evaluate_hashing(
+    "lsh",
+    features(splits.train),
+    *encoded,
+    *labels,
+    num_bits,
+    seed,
+    names=strict.METRICS,
+  )["metrics"]
+  return {
+    "cosine": strict.evaluate_cosine(*encoded, *labels),
+    "lsh": {name: hashed[name]["expected"] for name in strict.METRICS},
+  }

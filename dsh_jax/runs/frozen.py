@@ -1,0 +1,263 @@
+"""Features of images by a backbone that is not trained, computed once."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from dsh_jax import data, errors, files, models, parallel
+from dsh_jax.config import factories
+from dsh_jax.data import progress
+from dsh_jax.models import pretrained
+from dsh_jax.runs import workdir
+
+_FILE = "backbone.npz"  # In the folder of a run.
+_PART = 256  # Images that are lost when a process is killed.
+
+
+class Extractor:
+  """The frozen backbone of a configuration, from images to features.
+
+  Attributes:
+    variables: "params" and, with BatchNorm, "batch_stats" of the backbone.
+    num_features: F.
+    batch_size: Images at once.
+    fingerprint: Depends on all that features depend on, but the images.
+  """
+
+  def __init__(self, config: ml_collections.ConfigDict, batch_size: int):
+    """Creates the backbone, with its pretrained weights.
+
+    Args:
+      config: seed, dtype, data and model are read; the mean and deviation of
+        images are those of the weights, see `factories.with_preprocessing`.
+      batch_size: Images at once, at least 1; rounded up to a multiple of this
+        host's devices.
+
+    Raises:
+      UserError: As `models.create_network` and `pretrained.load`.
+    """
+    backbone = config.model.backbone
+    network = models.create_network(
+      backbone=backbone,
+      num_outputs=1,
+      dtype=jnp.dtype(config.dtype),
+      feature_layers=tuple(config.model.feature_layers),
+    )
+    augmentation = factories.create_augmentation(config)
+    size = augmentation.crop_size
+    shape = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    key = jax.random.key(config.seed)
+    if config.model.pretrained:
+      variables = jax.eval_shape(network.init, key, shape)
+      variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
+      variables = pretrained.load(config.model.pretrained, backbone, variables)
+    else:
+      variables = jax.device_get(
+        jax.jit(network.init)(key, jnp.zeros(shape.shape, shape.dtype))
+      )
+    self.variables = {
+      kind: tree["backbone"]
+      for kind, tree in variables.items()
+      if "backbone" in tree
+    }
+    self.fingerprint = _fingerprint(config, self.variables)
+    self.num_features = jax.eval_shape(
+      lambda x: network.apply(variables, x, method="features"), shape
+    ).shape[1]
+
+    def extract(variables, images):
+      inputs = augmentation.without_randomness(images)
+      return network.apply(variables, inputs, train=False, method="features")
+
+    # Every host has its own images, and reads all of them.
+    mesh = parallel.DeviceMesh("jit", jax.local_devices())
+    self._mesh = mesh
+    self._step = mesh.parallelize(extract)
+    self._variables = mesh.replicate(
+      {kind: {"backbone": tree} for kind, tree in self.variables.items()}
+    )
+    self.batch_size = -(-batch_size // mesh.num_devices) * mesh.num_devices
+
+  def __call__(self, images: np.ndarray) -> np.ndarray:
+    """Returns the features float32 [n,F] of images uint8 [n,H,W,3].
+
+    Raises:
+      UserError: The network gives NaN.
+    """
+    found = []
+    for first in range(0, len(images), self.batch_size):
+      # The last batch is filled up with copies of the last image.
+      rows = np.arange(first, first + self.batch_size)
+      batch = images[np.minimum(rows, len(images) - 1)]
+      outputs = self._step(self._variables, self._mesh.shard_batch(batch))
+      found.append(self._mesh.gather(outputs))
+    features = np.concatenate(found)[: len(images)]
+    if not np.isfinite(features).all():
+      raise errors.UserError(
+        "The frozen backbone gives features that are not finite. Change"
+        " config.model.pretrained."
+      )
+    return features
+
+
+def extract_parts(
+  parts: pathlib.Path,
+  count: int,
+  extract_rows: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+  title: str,
+  fingerprint: str = "",
+) -> dict[str, np.ndarray]:
+  """Computes arrays part by part; a killed call continues with the next part.
+
+  Args:
+    parts: A folder for the parts that are done; the caller removes it.
+    count: Number of rows in all, at least 1.
+    extract_rows: Rows int [n] -> arrays with n rows, by name.
+    title: Of the progress bar.
+    fingerprint: What the parts are of; parts of anything else are removed.
+
+  Returns:
+    The arrays of all rows.
+  """
+  mark = parts / "fingerprint"
+  if parts.exists() and (not mark.exists() or mark.read_text() != fingerprint):
+    shutil.rmtree(parts)
+  parts.mkdir(parents=True, exist_ok=True)
+  mark.write_text(fingerprint)
+  found = []
+  with progress.bar(title, count) as update:
+    for first in range(0, count, _PART):
+      rows = np.arange(first, min(first + _PART, count))
+      path = parts / f"{first:09d}.npz"
+      if not path.exists():
+        arrays = extract_rows(rows)
+        with files.replacing(path) as partial, partial.open("wb") as file:
+          np.savez(file, **arrays)
+      found.append(files.read_arrays(path))
+      update(len(rows))
+  return {
+    name: np.concatenate([part[name] for part in found]) for name in found[0]
+  }
+
+
+def with_features(
+  config: ml_collections.ConfigDict, splits: data.Splits
+) -> tuple[data.Splits, dict[str, Any]]:
+  """Returns splits with features in place of images, and the backbone.
+
+  The features are kept beside the prepared images, for all runs with the same
+  backbone, weights and preprocessing.
+
+  Args:
+    config: With `config.model.frozen`.
+    splits: Of images.
+
+  Returns:
+    The splits, and `Extractor.variables`.
+
+  Raises:
+    UserError: As `Extractor`, or the features cannot be written.
+  """
+  images = splits.train.images
+  extractor = Extractor(config, config.eval.batch_size)
+  name = f"features-{config.model.backbone}-{extractor.fingerprint}"
+  folder = pathlib.Path(images.filename).parent
+  path = folder / f"{name}.npy"
+  try:
+    if not path.exists():
+      parts = folder / f"{name}.parts"
+      title = f"{config.model.backbone}: features of {len(images):,} images"
+      found = extract_parts(
+        parts,
+        len(images),
+        lambda rows: {"features": extractor(images[rows])},
+        title,
+      )
+      with files.replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, found["features"])
+      shutil.rmtree(parts)
+    features = np.load(path, mmap_mode="r", allow_pickle=False)
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f"Cannot write or read {path}: {errors.describe(error)}. Delete it, free"
+      " space there, or change config.data.dir."
+    ) from error
+
+  def replaced(split):
+    return dataclasses.replace(split, images=features)
+
+  return dataclasses.replace(
+    splits,
+    train=replaced(splits.train),
+    validation=replaced(splits.validation),
+    query=replaced(splits.query),
+    database=replaced(splits.database),
+  ), extractor.variables
+
+
+def _fingerprint(config, variables) -> str:
+  settings = [
+    config.model.backbone,
+    list(config.model.feature_layers),
+    config.dtype,
+    config.data.crop_size,
+    list(config.data.mean),
+    list(config.data.std),
+  ]
+  digest = hashlib.sha256(json.dumps(settings).encode())
+  for leaf in jax.tree.leaves(variables):
+    digest.update(np.ascontiguousarray(leaf))
+  return digest.hexdigest()[:16]
+
+
+def write(run: workdir.Workdir, variables: Mapping[str, Any]) -> None:
+  """Writes a frozen backbone into the folder of a run.
+
+  Raises:
+    StorageError: It cannot be written.
+  """
+  flat = flax.traverse_util.flatten_dict(variables, sep="/")
+  run.write_arrays(_FILE, flat)
+
+
+def join(
+  run: workdir.Workdir, params: Mapping[str, Any], stats: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Puts the frozen backbone of a run in front of what was trained behind it.
+
+  Args:
+    run: The run.
+    params: Of what was trained.
+    stats: BatchNorm's running statistics of it.
+
+  Returns:
+    Both, as the network of `factories.create_joined_network` takes them.
+
+  Raises:
+    UserError: The run lacks its backbone.
+  """
+  arrays = run.read_arrays(_FILE)
+  if arrays is None:
+    raise errors.UserError(
+      f"--workdir={run.path} has no {_FILE}, the frozen backbone of the run."
+      " Restore it from a copy."
+    )
+  frozen = flax.traverse_util.unflatten_dict(arrays, sep="/")
+
+  def joined(tree, kind):
+    backbone = {"images": frozen[kind]} if kind in frozen else {}
+    if "backbone" in tree:
+      backbone["vectors"] = tree["backbone"]
+    return {**tree, "backbone": backbone} if backbone else dict(tree)
+
+  return joined(params, "params"), joined(stats, "batch_stats")

@@ -1,0 +1,198 @@
+"""Heads of one method trained on fixed features, all seeds at once.
+
+Steps are those of `steps.make_train_step` on the batches of
+`batches.batch_indices`: a seed gives what a run with that seed gives at its
+last epoch, to rounding. Features stay on the device, and one program takes the
+steps of all seeds.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from dsh_jax import data, errors, losses, steps
+from dsh_jax.config import factories
+from dsh_jax.data import augment, batches
+from dsh_jax.retrieval import codes
+
+_STEPS = 256  # In one call of the device.
+_ROWS = 4096  # Encoded at once.
+
+
+def train(
+  config: ml_collections.ConfigDict,
+  splits: data.Splits,
+  seeds: Sequence[int],
+  device: jax.Device | None = None,
+) -> Callable[[data.Split], np.ndarray]:
+  """Trains the heads of a configuration for several seeds.
+
+  Args:
+    config: As in configs/default.py, of one method; its seed is not read.
+    splits: Of features.
+    seeds: One head each.
+    device: Where to train; None is the default.
+
+  Returns:
+    Split -> packed codes uint32 [seeds,N,ceil(K/32)] by the last epoch.
+
+  Raises:
+    UserError: As `losses.make_loss`, or there are too few training items.
+    NonFiniteError: The head of a seed is not finite.
+  """
+  with jax.default_device(device):
+    return _train(config, splits, list(seeds))
+
+
+def _train(config, splits, seeds):
+  train, size = splits.train, config.train.batch_size
+  features = train.take(np.arange(len(train)))
+  per_epoch = len(train) // size
+  num_steps = per_epoch * config.train.num_epochs
+  methods = [_method(config, splits.num_classes, seed) for seed in seeds]
+  network = factories.create_network(config, methods[0])
+  tx = factories.create_optimizer(config, methods[0], num_steps)
+  # Mean and deviation of the features are the same for all seeds.
+  constants = factories.create_state(
+    config, network, methods[0], tx, features
+  ).params.get("backbone", {})
+
+  def create(seed):
+    shape, key = features.shape[1:], jax.random.key(seed)
+    state = steps.create_state(network, methods[0], tx, shape, key)
+    params = {**state.params}
+    if "backbone" in params:
+      kept = {n: x for n, x in constants.items() if n in ("mean", "scale")}
+      params["backbone"] = {**params["backbone"], **kept}
+    return state.replace(params=params)
+
+  numbers = jnp.asarray(seeds, jnp.int32)
+  state = jax.jit(jax.vmap(create))(numbers)
+
+  def make_step(method):
+    def step(seed, state, vectors, labels):
+      return steps.make_train_step(
+        network,
+        method,
+        tx,
+        augment.Unchanged(),
+        seed=seed,
+        batch_size=size,
+        accumulate=config.train.accumulate,
+        skip_nonfinite=config.train.on_nonfinite == "skip",
+      )(state, vectors, labels)
+
+    return step
+
+  one = jax.tree.map(lambda x: x[0], state)
+  width = features.shape[1]
+  step, held = _for_all(
+    [make_step(method) for method in methods],
+    numbers[0],
+    one,
+    jnp.zeros((size, width), features.dtype),
+    jnp.zeros((size, splits.num_classes), jnp.uint8),
+  )
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def run(state, rows, features, labels):
+    def scanned(state, rows):  # int32 [seeds,B]
+      state, _ = jax.vmap(step)(
+        held, numbers, state, features[rows], labels[rows]
+      )
+      return state, None
+
+    return jax.lax.scan(scanned, state, rows)[0]
+
+  on_device = jnp.asarray(features), jnp.asarray(train.labels)
+  for first in range(0, num_steps, _STEPS):
+    rows = [
+      [batches.batch_indices(seed, step, len(train), size) for seed in seeds]
+      for step in range(first, min(first + _STEPS, num_steps))
+    ]
+    state = run(state, jnp.asarray(rows, jnp.int32), *on_device)
+  if (bad := np.asarray(state.first_bad_step).max()) >= 0:
+    raise errors.NonFiniteError(
+      f"Step {bad + 1} of {config.method} is not finite. Lower"
+      " config.optimizer.learning_rate."
+    )
+  return _make_encoder(network, methods, state, features)
+
+
+def _make_encoder(network, methods, state, features):
+  weights = state.params, state.batch_stats
+  encode_steps = [
+    steps.make_encode_step(network, method, augment.Unchanged())
+    for method in methods
+  ]
+  encode, held = _for_all(
+    encode_steps,
+    jax.tree.map(lambda x: x[0], weights),
+    jnp.zeros((_ROWS, features.shape[1]), features.dtype),
+  )
+
+  @jax.jit
+  def encode_all(weights, vectors):
+    return jax.vmap(encode, (0, 0, None))(held, weights, vectors)
+
+  def packed(split: data.Split) -> np.ndarray:
+    parts = []
+    for first in range(0, len(split), _ROWS):
+      # The last batch is filled up with copies of the last item.
+      rows = np.minimum(np.arange(first, first + _ROWS), len(split) - 1)
+      found = np.asarray(encode_all(weights, split.take(rows)))
+      parts.append(np.stack([codes.pack(x) for x in found]))
+    return np.concatenate(parts, axis=1)[:, : len(split)]
+
+  return packed
+
+
+def _method(config, num_classes: int, seed: int) -> losses.Method:
+  config = config.copy_and_resolve_references()
+  config.seed = seed
+  return factories.create_method(config, num_classes)
+
+
+def _for_all(
+  functions: Sequence[Callable], *args: Any
+) -> tuple[Callable, tuple[jax.Array, ...]]:
+  """Makes one function of several that differ in constants alone.
+
+  A loss may hold arrays that depend on the seed, such as a codebook.
+
+  Args:
+    functions: One a seed.
+    *args: Of one call, for their shapes.
+
+  Returns:
+    (constants of one seed, *args) -> what the functions return; and the
+    constants of all seeds, with a leading axis.
+  """
+  traced = [jax.make_jaxpr(f, return_shape=True)(*args) for f in functions]
+  first, shape = traced[0]
+  if len({str(closed.jaxpr) for closed, _ in traced}) > 1:
+    # They differ in more: each call computes all and picks its own.
+    number = jnp.arange(len(functions))
+
+    def pick(held, *args):
+      return jax.lax.switch(held[0], functions, *args)
+
+    return pick, (number,)
+  held = tuple(
+    jnp.stack([jnp.asarray(x) for x in same])
+    for same in zip(*(closed.consts for closed, _ in traced), strict=True)
+  )
+  run = jax.extend.core.jaxpr_as_fun
+
+  def call(held, *args):
+    closed = jax.extend.core.ClosedJaxpr(first.jaxpr, held)
+    found = run(closed)(*jax.tree.leaves(args))
+    return jax.tree.unflatten(jax.tree.structure(shape), found)
+
+  return call, held

