@@ -14,7 +14,14 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.tables import cells, prepare, rates, references, runner
+from benchmarks.tables import (
+  cells,
+  prepare,
+  rates,
+  references,
+  runner,
+  sweeps,
+)
 from dsh_jax import errors
 from dsh_jax.apps import command
 
@@ -117,7 +124,11 @@ def run_table(
     prepare.run(table, workdir)
     items = queue.items()
     progress = _Progress(len(items), num_jobs)
+    if table.in_process:
+      items = [item for item in items if item is references]
     runner.run(items, queue.make_job, num_jobs, progress, timeout_secs)
+    if table.in_process:
+      sweeps.run(table, workdir, progress, queue.make_job)
   return progress.num_failed
 
 

@@ -71,6 +71,7 @@ class Table:
   title: str
   config: str
   arguments: str
+  in_process: bool
   overrides: tuple[str, ...]
   metrics: tuple[str, ...]
   reference_methods: tuple[str, ...]
@@ -180,6 +181,7 @@ def make_table(
     title=config.title,
     config=config.config,
     arguments=config.arguments,
+    in_process=config.in_process,
     overrides=both,
     metrics=metrics,
     reference_methods=tuple(config.references.methods),

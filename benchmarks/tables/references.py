@@ -172,6 +172,14 @@ def _features(config, splits, wanted) -> list[np.ndarray]:
   import jax
 
   from dsh_jax.config import factories
+  from dsh_jax.runs import frozen
+
+  if factories.takes_vectors(config):
+    if config.model.frozen:
+      config = factories.with_preprocessing(config)
+      splits, _ = frozen.with_features(config, splits)
+      wanted = [splits.train, splits.query, splits.database]
+    return [split.take(np.arange(len(split))) for split in wanted]
 
   method = factories.create_method(config, splits.num_classes)
   network = factories.create_network(config, method)

@@ -19,6 +19,9 @@ def get_config() -> ml_collections.ConfigDict:
       # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
       # the three. Seeds are run in the order given, all methods of one first.
       cells=(),
+      # Whether all is trained in one process, the seeds of a method at once:
+      # for features (or a frozen backbone), whose heads take seconds.
+      in_process=False,
       # Rows that need no training: names of retrieval.unsupervised.METHODS,
       # "cosine" (ranks by features) and "chance" (codes that are all equal).
       # bits () is all that the cells have.

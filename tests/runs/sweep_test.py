@@ -1,0 +1,108 @@
+"""Many heads at once give what single runs give; one of them is chosen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.tables import __main__ as tables
+from benchmarks.tables import cells, runner, sweeps
+from configs import features as config_file
+from configs.tables import features as table_file
+from dsh_jax import errors, train
+from dsh_jax.config import factories
+from dsh_jax.retrieval import codes, real_valued, strict
+from dsh_jax.runs import sweep, trained
+
+N, F = 240, 12
+# Twelve bits have no Hadamard codebook: that of csq depends on the seed.
+BITS = 12
+SMALL = {"train.batch_size": 32, "train.num_epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+  rng = np.random.default_rng(0)
+  labels = (rng.random((N, 4)) < 0.3).astype(np.uint8)
+  labels[~labels.any(axis=1), 0] = 1
+  x = labels @ rng.standard_normal((4, F)) + rng.standard_normal((N, F)) / 2
+  path = tmp_path_factory.mktemp("sweep") / "x.npz"
+  np.savez(path, features=(5 + x).astype(np.float32), labels=labels)
+  return path
+
+
+def _config(vectors, method, **more):
+  config = config_file.get_config(f"method={method},bits={BITS}")
+  config.update_from_flattened_dict(SMALL | more)
+  config.data.features = str(vectors)
+  return config
+
+
+@pytest.mark.parametrize("method", ["dpsh", "csq", "orthohash"])
+def test_every_seed_is_as_in_a_run_of_its_own(vectors, tmp_path, method):
+  config = _config(vectors, method, **{"eval.select": "last", "seed": 1})
+  splits = factories.load_splits(config)
+  found = sweep.train(config, splits, [0, 1])(splits.database)
+  train.train_and_evaluate(config, str(tmp_path / "run"))
+  with np.load(tmp_path / "run" / "codes.npz") as saved:
+    wanted = codes.unpack(saved["database_codes"], BITS)
+  equal = [(codes.unpack(one, BITS) == wanted).mean() for one in found]
+  assert equal[1] > 0.995 > equal[0]
+
+
+def test_auto_keeps_the_best_on_validation_queries(vectors, tmp_path):
+  config = _config(vectors, "auto", **{"choice.methods": ("dsh", "dpsh")})
+  result = train.train_and_evaluate(config, str(tmp_path / "run"))
+  ranking = result["choice"]
+  assert {row["method"] for row in ranking} == {"dsh", "dpsh"}
+  assert ranking[0]["score"] >= ranking[1]["score"]
+  assert result["method"] == ranking[0]["method"]
+  assert trained.load_run(str(tmp_path / "run")).method.name == result["method"]
+  again = train.train_and_evaluate(config, str(tmp_path / "run"))
+  assert again == json.loads(json.dumps(result))
+
+
+def test_auto_refuses_what_it_cannot_choose(vectors, tmp_path):
+  for message, more in (
+    ("config.choice.methods", {"choice.methods": ("dsrh_release",)}),
+    ("config.data.num_validation", {"data.num_validation": 0}),
+  ):
+    config = _config(vectors, "auto", **{"eval.select": "last"}, **more)
+    with pytest.raises(errors.UserError, match=message):
+      train.train_and_evaluate(config, str(tmp_path / "run"))
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")
+def test_a_table_is_made_in_one_process(vectors, tmp_path):
+  config = table_file.get_config()
+  config.cells = (dict(methods=("dpsh", "csq"), bits=(BITS,), seeds=(0, 1)),)
+  overrides = [f"{name}={value}" for name, value in SMALL.items()]
+  overrides.append(f"data.features={vectors}")
+  table = cells.make_table(config, overrides)
+  queue = tables._Queue(table, tmp_path)
+  states = []
+  for _ in range(2):  # The second finds all done.
+    sweeps.run(
+      table, tmp_path, lambda job, state, secs: states.append(state),
+      queue.make_job,
+    )  # fmt: skip
+  assert states == [runner.DONE] * 8
+  assert len(list(tmp_path.glob("cells/*/*/codes.npz"))) == 4
+  changed = cells.make_table(config, [*overrides, "eval.select=validation"])
+  with pytest.raises(errors.UserError, match="eval.select=last"):
+    sweeps.run(
+      changed, tmp_path / "b", lambda *_: None,
+      tables._Queue(changed, tmp_path / "b").make_job,
+    )  # fmt: skip
+
+
+def test_strict_scores_equal_those_with_ties_where_there_are_none():
+  rng = np.random.default_rng(0)
+  query, database = rng.standard_normal((9, F)), rng.standard_normal((150, F))
+  labels = [(rng.random((n, 4)) < 0.3).astype(np.uint8) for n in (9, 150)]
+  found = strict.evaluate_cosine(query, database, *labels)
+  wanted = real_valued.evaluate_cosine(
+    query, database, *labels, names=strict.METRICS
+  )["metrics"]
+  for name, value in found.items():
+    assert value == pytest.approx(wanted[name]["expected"], abs=1e-6)
