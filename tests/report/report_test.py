@@ -18,7 +18,7 @@ NASTY = "<script>alert(1)</script>&\"'$_^{"
 
 @pytest.fixture(scope="module")
 def folder(command):
-  """The folder of a finished run, whose pictures are found."""
+  """The folder of a finished run, whose data set is available."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", command.environment["XDG_CACHE_HOME"])
     yield command.finished[0]
@@ -108,20 +108,20 @@ def test_names_are_escaped(folder, tmp_path):
   assert any(NASTY in words for words in page.words)
 
 
-def test_without_pictures_there_is_a_report(folder, tmp_path):
+def test_the_report_is_written_without_images(folder, tmp_path):
   other = copy(folder, tmp_path / "run", split_sha256={"query": "0"})
   text = report.write([str(other)]).read_text()
-  assert "No pictures: The query split of digits is not the one" in text
+  assert "No images: The query split of digits is not the one" in text
 
 
-def test_without_anything_to_find_the_report_says_so(folder, tmp_path):
+def test_the_report_says_that_no_query_has_a_relevant_item(folder, tmp_path):
   other = copy(folder, tmp_path / "run")
   with np.load(other / "codes.npz") as saved:
     arrays = dict(saved)
   arrays["query_labels"][:] = 0
   np.savez(other / "codes.npz", **arrays)
   text = report.write([str(other)]).read_text()
-  assert "No pictures: None of the 40 queries looked at shares a label" in text
+  assert "No images: None of the 40 sampled queries shares a label" in text
   assert "The query is on the left" not in text
 
 
