@@ -86,5 +86,5 @@ def test_an_array_is_no_index_and_no_run(tmp_path):
   with pytest.raises(errors.UserError, match="codes.npz is damaged"):
     run_files.read(str(tmp_path))
   np.savez(tmp_path / "codes.npz", num_bits=np.asarray(8))
-  with pytest.raises(errors.UserError, match="codes.npz is not a file of a run"):
+  with pytest.raises(errors.UserError, match="codes.npz is not a file"):
     run_files.read(str(tmp_path))
