@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import codes, evaluation, real_valued
+from dsh_jax.retrieval import real_valued
 
 # features float [N,F] -> relaxed codes float64 [N,K]; bit = value > 0.
 Encoder = Callable[[ArrayLike], np.ndarray]
@@ -147,41 +147,6 @@ def fit(
       f"The number of bits is {num_bits}; give 1 or more. Change config.bits."
     )
   return METHODS[name](real_valued.check_features(features), num_bits, seed)
-
-
-def evaluate_hashing(
-  name: str,
-  train_features: ArrayLike,
-  query_features: ArrayLike,
-  database_features: ArrayLike,
-  query_labels: ArrayLike,
-  database_labels: ArrayLike,
-  num_bits: int,
-  seed: int = 0,
-  **options,
-) -> dict[str, dict]:
-  """Fit a method on the training features and score its codes.
-
-  Args:
-    name: A key of `METHODS`.
-    train_features: [M,F].
-    query_features: [Q,F].
-    database_features: [N,F].
-    query_labels: [Q,L] of 0 and 1.
-    database_labels: [N,L] of 0 and 1.
-    num_bits: K, 1 to 256.
-    seed: Seed of the method's random numbers, >= 0.
-    **options: Passed to `evaluation.evaluate_codes`, whose result is returned.
-  """
-  encode = fit(name, train_features, num_bits, seed)
-  return evaluation.evaluate_codes(
-    codes.pack(encode(query_features)),
-    codes.pack(encode(database_features)),
-    query_labels,
-    database_labels,
-    num_bits,
-    **options,
-  )
 
 
 def _principal_axes(
