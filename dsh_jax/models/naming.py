@@ -83,7 +83,7 @@ def make_plan(
     sources[path] = prefix + name
     shape = _arranged_shape(tensors[prefix + name].shape, backbone, path)
     if shape != leaves[path]:
-      mismatched.append(f"{name} {shape} in place of {leaves[path]}")
+      mismatched.append(f"{name} {shape} instead of {leaves[path]}")
   others = sorted(set(tensors) - set(sources.values()))
   ignored = [
     name

@@ -1,4 +1,4 @@
-"""Weights from files: what is read, refused and said."""
+"""Reading weights files, and the errors for wrong ones."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(__file__).parents[1]
 
 
 def _write_safetensors(path, tensors):
-  """Writes float32 and bfloat16 arrays as the format's description says."""
+  """Write float32 and bfloat16 arrays in the safetensors format."""
   header, data = {"__metadata__": {"format": "pt"}}, b""
   for name, array in tensors.items():
     first, data = len(data), data + array.tobytes()
@@ -155,7 +155,7 @@ def test_a_small_file_takes_little_memory(tmp_path, number):
     weight_files.read(str(tmp_path / "a.pth"))
 
 
-def test_absent_and_unknown_files(tmp_path):
+def test_missing_files_and_unknown_endings(tmp_path):
   with pytest.raises(errors.UserError, match="No weights file"):
     pretrained.find(str(tmp_path / "none.pth"))
   (tmp_path / "a.h5").write_bytes(b"")
@@ -243,7 +243,7 @@ def test_command_line_in_process(tmp_path, weights, capsys):
     weights_app.main([f"--file={tmp_path}/b.npz"])
 
 
-def test_names_of_a_bottleneck():
+def test_torchvision_names_of_a_bottleneck():
   path = ("batch_stats", "layer3_5", "bn3", "var")
   assert naming.torch_name("resnet50", path) == "layer3.5.bn3.running_var"
 
