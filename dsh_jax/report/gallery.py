@@ -173,11 +173,11 @@ def data_uri(image: np.ndarray) -> str:
 
   Images larger than `_MAX_SIDE` are scaled down to a JPEG, others are PNG.
   """
-  picture, kind = Image.fromarray(image), "png"
-  if max(picture.size) > _MAX_SIDE:
-    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+  scaled, kind = Image.fromarray(image), "png"
+  if max(scaled.size) > _MAX_SIDE:
+    scaled.thumbnail((_MAX_SIDE, _MAX_SIDE))
     kind = "jpeg"
   buffer = io.BytesIO()
-  picture.save(buffer, kind, quality=85)
+  scaled.save(buffer, kind, quality=85)
   encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
   return f"data:image/{kind};base64,{encoded}"
