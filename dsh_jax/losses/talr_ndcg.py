@@ -48,8 +48,10 @@ def talr_ndcg(
     others = similarity.off_diagonal(codes.shape[0])
     shared = similarity.overlap(labels)
     distance = similarity.code_distance(codes)
+    largest = ranking.largest_overlap(shared, others)
+    gains = ranking.relative_gain(shared, largest[:, None])
     gains = ranking.soft_histogram(
-      distance, jnp.where(others, ranking.gain(shared), 0), num_bits
+      distance, jnp.where(others, gains, 0), num_bits
     )
     items = ranking.soft_histogram(
       distance, others.astype(codes.dtype), num_bits

@@ -1,5 +1,6 @@
 """Triplet and listwise losses against loops over anchors, in float64."""
 
+import fractions
 import itertools
 
 import jax
@@ -19,28 +20,36 @@ def overlaps(labels):
   return labels @ labels.T
 
 
+def gain(shared, unit=0):
+  """2^s - 1 divided by 2^unit, from whole numbers of any size."""
+  return float(fractions.Fraction(2 ** int(shared) - 1, 2 ** int(unit)))
+
+
 def ideal_dcg(shared):
-  gains = sorted((2.0**s - 1 for s in shared), reverse=True)
+  """In units of two to the power of the largest overlap."""
+  best = sorted(shared, reverse=True)
+  gains = [gain(s, best[0]) for s in best]
   return sum(g / np.log2(rank + 2) for rank, g in enumerate(gains))
 
 
 def dsrh(params, codes, labels, normalizer="ideal"):
-  s = overlaps(labels)
+  s = overlaps(labels).astype(object)  # Python's integers have no largest.
   items = range(len(codes))
   total = 0.0
   for q in items:
     others = [i for i in items if i != q]
     best = sorted((s[q, i] for i in others), reverse=True)
+    # In units of 2^top; the normaliser takes them away again.
+    top = 0 if normalizer == "none" else best[0]
     z = {
       "ideal": ideal_dcg(best),
-      "top2": (2.0 ** best[0] - 1) / np.log(2)
-      + (2.0 ** best[1] - 1) / np.log(3),
+      "top2": gain(best[0], top) / np.log(2) + gain(best[1], top) / np.log(3),
       "none": 1.0,
     }[normalizer]
     d = [(K - codes[q] @ codes[i]) / 2 for i in items]
     for i, j in itertools.permutations(others, 2):
       if s[q, i] > s[q, j]:
-        weight = (2.0 ** s[q, i] - 2.0 ** s[q, j]) / z
+        weight = (gain(s[q, i], top) - gain(s[q, j], top)) / (z or 1)
         total += weight * max(0.0, 5 * K / 64 + d[i] - d[j])
   balance = 0.5 * (codes.mean(axis=0) ** 2).sum()
   return total / len(codes) + balance
@@ -133,10 +142,11 @@ def talr_ndcg(params, codes, labels):
   for d, s in lists(codes, labels):
     if not (s > 0).any():
       continue
-    gains, items = histogram(d, 2.0**s - 1), histogram(d, np.ones(len(d)))
+    gains = histogram(d, [gain(overlap, s.max()) for overlap in s])
+    items = histogram(d, np.ones(len(d)))
     dcg = before = 0.0
-    for gain, c in zip(gains, items, strict=True):
-      dcg += gain / np.log2(before + (c + 1) / 2 + 1)
+    for sum_of_gains, c in zip(gains, items, strict=True):
+      dcg += sum_of_gains / np.log2(before + (c + 1) / 2 + 1)
       before += c
     values.append(dcg / ideal_dcg(s))
   return 1 - np.mean(values)
@@ -172,6 +182,23 @@ def test_dsrh_normalizers_equal_loop(normalizer):
     return dsrh(params, codes, labels, normalizer)
 
   loss_checks.check_value("dsrh", reference, normalizer=normalizer)
+
+
+# Two to that power is more than int32, float32 and float64 hold.
+@pytest.mark.parametrize("num_shared", [31, 130, 1100])
+@pytest.mark.parametrize("name", ["dsrh", "talr_ndcg"])
+def test_many_shared_labels_equal_loop(name, num_shared):
+  loss, params, function = loss_checks.compiled(name, K, num_shared + 5)
+  rng = np.random.default_rng(2)
+  few = loss_checks.make_labels(rng)
+  many = (rng.random((len(few), 1)) < 0.5).astype(np.uint8)
+  labels = np.concatenate([few, np.tile(many, num_shared)], axis=1)
+  assert overlaps(labels)[~np.eye(len(few), dtype=bool)].max() > num_shared
+  codes = loss_checks.make_codes(loss, rng)
+  (value, _), gradients = function(params, codes, labels)
+  expected = REFERENCES[name]({}, loss_checks.double(codes), labels)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  assert np.isfinite(gradients[1]).all() and gradients[1].any()
 
 
 def test_dsrh_release_sampling():
@@ -297,5 +324,5 @@ def test_ideal_dcg_of_empty_and_mixed_lists():
   shared = jnp.asarray([[3, 0, 2, 1], [0, 3, 0, 0]], jnp.float32)
   valid = np.array([[False, True, True, True], [True, False, True, True]])
   values = ranking.ideal_dcg(shared, valid, num_classes=3)
-  expected = [3 / np.log2(2) + 1 / np.log2(3), 0]
+  expected = [(3 / np.log2(2) + 1 / np.log2(3)) / 2**2, 0]
   np.testing.assert_allclose(values, expected, rtol=1e-6)

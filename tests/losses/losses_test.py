@@ -83,6 +83,37 @@ def test_disjoint_labels():
     assert_finite(name, "all disjoint", result)
 
 
+# Their classes have codes, proxies or a classifier, and there are more of them.
+PER_CLASS = {
+  "csq",
+  "dpn",
+  "orthohash",
+  "greedyhash",
+  "hyp2",
+  "classifier_code",
+  "bce_sign",
+}
+
+
+@pytest.mark.parametrize("num_classes", [127, 128, 275, 1000])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_labels_that_nothing_has_change_nothing(name, num_classes):
+  rng = np.random.default_rng(0)
+  few, params, few_function = loss_checks.compiled(name)
+  labels, codes = loss_checks.make_labels(rng), loss_checks.make_codes(few, rng)
+  (expected, _), _ = few_function(params, codes, labels)
+  loss, params, function = loss_checks.compiled(
+    name, num_classes=num_classes
+  )
+  if loss.num_outputs != few.num_outputs:
+    codes = loss_checks.make_codes(loss, rng)
+  padding = ((0, 0), (0, num_classes - L))
+  result = function(params, codes, np.pad(labels, padding))
+  assert_finite(name, f"L={num_classes}", result)
+  if name not in PER_CLASS:
+    np.testing.assert_allclose(result[0][0], expected, rtol=1e-6)
+
+
 def test_unknown_names_and_settings_are_explained():
   make = losses.make_loss
   with pytest.raises(errors.UserError, match="'idnh'. Did you mean"):
