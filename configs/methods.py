@@ -113,10 +113,6 @@ METHODS = {
     "loss": {"name": "mihash"},
     "source": "Cakir et al., ICCV 2017",
   },
-  "mihash_release_bins": {
-    "loss": {"name": "mihash", "bins_per_bit": 0.5},
-    "source": "mihash with the coarser histograms of the authors' release",
-  },
   "talr_ap": {
     "loss": {"name": "talr_ap"},
     "source": "He et al., CVPR 2018",

@@ -70,25 +70,38 @@ def ideal_dcg(
   return jnp.sum(gains * shares, axis=1)
 
 
+def num_bins(bins_per_bit: float, num_bits: int) -> int:
+  """Returns the bins between distance 0 and K, at least 1.
+
+  A histogram has one more, as bins are centred on both ends.
+
+  Args:
+    bins_per_bit: Bins divided by K, > 0.
+    num_bits: K.
+  """
+  return max(1, round(bins_per_bit * num_bits))
+
+
 def soft_histogram(
   distance: jax.Array, weights: jax.Array, num_bits: int
 ) -> jax.Array:
   """Adds up weights over bins of relaxed distance.
 
   The bin of integer k takes max(0, 1 - |d - k|) of an item at distance d, so a
-  distance in [0, K] adds its weight exactly once over two neighbouring bins.
-  The backward pass needs only those two bins, and no array of B x B x K.
+  distance in this range adds its weight exactly once, over two neighbouring
+  bins. The backward pass needs only those two, and no array of B x B x K.
 
   Source: Ustinova and Lempitsky, "Learning Deep Embeddings with Histogram
   Loss", NIPS 2016.
 
   Args:
-    distance: float [B,B] in [0, K]; rounding beyond that is cut off.
+    distance: float [B,B] in [0, num_bits]; rounding beyond that is cut off.
     weights: float [B,B], constants: they cannot be differentiated.
-    num_bits: K, at least 1.
+    num_bits: Number of the last bin, at least 1: K, or `num_bins` where
+      distances are scaled to those.
 
   Returns:
-    [B,K+1] of the type of `distance`.
+    [B,num_bits+1] of the type of `distance`.
   """
 
   @jax.custom_vjp

@@ -52,7 +52,7 @@ def dsrh(params, codes, labels, normalizer="ideal"):
         weight = (gain(s[q, i], top) - gain(s[q, j], top)) / (z or 1)
         total += weight * max(0.0, 5 * K / 64 + d[i] - d[j])
   balance = 0.5 * (codes.mean(axis=0) ** 2).sum()
-  return total / len(codes) + balance
+  return total / len(codes) + len(codes) / 4 * balance
 
 
 def mean_over_triplets(labels, cost):
@@ -74,7 +74,7 @@ def dtsh(params, codes, labels):
     labels, lambda a, p, n: np.logaddexp(0, -(t[a, p] - t[a, n] - K / 2))
   )
   deviation = [(u - (1 if u > 0 else -1)) ** 2 for u in codes.ravel()]
-  return value + np.mean(deviation)
+  return value + 0.00444 * K * np.mean(deviation)
 
 
 def nin_triplet(params, codes, labels):
@@ -86,7 +86,7 @@ def nin_triplet(params, codes, labels):
   )
 
 
-def histogram(distances, weights, width=1):
+def histogram(distances, weights, width=2):
   counts = np.zeros(K // width + 1)
   for d, w in zip(distances, weights, strict=True):
     for k in range(len(counts)):
@@ -107,7 +107,7 @@ def lists(codes, labels):
     yield (K - codes[others] @ codes[q]) / 2, s[q, others]
 
 
-def mihash(params, codes, labels, width=1):
+def mihash(params, codes, labels, width=2):
   values = []
   for d, s in lists(codes, labels):
     near = histogram(d, s > 0, width)
@@ -118,12 +118,13 @@ def mihash(params, codes, labels, width=1):
   return -np.mean(values)
 
 
-def talr_ap(params, codes, labels):
+def talr_ap(params, codes, labels, width=2):
   values = []
   for d, s in lists(codes, labels):
     if not (s > 0).any():
       continue
-    relevant, items = histogram(d, s > 0), histogram(d, np.ones(len(d)))
+    relevant = histogram(d, s > 0, width)
+    items = histogram(d, np.ones(len(d)), width)
     ap = relevant_before = items_before = 0.0
     for c_relevant, c in zip(relevant, items, strict=True):
       ap += (
@@ -137,13 +138,13 @@ def talr_ap(params, codes, labels):
   return 1 - np.mean(values)
 
 
-def talr_ndcg(params, codes, labels):
+def talr_ndcg(params, codes, labels, width=2):
   values = []
   for d, s in lists(codes, labels):
     if not (s > 0).any():
       continue
-    gains = histogram(d, [gain(overlap, s.max()) for overlap in s])
-    items = histogram(d, np.ones(len(d)))
+    gains = histogram(d, [gain(overlap, s.max()) for overlap in s], width)
+    items = histogram(d, np.ones(len(d)), width)
     dcg = before = 0.0
     for sum_of_gains, c in zip(gains, items, strict=True):
       dcg += sum_of_gains / np.log2(before + (c + 1) / 2 + 1)
@@ -168,12 +169,13 @@ def test_equals_loop(name):
   loss_checks.check_gradient(name, REFERENCES[name])
 
 
-def test_mihash_with_wider_bins_equals_loop():
+@pytest.mark.parametrize("name", ["mihash", "talr_ap", "talr_ndcg"])
+def test_one_bin_per_bit_equals_loop(name):
   def reference(params, codes, labels):
-    return mihash(params, codes, labels, width=2)
+    return REFERENCES[name](params, codes, labels, width=1)
 
-  loss_checks.check_value("mihash", reference, bins_per_bit=0.5)
-  loss_checks.check_gradient("mihash", reference, bins_per_bit=0.5)
+  loss_checks.check_value(name, reference, bins_per_bit=1.0)
+  loss_checks.check_gradient(name, reference, bins_per_bit=1.0)
 
 
 @pytest.mark.parametrize("normalizer", ["top2", "none"])
@@ -287,6 +289,36 @@ def test_sorted_hinges_equal_the_array_of_all_triplets(spread):
     return triplets.sum_hinges(b, level_32, valid, 1.5, lambda t: 2**t)
 
   check_sums(function, badness, weight, np.maximum(x, 0), x > 0)
+
+
+def test_dsrh_balance_of_the_release_is_divided_by_the_batch():
+  rng = np.random.default_rng(0)
+  for num_items in (9, 18):
+    labels = loss_checks.make_labels(rng, num_items)
+    loss, params, function = loss_checks.compiled(
+      "dsrh", settings=(("sampling", "release"), ("normalizer", "top2"))
+    )
+    codes = loss_checks.make_codes(loss, rng, num_items)
+    (_, terms), _ = function(params, codes, labels)
+    expected = 0.5 * (codes.mean(axis=0) ** 2).sum() / num_items
+    np.testing.assert_allclose(terms["balance"], expected, rtol=1e-5)
+
+
+def test_dsrh_balance_is_a_small_share_of_the_gradient():
+  # Codes of an untrained network: K = 48, two or three of ten labels.
+  for num_items in (64, 256):
+    loss = losses.make_loss("dsrh", num_bits=48, num_classes=10)
+    rng = np.random.default_rng(0)
+    labels = (rng.random((num_items, 10)) < 0.25).astype(np.float32)
+    codes = loss_checks.make_codes(loss, rng, num_items)
+
+    def terms(codes, loss=loss, labels=labels):
+      found = loss({}, codes, labels)[1]
+      return found["ranking"], found["balance"]
+
+    ranking_gradient, balance_gradient = jax.jit(jax.jacrev(terms))(codes)
+    share = np.linalg.norm(balance_gradient) / np.linalg.norm(ranking_gradient)
+    assert 0.01 < share < 0.1
 
 
 @pytest.mark.parametrize("tile", [1, 24, 64, 100])
