@@ -24,6 +24,8 @@ _LEAVES = {
   ("batch_stats", "mean"): "running_mean",
   ("batch_stats", "var"): "running_var",
 }
+# Backbones whose files have Caffe's names and order of colours.
+CAFFE_BACKBONES = ("alexnet_caffe", "caffenet")
 # The layers above a backbone, which the hash head replaces.
 _CLASSIFIERS = ("fc", "classifier.6", "fc8")
 
@@ -110,9 +112,10 @@ def torch_name(backbone: str, path: tuple[str, ...]) -> str:
     path: Of the leaf, such as ("params", "layer1_0", "bn1", "scale").
   """
   kind, *layers, leaf = path
-  if backbone.startswith("alexnet"):
-    layer = layers[0]
-    name = layer if backbone == "alexnet_caffe" else _ALEXNET_LAYERS[layer]
+  if backbone in CAFFE_BACKBONES:
+    name = layers[0]
+  elif backbone.startswith("alexnet"):
+    name = _ALEXNET_LAYERS[layers[0]]
   else:
     name = ".".join(layers)
     name = name.replace("downsample_conv", "downsample.0")
@@ -152,7 +155,7 @@ def _arrange(tensor, backbone, path):
   if path[-1] != "kernel":
     return tensor
   if tensor.ndim == 4:
-    if backbone == "alexnet_caffe" and path[-3] == "conv1":
+    if backbone in CAFFE_BACKBONES and path[-3] == "conv1":
       tensor = tensor[:, ::-1]
     return tensor.transpose(2, 3, 1, 0)
   if path[-2] == "fc6":

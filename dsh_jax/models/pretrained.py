@@ -4,9 +4,10 @@ To see what a file would give, without training:
 
   python -m dsh_jax weights --file=FILE
 
-Names follow torchvision (resnet*, alexnet), which timm shares for its resnets;
-alexnet_caffe reads conv1.weight, ..., fc7.bias, arranged as PyTorch arranges
-them, with the channels blue, green, red, as the BVLC release has them.
+Names follow torchvision (resnet*, alexnet, alexnet_dsrh), which timm shares for
+its resnets; alexnet_caffe and caffenet read conv1.weight, ..., fc7.bias,
+arranged as PyTorch arranges them, with the channels blue, green, red, as the
+BVLC releases have them.
 """
 
 import dataclasses
@@ -98,7 +99,7 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
 
   Returns:
     What a config.json beside the file says, as timm writes it; else ImageNet's
-    values, or the Caffe release's for alexnet_caffe.
+    values, or the Caffe releases' for alexnet_caffe and caffenet.
 
   Raises:
     UserError: If the source or its config.json cannot be read.
@@ -121,7 +122,7 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
         f"Cannot read mean and std from {path!r}: {error}. Correct or remove"
         f" that file, or change {_FIELD}."
       ) from error
-  return CAFFE if backbone == "alexnet_caffe" else IMAGENET
+  return CAFFE if backbone in naming.CAFFE_BACKBONES else IMAGENET
 
 
 def find(source: str) -> str:

@@ -95,7 +95,7 @@ def test_more_shared_labels_than_a_float64_has_powers_of_two():
     add_labels(database_labels, has_item),
     num_bits,
   )
-  result = evaluate.evaluate_codes(*arguments, ["ndcg@9", "ndcg@all"])
+  result = evaluation.evaluate_codes(*arguments, ["ndcg@9", "ndcg@all"])
   exact = _exact_ndcg(arguments)
   for name, k in (("ndcg@9", 9), ("ndcg@all", 80)):
     scores = result["metrics"][name]
