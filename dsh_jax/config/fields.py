@@ -201,9 +201,10 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
   evaluation.parse(config.eval.select_metric, "config.eval.select_metric")
   _check_colours("config.data.mean", config.data.mean, -np.inf)
   _check_colours("config.data.std", config.data.std, 0)
-  if not all(0 < share < 1 for share in config.optimizer.drop_at):
+  shares = config.optimizer.drop_at
+  if not all(isinstance(x, numbers.Real) and 0 < x < 1 for x in shares):
     raise errors.UserError(
-      f"config.optimizer.drop_at is {config.optimizer.drop_at}; it must be"
+      f"config.optimizer.drop_at is {shares}; it must be"
       " shares of the training, between 0 and 1."
     )
   if config.data.crop_size > config.data.image_size:
@@ -244,6 +245,8 @@ def check_overrides(
     and "only sgd uses it. Add --config.optimizer.name=sgd",
     "optimizer.halve_every_steps": optimizer.schedule != "halve"
     and "only one schedule uses it. Add --config.optimizer.schedule=halve",
+    "optimizer.drop_at": optimizer.schedule != "drop"
+    and "only one schedule uses it. Add --config.optimizer.schedule=drop",
   }
   for field in ("mean", "std"):
     reasons[f"data.{field}"] = pretrained and (

@@ -30,9 +30,9 @@ def hashnet(
       "release": similar positive_weight, dissimilar 1
 
   S, S1, S0 are all, the similar and the dissimilar pairs of the batch.
-  h = tanh(beta u) with beta = (1 + continuation_rate * t) ^ continuation_power,
-  t from 0 to continuation_steps in the course of the run (`make_loss` has the
-  steps of a run; without them t is the step).
+  h = tanh(beta u) with beta = (1 + continuation_rate * n) ^ continuation_power.
+  n grows from 0 to continuation_steps in the course of a run of the num_steps
+  that `make_loss` was given; without those it is the number of the step.
 
   Reduction: "paper": mean over all B x B ordered pairs; "release": the sum over
   them divided by the sum of w. Diagonal included, gradients through both sides.
@@ -52,8 +52,8 @@ def hashnet(
     seed: Unused; nothing here is random.
     logit_scale: Scale of the logit t.
     form: "paper" or "release".
-    positive_weight: Weight of similar pairs of "release", > 0: there 1, or for
-      data with few similar pairs all pairs divided by similar ones.
+    positive_weight: Weight of similar pairs of "release", > 0; 1 in its command
+      for COCO, all pairs divided by similar ones in its notes on other data.
     continuation_rate: Growth of beta per step, >= 0.
     continuation_power: Exponent of beta.
     continuation_steps: Steps of growth that a run goes through, >= 1.
