@@ -110,14 +110,14 @@ def _prepare(config, mesh) -> Parts:
     )
   if config.eval.select == "validation" and not len(splits.validation):
     raise errors.no_validation("The validation split is empty")
-  method = factories.create_method(config, splits.num_classes)
+  steps_per_epoch = len(splits.train) // config.train.batch_size
+  num_steps = steps_per_epoch * config.train.num_epochs
+  method = factories.create_method(config, splits.num_classes, num_steps)
   network = factories.create_network(config, method, mesh.axis_name)
   augmentation = factories.create_augmentation(config)
   encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   scorer = scoring.Scorer(config, splits, encoder)
-  steps_per_epoch = len(splits.train) // config.train.batch_size
-  num_steps = steps_per_epoch * config.train.num_epochs
   tx = factories.create_optimizer(config, method, num_steps)
   return Parts(
     config=config,

@@ -18,6 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
       overrides=(),
       # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
       # the three. Seeds are run in the order given, all methods of one first.
+      # A group may have "arguments" in place of those above, and "overrides"
+      # of its own, which go over all others.
       cells=(),
       # Rows that need no training: names of retrieval.unsupervised.METHODS,
       # "cosine" (ranks by features) and "chance" (codes that are all equal).

@@ -53,7 +53,8 @@ def sum_hinges(
       should be. Constants: they cannot be differentiated.
     valid: bool [Q,B]; False takes an item (the anchor itself) off the list.
     margin: Margin of the hinge, in units of badness.
-    gain: Level -> gain, increasing.
+    gain: Level -> gain, increasing; of a shape that broadcasts to [Q,B], such
+      as [Q,1] where the gains of anchors differ.
 
   Returns:
     [Q] of the type of `badness`.

@@ -18,6 +18,8 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
   "resnet101": resnet.resnet101,
   "alexnet": alexnet.alexnet,
   "alexnet_caffe": alexnet.alexnet_caffe,
+  "alexnet_dsrh": alexnet.alexnet_dsrh,
+  "caffenet": alexnet.caffenet,
 }
 
 

@@ -24,6 +24,8 @@ _LEAVES = {
   ("batch_stats", "mean"): "running_mean",
   ("batch_stats", "var"): "running_var",
 }
+# Backbones whose files have Caffe's names and order of colours.
+CAFFE_BACKBONES = ("alexnet_caffe", "caffenet")
 # The layers above a backbone, which the hash head replaces.
 _CLASSIFIERS = ("fc", "classifier.6", "fc8")
 
@@ -104,9 +106,10 @@ def make_plan(
 def torch_name(backbone: str, path: tuple[str, ...]) -> str:
   """Return torchvision's name of a leaf, given its path."""
   kind, *layers, leaf = path
-  if backbone.startswith("alexnet"):
-    layer = layers[0]
-    name = layer if backbone == "alexnet_caffe" else _ALEXNET_LAYERS[layer]
+  if backbone in CAFFE_BACKBONES:
+    name = layers[0]
+  elif backbone.startswith("alexnet"):
+    name = _ALEXNET_LAYERS[layers[0]]
   else:
     name = ".".join(layers)
     name = name.replace("downsample_conv", "downsample.0")
@@ -137,7 +140,7 @@ def _arrange(tensor, backbone, path):
   if path[-1] != "kernel":
     return tensor
   if tensor.ndim == 4:
-    if backbone == "alexnet_caffe" and path[-3] == "conv1":
+    if backbone in CAFFE_BACKBONES and path[-3] == "conv1":
       tensor = tensor[:, ::-1]
     return tensor.transpose(2, 3, 1, 0)
   if path[-2] == "fc6":

@@ -71,11 +71,12 @@ def ndcg(
 ) -> np.ndarray:
   """Return NDCG@k, gain 2^s - 1, discount log2(1 + r), 0 to 1.
 
-  The divisor is the sum over the first k ranks r in the best order.
+  The divisor is the sum over the first k ranks r in the best order. Any number
+  of shared labels is allowed.
   """
   found = rankings.read(hist, ties)
   k = min(_cut(found, k), found.num_items)
-  gains = np.exp2(found.overlaps) - 1
+  gains = _relative_gains(found)[:, :, None]
   sums = harmonic.discount_sums(k)
 
   def discount(ranks: np.ndarray) -> np.ndarray:
@@ -84,12 +85,12 @@ def ndcg(
   def in_order(some: Rankings, buckets: slice, order: str) -> np.ndarray:
     first = getattr(some, order)[0][:, buckets]
     last = discount(first + some.cells[:, buckets])
-    return ((last - discount(first)) @ gains).sum(axis=1)
+    return ((last - discount(first)) @ gains).sum(axis=(1, 2))
 
   buckets = slice(found.first(k))
   if ties == "expected":
     before, items = found.items_before[:, buckets], found.items[:, buckets]
-    mean_gain = _divide(found.cells[:, buckets] @ gains, items)
+    mean_gain = _divide((found.cells[:, buckets] @ gains)[:, :, 0], items)
     reached = mean_gain * (discount(before + items) - discount(before))
     reached = reached.sum(axis=1)
   else:
@@ -181,6 +182,17 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
   return np.divide(
     numerator, denominator, out=np.zeros(shape), where=denominator != 0
   )
+
+
+def _relative_gains(found: Rankings) -> np.ndarray:
+  """Return (2^s - 1) / 2^largest, float64 [Q, S+1], which cannot overflow.
+
+  largest is the largest overlap of a query with any item; above it, where
+  there is nothing to weigh, the gain is that of largest.
+  """
+  occurs = found.cells.any(axis=1)
+  largest = np.max(np.where(occurs, found.overlaps, 0), axis=1, keepdims=True)
+  return np.exp2(np.minimum(found.overlaps - largest, 0)) - np.exp2(-largest)
 
 
 def _cut(found: Rankings, k: int | None) -> int:
