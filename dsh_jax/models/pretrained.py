@@ -4,16 +4,9 @@ To compare a file with a backbone, without training:
 
   python -m dsh_jax weights --file=FILE
 
-<<<<<<< HEAD
-Names follow torchvision (resnet*, alexnet), as do timm's resnets.
-alexnet_caffe reads conv1.weight, ..., fc7.bias, with axes in PyTorch's order
-and channels blue, green, red, as in the BVLC release.
-=======
-Names follow torchvision (resnet*, alexnet, alexnet_dsrh), which timm shares for
-its resnets; alexnet_caffe and caffenet read conv1.weight, ..., fc7.bias,
-arranged as PyTorch arranges them, with the channels blue, green, red, as the
-BVLC releases have them.
->>>>>>> losses
+Names follow torchvision (resnet*, alexnet, alexnet_dsrh), as do timm's
+resnets. alexnet_caffe and caffenet read conv1.weight, ..., fc7.bias, with axes
+in PyTorch's order and channels blue, green, red, as in the BVLC releases.
 """
 
 import dataclasses
@@ -95,21 +88,8 @@ def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
 def preprocessing(source: str, backbone: str) -> Preprocessing:
   """Return the mean and standard deviation that weights expect.
 
-  <<<<<<< HEAD
-    They come from a timm config.json beside the file; without one they are those
-    of ImageNet, or of the Caffe release for alexnet_caffe.
-  =======
-    Args:
-      source: A file of weights, or the id of a Hugging Face Hub repository.
-      backbone: A name of `hash_network.BACKBONES`.
-
-    Returns:
-      What a config.json beside the file says, as timm writes it; else ImageNet's
-      values, or the Caffe releases' for alexnet_caffe and caffenet.
-
-    Raises:
-      UserError: If the source or its config.json cannot be read.
-  >>>>>>> losses
+  They come from a timm config.json beside the file; without one they are those
+  of ImageNet, or of the Caffe releases for alexnet_caffe and caffenet.
   """
   path = os.path.join(os.path.dirname(find(source)), "config.json")
   if os.path.exists(path):
