@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 
