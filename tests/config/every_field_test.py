@@ -124,6 +124,7 @@ EFFECTS = {
   "optimizer.learning_rate": (0.1, _program, {}),
   "optimizer.schedule": ("constant", _program, {}),
   "optimizer.halve_every_steps": (7, _program, {"optimizer.schedule": "halve"}),
+  "optimizer.drop_at": ((0.3,), _program, {"optimizer.schedule": "drop"}),
   "optimizer.weight_decay": (0.1, _program, {}),
   "optimizer.momentum": (0.5, _program, {"optimizer.name": "sgd"}),
   "optimizer.multipliers": ((("backbone", 0.5),), _program, {}),
@@ -184,6 +185,7 @@ def test_a_field_that_changes_nothing_is_refused(path):
   [
     ("optimizer.momentum", 0.5, {}),
     ("optimizer.halve_every_steps", 7, {}),
+    ("optimizer.drop_at", (0.3,), {}),
     ("data.mean", (0.4, 0.4, 0.4), {"model.pretrained": "file.pth"}),
     ("data.std", (0.4, 0.4, 0.4), {"model.pretrained": "file.pth"}),
   ],
