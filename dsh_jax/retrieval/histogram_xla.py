@@ -85,7 +85,7 @@ _BINNING = {"scatter": _scatter, "onehot": _onehot}
 
 
 @functools.lru_cache(maxsize=8)
-def _make_step(devices: tuple[jax.Device, ...], binning: str):
+def make_step(devices: tuple[jax.Device, ...], binning: str):
   """Makes the compiled step over `devices` and the two shardings it uses."""
   mesh = jax.make_mesh(
     (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
@@ -148,7 +148,7 @@ def add(
     chunk_rows = num_devices * max(256, PAIRS_PER_CHUNK // len(queries))
   size = min(-(-chunk_rows // num_devices), -(-len(database) // num_devices))
   size = max(1, min(size, 1 << 24))
-  step, split, whole = _make_step(devices, binning)
+  step, split, whole = make_step(devices, binning)
   device_queries = jax.device_put(np.ascontiguousarray(queries.T), whole)
   device_sets = jax.device_put(np.ascontiguousarray(query_sets.T), whole)
   zeros = np.zeros((num_devices, *counts.shape), np.int32)
