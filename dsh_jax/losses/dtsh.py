@@ -49,14 +49,13 @@ def dtsh(
   """
   del seed
 
-  def cost(x):
-    return triplets.logistic(margin_per_bit * num_bits + x)
-
   def objective(params, codes, labels, step):
     del params, step
     similar = similarity.shares_label(labels)
     t = logit_scale * similarity.inner_product(codes, codes)
-    sums = triplets.sum_pair_costs(-t, *triplets.split_items(similar), cost)
+    sums = triplets.sum_pair_costs(
+      -t, *triplets.split_items(similar), margin_per_bit * num_bits
+    )
     terms = {
       "triplets": triplets.mean_triplet_cost(sums, similar),
       "quantization": quantization_weight * quantization.squared(codes),
