@@ -89,7 +89,11 @@ setuptools.setup(
   long_description_content_type="text/markdown",
   python_requires=">=3.11",
   packages=setuptools.find_packages(include=["dsh_jax", "dsh_jax.*"]),
-  package_data={"dsh_jax.apps": ["*.html"], "dsh_jax.report": ["*.html"]},
+  package_data={
+    "dsh_jax.apps": ["*.html"],
+    "dsh_jax.losses": ["*.csv"],
+    "dsh_jax.report": ["*.html"],
+  },
   cmdclass={"build_py": BuildPy},
   entry_points={
     "console_scripts": [

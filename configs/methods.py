@@ -8,15 +8,11 @@ the images and the optimizer of the authors' code; they expect pretrained
 weights (`config.model.pretrained`).
 """
 
-_ALEXNET_227 = {
-  "data": {
-    "image_size": 227,
-    "crop_size": 0,
-    "crop_padding": 0,
-    "flip": False,
-    "resize": "squash",
-  },
-}
+_ALEXNET_LAYERS = (
+  *(f"conv{number}/conv" for number in range(1, 6)),
+  "fc6",
+  "fc7",
+)
 
 METHODS = {
   "idhn": {
@@ -32,9 +28,15 @@ METHODS = {
     "source": "Ablation of idhn: squared error on every pair",
   },
   "idhn_release": {
-    **_ALEXNET_227,
+    "data": {
+      "image_size": 227,
+      "crop_size": 0,
+      "crop_padding": 0,
+      "flip": False,
+      "resize": "squash",
+    },
     "loss": {"name": "idhn", "activation": "softsign"},
-    "model": {"backbone": "alexnet_caffe"},
+    "model": {"backbone": "caffenet"},
     "train": {"batch_size": 128, "num_epochs": 100},
     "optimizer": {
       "name": "adam",
@@ -44,6 +46,7 @@ METHODS = {
       "weight_decay": 0.0,
       "multipliers": (("backbone", 0.01),),
     },
+    "eval": {"select": "last"},
     "source": "The authors' TensorFlow release of IDHN",
   },
   "isdh": {
@@ -64,16 +67,33 @@ METHODS = {
     "source": "dsrh with the paper's two-layer hash head, on a ResNet",
   },
   "dsrh_release": {
-    **_ALEXNET_227,
+    # The release takes its squares from anywhere along the longer side.
+    "data": {
+      "image_size": 224,
+      "crop_size": 0,
+      "crop_padding": 0,
+      "flip": True,
+      "resize": "crop",
+    },
     "loss": {"name": "dsrh", "sampling": "release", "normalizer": "top2"},
-    "model": {"backbone": "alexnet_caffe", "feature_layers": ("fc6", "fc7")},
+    "model": {"backbone": "alexnet_dsrh", "feature_layers": ("fc6", "fc7")},
+    "train": {"batch_size": 128},
     "optimizer": {
       "name": "sgd",
       "learning_rate": 1e-3,
-      "schedule": "constant",
+      # There only the hash layer's rate drops, once, halfway.
+      "schedule": "drop",
+      "drop_at": (0.5,),
       "weight_decay": 5e-4,
       "momentum": 0.9,
-      "multipliers": (("backbone", 0.1), ("head/fc6", 0.25)),
+      # Biases learn at twice the rate of their layer; the head's two layers
+      # share the bias of fc7.
+      "multipliers": (
+        ("backbone", 0.1),
+        *((f"backbone/{layer}/bias", 0.2) for layer in _ALEXNET_LAYERS),
+        ("head/fc6", 0.25),
+        ("head/fc7/bias", 2.0),
+      ),
     },
     "source": "The authors' CUDA release of DSRH",
   },
@@ -112,10 +132,6 @@ METHODS = {
   "mihash": {
     "loss": {"name": "mihash"},
     "source": "Cakir et al., ICCV 2017",
-  },
-  "mihash_release_bins": {
-    "loss": {"name": "mihash", "bins_per_bit": 0.5},
-    "source": "mihash with the coarser histograms of the authors' release",
   },
   "talr_ap": {
     "loss": {"name": "talr_ap"},

@@ -144,13 +144,13 @@ def _prepare(config, mesh, splits, backbone) -> Parts:
   if factories.takes_vectors(config):
     train, augmentation = splits.train, augment.Unchanged()
     features = train.take(np.arange(len(train)))
-  method = factories.create_method(config, splits.num_classes)
+  steps_per_epoch = len(splits.train) // config.train.batch_size
+  num_steps = steps_per_epoch * config.train.num_epochs
+  method = factories.create_method(config, splits.num_classes, num_steps)
   network = factories.create_network(config, method, mesh.axis_name)
   encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
   scorer = scoring.Scorer(config, splits, encoder)
-  steps_per_epoch = len(splits.train) // config.train.batch_size
-  num_steps = steps_per_epoch * config.train.num_epochs
   tx = factories.create_optimizer(config, method, num_steps)
   return Parts(
     config=config,

@@ -30,7 +30,7 @@ _SIZE = 224
 def measure(
   backbone: str, batch_size: int, num_rounds: int, torch_python: str
 ) -> tuple[float, float | None]:
-  """Returns images/s of ours and, if asked for, of PyTorch: medians.
+  """Return images/s of ours and, if asked for, of PyTorch: medians.
 
   Args:
     backbone: A name of `models.BACKBONES`.
@@ -109,7 +109,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the benchmark."""
+  """Run the benchmark."""
   given = command.parse(argv, _define_flags, __doc__)
   parallel.use_cores(given.batch_size)
   load = os.getloadavg()[0]

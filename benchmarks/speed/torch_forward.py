@@ -14,7 +14,7 @@ import torch
 
 
 def create_network(backbone: str) -> torch.nn.Module:
-  """Creates a network with weights drawn by PyTorch."""
+  """Create a network with weights drawn by PyTorch."""
   if backbone == "efficientnet_lite0":
     import efficientnet_lite_pytorch
 
@@ -25,7 +25,7 @@ def create_network(backbone: str) -> torch.nn.Module:
 
 
 def main(backbone: str, batch_size: int, num_threads: int) -> None:
-  """Answers lines of standard input until it ends."""
+  """Answer lines of standard input until it ends."""
   torch.set_num_threads(num_threads)
   network = create_network(backbone).eval()
   network = network.to(memory_format=torch.channels_last)

@@ -27,6 +27,7 @@ class Cell:
     in_grid: Whether it is one of the runs that choose the learning rate.
     variant: Name of the settings that `overrides` make; "" without them.
     overrides: "path=value" of further config fields.
+    arguments: In place of the table's; None is the table's.
   """
 
   method: str
@@ -36,6 +37,7 @@ class Cell:
   in_grid: bool = False
   variant: str = ""
   overrides: tuple[str, ...] = ()
+  arguments: str | None = None
 
   @property
   def folder(self) -> pathlib.PurePosixPath:
@@ -103,8 +105,9 @@ class Table:
   def settings(self, cell: Cell) -> list[str]:
     """Returns the flags of `dsh_jax.main` that make the cell."""
     arguments = [f"method={cell.method}", f"bits={cell.bits}"]
-    if self.arguments:
-      arguments.append(self.arguments)
+    shared = self.arguments if cell.arguments is None else cell.arguments
+    if shared:
+      arguments.append(shared)
     flags = [
       f"--config={self.config}:{','.join(arguments)}",
       f"--config.seed={cell.seed}",
@@ -147,7 +150,13 @@ def make_table(
   for group in groups:
     for index, seed in enumerate(group["seeds"]):
       for bits, method in itertools.product(group["bits"], group["methods"]):
-        cell = Cell(method=method, bits=int(bits), seed=int(seed))
+        cell = Cell(
+          method=method,
+          bits=int(bits),
+          seed=int(seed),
+          overrides=tuple(group.get("overrides", ())),
+          arguments=group.get("arguments"),
+        )
         cells.setdefault(cell, index)
   if not cells:
     raise errors.UserError("The table has no cells; give config.cells.")
@@ -198,15 +207,17 @@ def make_table(
 
 
 def _group(group):
-  given = set(group)
-  if given != {"methods", "bits", "seeds"}:
+  given, needed = set(group), {"methods", "bits", "seeds"}
+  if not needed <= given <= needed | {"arguments", "overrides"}:
     raise errors.UserError(
       f"A group of config.cells has the fields {sorted(given)}; it must have"
-      " methods, bits and seeds."
+      " methods, bits and seeds, and may have arguments and overrides."
     )
   return {
-    name: (group[name],) if isinstance(group[name], (str, int)) else group[name]
-    for name in group
+    name: (value,)
+    if isinstance(value, (str, int)) and name != "arguments"
+    else value
+    for name, value in group.items()
   }
 
 

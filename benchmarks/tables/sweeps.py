@@ -27,7 +27,7 @@ def run(
   after_each: Callable[[runner.Job, str, float], None],
   make_job: Callable[[cells.Cell], runner.Job],
 ) -> None:
-  """Runs the cells that are not done.
+  """Run the cells that are not done.
 
   Args:
     table: The table; it has no grid of learning rates.
@@ -90,7 +90,7 @@ def run(
 
 
 def _config(settings: Sequence[str]) -> ml_collections.ConfigDict:
-  """Returns the config that flags make."""
+  """Return the config that flags make."""
   from dsh_jax.config import config_files, factories, fields
 
   config_files.make_importable()
@@ -113,7 +113,7 @@ def _config(settings: Sequence[str]) -> ml_collections.ConfigDict:
 
 
 def _train(table, members, jobs, splits, device):
-  """Trains and scores cells that differ in their seed alone."""
+  """Train and scores cells that differ in their seed alone."""
   import jax
 
   from dsh_jax.config import fields

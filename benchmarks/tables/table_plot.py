@@ -31,7 +31,7 @@ def save(
   members.sort(key=lambda row: row.scores[table.metrics[0]].mean)
   metrics = table.metrics[:3]
   lines = collections.defaultdict(list)
-  for row in trained:
+  for row in scored:
     lines[row.method].append(row)
   lines = {name: found for name, found in lines.items() if len(found) > 1}
   num_panels = len(metrics) + bool(lines)

@@ -18,6 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
       overrides=(),
       # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
       # the three. Seeds are run in the order given, all methods of one first.
+      # A group may have "arguments" in place of those above, and "overrides"
+      # of its own, which go over all others.
       cells=(),
       # Whether all is trained in one process, the seeds of a method at once:
       # for features (or a frozen backbone), whose heads take seconds.

@@ -26,6 +26,12 @@ ALEXNET = (
   "AlexNet trained on ImageNet, torchvision's layout (.pth or .safetensors):"
   " --override=model.pretrained=FILE"
 )
+BVLC_FILE = "bvlc_alexnet.npz"
+BVLC_ALEXNET = (
+  "For idhn_release, BVLC's AlexNet trained on ImageNet"
+  f" (bvlc_alexnet.caffemodel), as {BVLC_FILE} in the working directory: arrays"
+  " conv1.weight, conv1.bias, ..., fc7.bias, arranged as PyTorch arranges them"
+)
 RESNET50 = (
   "ResNet-50 trained on ImageNet, torchvision's layout (.pth or"
   " .safetensors): --override=model.pretrained=FILE"

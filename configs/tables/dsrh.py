@@ -47,6 +47,21 @@ def get_config(dataset: str = "mirflickr25k"):
       bits=(64, 16, 32, 48),
       seeds=(0, 1, 2),
     ),
+    # The layers that the paper's hash head reads.
+    dict(
+      methods=("dsrh_two_layers",),
+      bits=(64, 16, 32, 48),
+      seeds=(0, 1, 2),
+      overrides=("model.feature_layers=('fc6', 'fc7')",),
+    ),
+    # The authors' own network and training, without the shared backbone; the
+    # weights of torchvision's AlexNet fit it.
+    dict(
+      methods=("dsrh_release",),
+      bits=(64, 16, 32, 48),
+      seeds=(0, 1, 2),
+      arguments=protocol,
+    ),
   )
   config.references.methods = ("chance", "lsh", "itq", "spectral", "cosine")
   config.metrics = ("ndcg@100", "acg@100", "wmap@5000")

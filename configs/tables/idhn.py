@@ -61,13 +61,21 @@ def get_config(dataset: str = "mirflickr25k"):
       bits=(48, 12, 24, 36),
       seeds=(0, 1, 2),
     ),
+    # The authors' own network and training, without the shared backbone.
+    dict(
+      methods=("idhn_release",),
+      bits=(48, 12, 24, 36),
+      seeds=(0, 1, 2),
+      arguments=protocol,
+      overrides=(f"model.pretrained={downloads.BVLC_FILE}",),
+    ),
   )
   config.references.methods = ("chance", "lsh", "itq", "cosine")
   config.metrics = ("acg@100", "ndcg@100", "map@5000", "wmap@5000")
   config.published = dict(
     dataset=published, protocol="idhn", backbone="alexnet"
   )
-  config.downloads = (download, downloads.ALEXNET)
+  config.downloads = (download, downloads.ALEXNET, downloads.BVLC_ALEXNET)
   config.notes = (
     "The cut-offs 100 and 5000 are believed to be the paper's; its text could"
     " not be checked.",

@@ -33,14 +33,14 @@ from dsh_jax.runs import frozen
 
 _DEFAULT = "efficientnet_lite0"
 _BATCH = 32
-_NAMED = 10  # Unreadable pictures that are printed.
+_NAMED = 10  # Unreadable images that are printed.
 _SPLITS = ("train", "validation", "query", "database")
 
 
-def of_pictures(
+def of_images(
   config: ml_collections.ConfigDict, source: str, out: str
 ) -> dict[str, str]:
-  """Writes the features of a folder or list of pictures.
+  """Write the features of a folder or list of images.
 
   Args:
     config: As in configs/default.py; data.image_size, data.resize and what
@@ -50,10 +50,10 @@ def of_pictures(
       it, from which a killed call continues.
 
   Returns:
-    The pictures that could not be read: path -> why.
+    Path -> reason of each unreadable image.
 
   Raises:
-    UserError: A path or the backbone is wrong, no picture can be read, or the
+    UserError: A path or the backbone is wrong, no image can be read, or the
       file cannot be written.
   """
   root, names = image_files.find(source)
@@ -77,7 +77,7 @@ def of_pictures(
       problems = found.pop("problems")
       if problems.all():
         raise errors.UserError(
-          f"None of the {len(names)} pictures of --images={source} can be read;"
+          f"None of the {len(names)} images of --images={source} can be read;"
           f" the first is {names[0]}: {problems[0]}."
         )
       good = problems == ""
@@ -98,11 +98,11 @@ def of_pictures(
 
 
 def of_config(config: ml_collections.ConfigDict, out: str) -> None:
-  """Writes the features of a data set, with labels and splits.
+  """Write the features of a data set, with labels and splits.
 
   Args:
     config: As in configs/default.py.
-    out: As of `of_pictures`.
+    out: As of `of_images`.
 
   Raises:
     UserError: As `data.load_splits`, the backbone is wrong, or the file cannot
@@ -142,7 +142,7 @@ def _write(
   finish: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
   what: object,
 ) -> None:
-  """Computes features part by part and writes the file.
+  """Compute features part by part and writes the file.
 
   Args:
     config: As in configs/default.py.
@@ -200,7 +200,7 @@ def _define_flags(values: flags.FlagValues) -> None:
   text(
     "images",
     "",
-    "A folder of pictures, a text file with one path per line, or a .csv with"
+    "A folder of images, a text file with one path per line, or a .csv with"
     " paths in its first column.",
   )
   config_flags.DEFINE_config_file(
@@ -228,7 +228,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def _config(given: flags.FlagValues) -> ml_collections.ConfigDict:
-  """Returns the configuration that the flags ask for."""
+  """Return the configuration that the flags ask for."""
   if given.config is None:
     listfile = importlib.import_module("configs.listfile")
     config = listfile.get_config(f"backbone={given.backbone or _DEFAULT}")
@@ -248,10 +248,10 @@ def _config(given: flags.FlagValues) -> ml_collections.ConfigDict:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
+  """Run the command.
 
   Raises:
-    UserError: A flag is wrong, or as `of_pictures` and `of_config`.
+    UserError: A flag is wrong, or as `of_images` and `of_config`.
   """
   config_files.make_importable()
   argv = config_files.find(argv)
@@ -264,7 +264,7 @@ def main(argv: Sequence[str]) -> None:
   if not config.model.pretrained:
     print("The weights are random: no --pretrained was given.", file=sys.stderr)
   if given.images:
-    unreadable = of_pictures(config, given.images, given.out)
+    unreadable = of_images(config, given.images, given.out)
     for name, why in list(unreadable.items())[:_NAMED]:
       print(f"Left out {name}: {why}", file=sys.stderr)
     if len(unreadable) > _NAMED:

@@ -1,10 +1,10 @@
-"""Finds the pictures nearest to a picture.
+"""Finds the images nearest to an image.
 
   python -m dsh_jax search --index=codes.npz --query=photo.jpg --top=20
   python -m dsh_jax search --index=codes.npz --id=NAME
 
-The index is codes.npz of a run, or what python -m dsh_jax encode wrote. Of a run
-on features, --query is a file of them with one row.
+The index is codes.npz of a run, or the output of python -m dsh_jax encode. Of a
+run on features, --query is a file of them with one row.
 """
 
 import pathlib
@@ -21,19 +21,15 @@ from dsh_jax.data import features, images
 def nearest(
   index: index_lib.Index, query: str, top: int
 ) -> tuple[list[tuple[int, int]], search_page.Hit]:
-  """Encodes a picture file and finds its neighbours.
+  """Encode an image file and find its neighbours.
 
   Args:
-    index: Where to look.
-    query: The picture file.
-    top: How many, at least 1.
+    index: The index to search.
+    query: The image file.
+    top: Number of results, at least 1.
 
   Returns:
     (distance, row) of each, nearest first, and the query for a page.
-
-  Raises:
-    UserError: The picture or the run of the index cannot be read, or the run
-      has codes of another length.
   """
   encoder = index_lib.load_encoder(index)
   if encoder.num_features is not None:
@@ -57,7 +53,7 @@ def nearest(
 def nearest_to_item(
   index: index_lib.Index, name: str, top: int
 ) -> tuple[list[tuple[int, int]], search_page.Hit]:
-  """Finds the neighbours of an item of the index; returns as `nearest`.
+  """Find the neighbours of an item of the index; returns as `nearest`.
 
   Raises:
     UserError: There is no item of that name, or no picture of it.
@@ -82,17 +78,7 @@ def write_page(
   found: Sequence[tuple[int, int]],
   query: search_page.Hit,
 ) -> None:
-  """Writes the result as one HTML file that holds its pictures.
-
-  Args:
-    path: The file.
-    index: Where was looked.
-    found: From `nearest`.
-    query: From `nearest`.
-
-  Raises:
-    UserError: A picture cannot be read, or the file cannot be written.
-  """
+  """Write the result of `nearest` as one self-contained HTML file."""
   html = search_page.render(
     num_bits=index.num_bits,
     num_items=len(index),
@@ -113,21 +99,17 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
 
   text("index", None, "The codes.npz to search.", required=True)
-  text("query", "", "A picture file to search for, or a file of one feature.")
-  text("id", "", "In place of --query: the name of an item of the index.")
+  text("query", "", "An image file to search for, or a file of one feature.")
+  text("id", "", "In place of --query: the id of an item of the index.")
   flags.DEFINE_integer(
     "top", 20, "Number of results.", lower_bound=1, flag_values=values
   )
-  text("html", "", "Also write a page with the pictures to this file.")
+  text("html", "", "Also write a page with the images to this file.")
   text("workdir", "", "The run that encoded the index, if it has been moved.")
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
-
-  Raises:
-    UserError: A flag is wrong, or as `nearest` and `write_page`.
-  """
+  """Run the command."""
   given = command.parse(argv, _define_flags, __doc__)
   index = index_lib.load(given.index, given.workdir)
   if bool(given.query) == bool(given.id):
@@ -136,7 +118,7 @@ def main(argv: Sequence[str]) -> None:
     found, query = nearest_to_item(index, given.id, given.top)
   else:
     found, query = nearest(index, given.query, given.top)
-  print(f"rank  distance  {'picture' if index.has_pictures else 'item'}")
+  print(f"rank  distance  {'image' if index.has_pictures else 'item'}")
   for rank, (distance, row) in enumerate(found, 1):
     print(f"{rank:>4}  {distance:>8}  {index.ids[row]}")
   if given.html:
@@ -145,7 +127,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

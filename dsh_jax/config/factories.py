@@ -35,9 +35,16 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
 
 
 def create_method(
-  config: ml_collections.ConfigDict, num_classes: int
+  config: ml_collections.ConfigDict,
+  num_classes: int,
+  num_steps: int | None = None,
 ) -> losses.Method:
-  """Returns the method's loss for K bits and L = `num_classes` labels.
+  """Returns the method's loss.
+
+  Args:
+    config: loss, bits and seed are read.
+    num_classes: L.
+    num_steps: Steps of the whole training; None where nothing is trained.
 
   Raises:
     UserError: As `losses.make_loss`.
@@ -48,6 +55,7 @@ def create_method(
     num_bits=config.bits,
     num_classes=num_classes,
     seed=config.seed,
+    num_steps=num_steps,
     **{
       name: dict(value) if isinstance(value, Mapping) else value
       for name, value in settings.items()
@@ -143,6 +151,7 @@ def create_optimizer(
     options.learning_rate,
     num_steps,
     options.halve_every_steps,
+    tuple(options.drop_at),
   )
   return optimizer.create_optimizer(
     options.name,

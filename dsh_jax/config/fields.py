@@ -30,7 +30,7 @@ _CHOICES = {
   "dtype": ("float32", "bfloat16"),
   "train.on_nonfinite": ("stop", "skip"),
   "optimizer.name": ("adamw", "adam", "sgd"),
-  "optimizer.schedule": ("one_cycle", "cosine", "constant", "halve"),
+  "optimizer.schedule": ("one_cycle", "cosine", "constant", "halve", "drop"),
   "eval.select": ("validation", "last", "test_best"),
   "eval.normalizer": ("retrieved", "relevant"),
 }
@@ -206,6 +206,12 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
   evaluation.parse(config.eval.select_metric, "config.eval.select_metric")
   _check_colours("config.data.mean", config.data.mean, -np.inf)
   _check_colours("config.data.std", config.data.std, 0)
+  shares = config.optimizer.drop_at
+  if not all(isinstance(x, numbers.Real) and 0 < x < 1 for x in shares):
+    raise errors.UserError(
+      f"config.optimizer.drop_at is {shares}; it must be"
+      " shares of the training, between 0 and 1."
+    )
   if config.data.crop_size > config.data.image_size:
     raise errors.UserError(
       f"config.data.crop_size is {config.data.crop_size}; it must be at most"
@@ -245,12 +251,27 @@ def check_overrides(
     and "only sgd uses it. Add --config.optimizer.name=sgd",
     "optimizer.halve_every_steps": optimizer.schedule != "halve"
     and "only one schedule uses it. Add --config.optimizer.schedule=halve",
+    "optimizer.drop_at": optimizer.schedule != "drop"
+    and "only one schedule uses it. Add --config.optimizer.schedule=drop",
   }
   for field in ("mean", "std"):
     reasons[f"data.{field}"] = pretrained and (
       f"the weights of config.model.pretrained={pretrained!r} set it"
     )
-  for field in data.DATASETS[config.data.name].unused_fields:
+  frozen = config.model.frozen
+  vectors = frozen or config.model.backbone == models.VECTORS
+  for field in ("model.normalization", "model.hidden_layers"):
+    reasons[field] = not vectors and (
+      "only features use it. Add --config.model.frozen=True"
+    )
+  for field in ("data.flip", "data.crop_padding", "model.remat"):
+    reasons[field] = frozen and "no image goes through a frozen backbone twice"
+  for field in ("choice.methods", "choice.num_seeds"):
+    reasons[field] = config.method != AUTO and (
+      f"only method=auto uses it. Give --config=FILE:method={AUTO}"
+    )
+  dataset = data.DATASETS.get(config.data.name)
+  for field in dataset.unused_fields if dataset else ():
     reasons[f"data.{field}"] = (
       f"the data set {config.data.name!r} does not use it"
     )

@@ -7,17 +7,22 @@ import optax
 
 
 def create_schedule(
-  name: str, learning_rate: float, num_steps: int, halve_every_steps: int
+  name: str,
+  learning_rate: float,
+  num_steps: int,
+  halve_every_steps: int,
+  drop_at: Sequence[float] = (),
 ) -> optax.Schedule:
   """Returns step, from 0, -> learning rate.
 
   Args:
     name: "one_cycle" (up over 30 % of the steps, then down, both as a
       cosine; Smith & Topin 2018), "cosine" (from the first step down to 0),
-      "constant", or "halve".
+      "constant", "halve", or "drop" (to a tenth, one or several times).
     learning_rate: The highest value, > 0.
     num_steps: Steps of the whole training, at least 1.
     halve_every_steps: Steps between two halvings of "halve", at least 1.
+    drop_at: Shares of the training, between 0 and 1, at which "drop" drops.
   """
   if name == "one_cycle":
     # Fewer steps than these have no rising part, which optax cannot express.
@@ -27,6 +32,10 @@ def create_schedule(
   if name == "halve":
     return optax.exponential_decay(
       learning_rate, halve_every_steps, 0.5, staircase=True
+    )
+  if name == "drop":
+    return optax.piecewise_constant_schedule(
+      learning_rate, {round(share * num_steps): 0.1 for share in drop_at}
     )
   return optax.constant_schedule(learning_rate)
 

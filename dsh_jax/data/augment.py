@@ -8,15 +8,15 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """From stored uint8 images to what the network sees.
+  """Conversion of stored uint8 images to the input of the network.
 
-  Random numbers are drawn for the whole global batch and then cut, so that
-  the result does not depend on how many devices share the batch.
+  Random numbers are drawn for the whole global batch and then sliced, so the
+  result does not depend on the number of devices.
 
   Attributes:
     crop_size: Side of the result, pixels, at most H and W.
     crop_padding: Black border added before a random crop, pixels, >= 0.
-    flip: Whether half of the images are mirrored.
+    flip: Whether to mirror half of the images at random.
     mean: Mean of each channel, as a share of 255.
     std: Standard deviation of each channel, as a share of 255, > 0.
   """
@@ -34,13 +34,13 @@ class Augmentation:
     batch_size: int,
     first: int | jax.Array = 0,
   ) -> jax.Array:
-    """Crops and flips at random, then normalises.
+    """Crop and flip at random, then normalise.
 
     Args:
       key: PRNG key of this step, the same on every device.
       images: uint8 [B/P,H,W,3], images first, first + 1, ... of the batch.
       batch_size: B, the global batch.
-      first: Place of the first image in the global batch; may be traced.
+      first: Index of the first image in the global batch; may be traced.
 
     Returns:
       float32 [B/P,crop_size,crop_size,3].
@@ -53,18 +53,22 @@ class Augmentation:
       crop_key, (batch_size, 2), 0, (most + 1)[None, :], jnp.int32
     )
     corners = jax.lax.dynamic_slice_in_dim(corners, first, count)
-    images = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    images = jax.vmap(self._crop)(images, corners)
+    flips = jnp.zeros((count,), bool)
     if self.flip:
       flips = jax.random.bernoulli(flip_key, shape=(batch_size,))
       flips = jax.lax.dynamic_slice_in_dim(flips, first, count)
-      images = jnp.where(
-        flips[:, None, None, None], images[:, :, ::-1, :], images
-      )
+    # A TPU copies slices of images one after the other.
+    images = jax.lax.platform_dependent(
+      images,
+      corners,
+      flips,
+      tpu=self._crop_by_products,
+      default=self._crop_by_slices,
+    )
     return self._normalize(images)
 
   def without_randomness(self, images: jax.Array) -> jax.Array:
-    """Crops the centre and normalises.
+    """Crop the centre and normalise.
 
     Args:
       images: uint8 [B,H,W,3].
@@ -76,9 +80,42 @@ class Augmentation:
     top, left = ((side - size) // 2 for side in images.shape[1:3])
     return self._normalize(images[:, top : top + size, left : left + size, :])
 
-  def _crop(self, image, corner):
-    size = (self.crop_size, self.crop_size, image.shape[-1])
-    return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), size)
+  def _crop_by_slices(self, images, corners, flips):
+    pad = self.crop_padding
+    size = (self.crop_size, self.crop_size, images.shape[-1])
+    images = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    images = jax.vmap(
+      lambda image, corner: jax.lax.dynamic_slice(
+        image, (corner[0], corner[1], 0), size
+      )
+    )(images, corners)
+    if self.flip:
+      images = jnp.where(
+        flips[:, None, None, None], images[:, :, ::-1, :], images
+      )
+    return images.astype(jnp.float32)
+
+  def _crop_by_products(self, images, corners, flips):
+    """Selects rows, then columns, by matrices of 0 and 1.
+
+    bfloat16 holds the integers up to 256, and every sum has one term, or none
+    in the border: the products are exact.
+    """
+    place = jnp.arange(self.crop_size)[None, :]
+    rows = corners[:, :1] + place
+    columns = corners[:, 1:] + jnp.where(
+      flips[:, None], self.crop_size - 1 - place, place
+    )
+
+    def select(index, size):
+      index = (index - self.crop_padding)[:, :, None]
+      return (index == jnp.arange(size)[None, None, :]).astype(jnp.bfloat16)
+
+    _, height, width, _ = images.shape
+    x = images.astype(jnp.bfloat16)
+    x = jnp.einsum("bih,bhwc->biwc", select(rows, height), x)
+    x = jnp.einsum("bjw,biwc->bijc", select(columns, width), x)
+    return x.astype(jnp.float32)
 
   def _normalize(self, images):
     mean = jnp.array(self.mean, jnp.float32)[None, None, None, :]

@@ -23,12 +23,12 @@ _SCANS = {
   "query": (0.7, 1.0),
   "database": (0.7, 1.0),
 }
-# 1, 2, 3 or 4 digits with probability .2, .3, .3, .2, added up.
+# Cumulative probabilities of 1, 2 and 3 digits; 4 digits have the last 0.2.
 _NUM_DIGITS = (0.2, 0.5, 0.8)
 
 
 class DshDigits(tfds.core.GeneratorBasedBuilder):
-  """Builds the scenes; the same ones on every machine."""
+  """Builds the scenes, which are the same on every machine."""
 
   VERSION = tfds.core.Version("1.0.0")
 
@@ -64,10 +64,10 @@ class DshDigits(tfds.core.GeneratorBasedBuilder):
 def compose(
   rng: np.random.Generator, scans: list[list[tuple[np.ndarray, ...]]]
 ) -> tuple[np.ndarray, list[int]]:
-  """Draws a scene: different digits, one per quadrant, on a noisy ground.
+  """Draw a scene: different digits, one per quadrant, on a noisy background.
 
   Args:
-    rng: Where the random numbers come from.
+    rng: Generator of all random numbers.
     scans: For each digit its scans; each scan is a pair of float32 arrays,
       [16,16,1] and [24,24,1], from 0 (paper) to 1 (ink).
 
@@ -93,8 +93,8 @@ def compose(
 
 
 def _load_scans(first, last):
-  """Returns the scans between two shares, the same shares of every digit."""
-  from sklearn import datasets  # Half a second; only the build needs it.
+  """Return the scans between two shares, taken from each digit."""
+  from sklearn import datasets  # Slow to import; only the build needs it.
 
   scans, digits = datasets.load_digits(return_X_y=True)
   scans = scans.reshape(-1, 8, 8, 1).astype(np.float32) / 16

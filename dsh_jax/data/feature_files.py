@@ -30,7 +30,7 @@ _LOCAL_HEADER = struct.Struct("<26xHH")  # Of a zip file: lengths at its end.
 
 
 def read(path: str, field: str) -> dict[str, np.ndarray]:
-  """Reads the arrays of a file by name.
+  """Read the arrays of a file by name.
 
   Args:
     path: A .npy, whose array is called "", or an .npz, .safetensors or
@@ -81,7 +81,7 @@ def _read_npz(file):
 
 
 def _map_member(file, member, arrays):
-  """Maps an array of an .npz; reads it if it is compressed or no matrix."""
+  """Map an array of an .npz; reads it if it is compressed or no matrix."""
   entry = arrays.zip.NameToInfo.get(member)
   if entry is None or entry.compress_type != zipfile.ZIP_STORED:
     return arrays[member.removesuffix(".npy")]

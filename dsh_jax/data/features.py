@@ -45,7 +45,7 @@ class Vectors:
 def read_vectors(
   path: str, field: str, num_features: int | None = None
 ) -> Vectors:
-  """Reads features without labels.
+  """Read features without labels.
 
   Args:
     path: A file with an array `features`, and maybe `ids`; or a .npy.
@@ -76,7 +76,7 @@ def _features_of(found, path, field):
 
 
 def _check_features(features, path, field, num_features=None):
-  """Returns features [N,F] that are finite and not wider than float32."""
+  """Return features [N,F] that are finite and not wider than float32."""
   if features.dtype.name not in _TYPES:
     raise errors.UserError(
       f"The features of {path} are of type {features.dtype}; they must be"
@@ -124,7 +124,7 @@ def _check_ids(ids, count, path, field):
 
 
 def _read(**options: str) -> dict[str, tuple[np.ndarray, str, str]]:
-  """Returns column -> (array, its file, its config field)."""
+  """Return column -> (array, its file, its config field)."""
   path = options.get("features", "")
   if not path:
     raise errors.UserError(
@@ -150,7 +150,7 @@ def _read(**options: str) -> dict[str, tuple[np.ndarray, str, str]]:
 
 
 def _read_column(path, name, field):
-  """Reads labels, ids or splits: of text files a line an item."""
+  """Read labels, ids or splits: of text files a line an item."""
   if pathlib.Path(path).suffix.lower() not in feature_files.READERS:
     try:
       text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
@@ -169,7 +169,7 @@ def _read_column(path, name, field):
 
 
 def _multi_hot(labels, path, field, class_names):
-  """Returns uint8 [N,L] and the L names."""
+  """Return uint8 [N,L] and the L names."""
 
   def wrong(what):
     return errors.UserError(
@@ -217,7 +217,7 @@ def _multi_hot(labels, path, field, class_names):
 
 
 def _groups(column, count):
-  """Returns split -> rows; all rows without a column of splits."""
+  """Return split -> rows; all rows without a column of splits."""
   if column is None:
     return {"items": np.arange(count)}
   found, path, field = column

@@ -1,4 +1,4 @@
-"""One progress bar on a terminal, one line anywhere else."""
+"""A progress bar on a terminal, or else a single line."""
 
 import contextlib
 import sys
@@ -11,15 +11,15 @@ import tqdm
 def bar(
   title: str, total: int, unit: str = "images"
 ) -> Iterator[Callable[[int], object]]:
-  """Shows how far something has come.
+  """Show the progress of a task.
 
   Args:
-    title: What is done.
-    total: How many there are in all.
-    unit: Of what.
+    title: Name of the task.
+    total: Total number of images, or of what `unit` says.
+    unit: Plural noun.
 
   Yields:
-    A function that is called with the number of those just done.
+    A function to call with the number of those just finished.
   """
   if not sys.stderr.isatty():
     print(title, file=sys.stderr, flush=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from dsh_jax import MAX_BITS, errors
 from dsh_jax.losses import (
+  activations,
   bce_sign,
   classifier_code,
   csq,
@@ -83,7 +84,13 @@ def default_settings(name: str) -> dict[str, Any]:
 
 
 def make_loss(
-  name: str, *, num_bits: int, num_classes: int, seed: int = 0, **settings: Any
+  name: str,
+  *,
+  num_bits: int,
+  num_classes: int,
+  seed: int = 0,
+  num_steps: int | None = None,
+  **settings: Any,
 ) -> method.Method:
   """Makes a loss by name.
 
@@ -92,6 +99,9 @@ def make_loss(
     num_bits: K, 1 to 256.
     num_classes: L, at least 1.
     seed: Of whatever is random in the loss, together with the step; >= 0.
+    num_steps: Steps of the whole training, at least 1, for activations that
+      change in its course (HashNet's); None where there is no training to
+      speak of: they then count steps as their authors' code does.
     **settings: Overrides of `default_settings(name)`.
 
   Returns:
@@ -108,6 +118,13 @@ def make_loss(
       raise errors.unknown(f"setting of {name}", setting, filled, "config.loss")
     filled[setting] = _checked(name, setting, value, filled[setting])
   loss = LOSSES[name](num_bits, num_classes, seed, **filled)
+  if num_steps is not None:
+    _check_count("number of steps", num_steps, None, "config.train.num_epochs")
+    if loss.activation_steps is not None:
+      activation = activations.rescale_steps(
+        loss.activation, loss.activation_steps / num_steps
+      )
+      loss = dataclasses.replace(loss, activation=activation)
   return dataclasses.replace(loss, name=name, settings=filled)
 
 

@@ -64,6 +64,20 @@ def make_continuation(rate: float = 0.005, power: float = 0.5) -> Activation:
   return tanh_continuation
 
 
+def rescale_steps(activation: Activation, factor: float) -> Activation:
+  """Returns the activation of `factor` times the step number.
+
+  Args:
+    activation: What depends on the step.
+    factor: Above 1 the activation changes sooner, below 1 later; > 0.
+  """
+
+  def rescaled(logits: jax.Array, step: jax.Array | int = 0) -> jax.Array:
+    return activation(logits, jnp.asarray(step, jnp.float32) * factor)
+
+  return rescaled
+
+
 ACTIVATIONS: dict[str, Activation] = {
   "tanh": tanh,
   "softsign": softsign,

@@ -1,25 +1,29 @@
 """A linear classifier on codes, for the losses that train one with the codes.
 
-Its parameters are {"kernel": float32 [num_inputs,L], "bias": float32 [L]}.
+Its parameters are {"kernel": float32 [num_inputs,L], "bias": float32 [L]}; one
+without a bias has no "bias".
 """
 
 import jax
 import jax.numpy as jnp
 
 
-def init(key: jax.Array, num_inputs: int, num_classes: int) -> dict:
+def init(
+  key: jax.Array, num_inputs: int, num_classes: int, use_bias: bool = True
+) -> dict:
   """Creates the parameters: LeCun normal kernel, zero bias.
 
   Args:
     key: PRNG key of the kernel.
     num_inputs: Width of what the classifier reads, K for codes.
     num_classes: L.
+    use_bias: Whether there is a bias.
   """
   normal = jax.nn.initializers.lecun_normal()
-  return {
-    "kernel": normal(key, (num_inputs, num_classes), jnp.float32),
-    "bias": jnp.zeros((num_classes,), jnp.float32),
-  }
+  params = {"kernel": normal(key, (num_inputs, num_classes), jnp.float32)}
+  if use_bias:
+    params["bias"] = jnp.zeros((num_classes,), jnp.float32)
+  return params
 
 
 def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
@@ -32,7 +36,7 @@ def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
   product = jnp.matmul(
     inputs, params["kernel"], precision=jax.lax.Precision.HIGHEST
   )
-  return product + params["bias"][None, :]
+  return product + params["bias"][None, :] if "bias" in params else product
 
 
 def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ def csq(
   num_classes: int,
   seed: int,
   *,
-  quantization_weight: float = 1e-4,
+  quantization_weight: float = 0.05,
   codebook: str = "auto",
   activation: str = "tanh",
 ) -> method.Method:
@@ -28,7 +28,8 @@ def csq(
   of (|h| - 1)^2 over items and bits.
 
   Source: Yuan et al., "Central Similarity Quantization for Efficient Image and
-  Video Retrieval", CVPR 2020.
+  Video Retrieval", CVPR 2020; the weight 0.05 is that of the commands in the
+  authors' release (DeepHash-pytorch: 1e-4).
   Differences: Bernoulli codes are independent coins (release: half of the bits
   of a code are set, redrawn until the codes are far apart); p and 1 - p are at
   least 1e-7.
@@ -54,7 +55,7 @@ def csq(
   def objective(params, codes, labels, step):
     del params, step
     targets = codebooks.item_targets(labels, book, ties)
-    # Probability of the bit that the target wants.
+    # Probability of the target's bit.
     probability = jnp.maximum((1 + targets * codes) / 2, _MIN_PROBABILITY)
     terms = {
       "cross_entropy": -jnp.mean(jnp.log(probability)),

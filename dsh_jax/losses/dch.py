@@ -33,7 +33,9 @@ def dch(
   Source: Cao et al., "Deep Cauchy Hashing for Hamming Space Retrieval", CVPR
   2018.
   Differences: d of a dissimilar pair is at least 0.001 bits, which bounds its
-  cost; closer pairs get no gradient.
+  cost; closer pairs get no gradient. The formulas are the paper's: the script
+  of the authors' release takes the squared Euclidean distance for d, leaves
+  self-pairs out, weighs similar pairs alone and has a quantisation weight of 0.
 
   Args:
     num_bits: K.

@@ -2,7 +2,9 @@
 
 import jax.numpy as jnp
 
-from dsh_jax.losses import activations, codebooks, method
+from dsh_jax.losses import activations, codebooks, method, similarity
+
+_TARGETS = ("labels", "majority")
 
 
 def dpn(
@@ -11,27 +13,34 @@ def dpn(
   seed: int,
   *,
   margin: float = 1.0,
+  target: str = "labels",
   codebook: str = "auto",
   activation: str = "identity",
 ) -> method.Method:
   """Makes the loss of Deep Polarized Networks.
 
-  Every class has a fixed code (`codebooks`); the target of an item is the
-  majority of the codes of all its classes, ties filled from one fixed random
-  code. A bit costs max(0, margin - u * target).
+  Every class l has a fixed code c_l (`codebooks`). A bit costs
+
+      "labels":   sum over the labels l of the item of max(0, margin - u c_l)
+      "majority": max(0, margin - u t), t the majority of these c_l, ties
+                  filled from one fixed random code
 
   Reduction: mean over items and bits.
 
   Source: Fan et al., "Deep Polarized Network for Supervised Learning of
-  Accurate Binary Hashing Codes", IJCAI 2020.
-  Differences: the same codebooks as `csq`, so that the two differ in the loss
-  alone; targets are not updated during training.
+  Accurate Binary Hashing Codes", IJCAI 2020; "labels" is the multi-label form
+  of the authors' release, "majority" that of DeepHash-pytorch.
+  Differences: mean over bits (release: sum, K times as much); the same
+  codebooks as `csq`, so that the two differ in the loss alone (release: signs
+  of Gaussians by default); no classifier beside the polarisation; codes are
+  not updated during training.
 
   Args:
     num_bits: K.
     num_classes: L.
     seed: Of the codebook and the tie-breaking code.
     margin: Least product of a logit and its target that costs nothing.
+    target: "labels" or "majority".
     codebook: "auto", "hadamard" or "bernoulli".
     activation: A key of `activations.ACTIVATIONS`.
 
@@ -39,16 +48,32 @@ def dpn(
     The loss; term polarization.
 
   Raises:
-    UserError: An unknown codebook or activation, or no Hadamard codebook of
-      this size.
+    UserError: An unknown word for `target`, `codebook` or `activation`, or no
+      Hadamard codebook of this size.
   """
+  method.check_choice("target", target, _TARGETS)
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
+  has_one = book.T > 0
   ties = codebooks.create_tie_breaker(num_bits, seed)
+
+  def by_labels(codes, labels):
+    # Labels whose code has a 1, or a -1, at each bit; no array of B x L x K.
+    positive = similarity.inner_product(
+      labels, jnp.asarray(has_one, labels.dtype)
+    )
+    negative = jnp.sum(labels, axis=1, keepdims=True) - positive
+    cost = positive * jnp.maximum(margin - codes, 0)
+    return cost + negative * jnp.maximum(margin + codes, 0)
+
+  def by_majority(codes, labels):
+    targets = codebooks.item_targets(labels, book, ties)
+    return jnp.maximum(margin - codes * targets, 0)
+
+  cost = by_labels if target == "labels" else by_majority
 
   def objective(params, codes, labels, step):
     del params, step
-    targets = codebooks.item_targets(labels, book, ties)
-    value = jnp.mean(jnp.maximum(margin - codes * targets, 0))
+    value = jnp.mean(cost(codes, labels))
     return value, {"polarization": value}
 
   return method.Method(

@@ -23,15 +23,15 @@ def greedyhash(
 ) -> method.Method:
   """Makes the loss of GreedyHash.
 
-  A linear classifier (parameters kernel, bias) reads b = sign(u). The loss is
-  softmax cross-entropy with target distribution labels / number of labels. In
-  the backward pass the gradient of b goes to u unchanged.
+  A linear classifier without bias (parameter kernel) reads b = sign(u). The
+  loss is softmax cross-entropy with target distribution labels / number of
+  labels. In the backward pass the gradient of b goes to u unchanged.
 
   Reduction: mean over items; plus quantization_weight times the mean of
   | |u| - 1 |^3 over items and bits.
 
   Source: Su et al., "Greedy Hash: Towards Fast Optimization for Accurate Hash
-  Coding in CNN", NeurIPS 2018.
+  Coding in CNN", NeurIPS 2018, and the authors' release.
   Differences: the target of an item with several labels is their uniform
   distribution (ports take the first label only).
 
@@ -67,6 +67,8 @@ def greedyhash(
     num_classes=num_classes,
     objective=objective,
     activation=activations.get_activation(activation),
-    init=lambda key: classifier.init(key, num_bits, num_classes),
+    init=lambda key: classifier.init(
+      key, num_bits, num_classes, use_bias=False
+    ),
     learning_rate_multiplier=learning_rate_multiplier,
   )

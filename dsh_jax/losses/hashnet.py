@@ -5,6 +5,8 @@ import jax.numpy as jnp
 
 from dsh_jax.losses import activations, method, similarity
 
+_FORMS = ("paper", "release")
+
 
 def hashnet(
   num_bits: int,
@@ -12,45 +14,74 @@ def hashnet(
   seed: int,
   *,
   logit_scale: float = 10.0,
+  form: str = "paper",
+  positive_weight: float = 1.0,
   continuation_rate: float = 0.005,
   continuation_power: float = 0.5,
+  continuation_steps: int = 10_000,
 ) -> method.Method:
   """Makes the loss of HashNet.
 
   With y = 1 where two items share a label and t = logit_scale <h_i,h_j> / K, a
-  pair costs w (softplus(t) - y t). A similar pair has
-  w = |S|/|S1| * (shared labels / labels of either), a dissimilar one
-  w = |S|/|S0|; S, S1, S0 are all, the similar and the dissimilar pairs of the
-  batch. h = tanh(beta u) with beta = (1 + continuation_rate * step) ^
-  continuation_power.
+  pair costs w (softplus(t) - y t), with w by form:
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides. No quantisation term: the growing beta replaces it.
+      "paper":   similar |S|/|S1| * (shared labels / labels of either),
+                 dissimilar |S|/|S0|
+      "release": similar positive_weight, dissimilar 1
+
+  S, S1, S0 are all, the similar and the dissimilar pairs of the batch.
+  h = tanh(beta u) with beta = (1 + continuation_rate * n) ^ continuation_power.
+  n grows from 0 to continuation_steps in the course of a run of the num_steps
+  that `make_loss` was given; without those it is the number of the step.
+
+  Reduction: "paper": mean over all B x B ordered pairs; "release": the sum over
+  them divided by the sum of w. Diagonal included, gradients through both sides.
+  No quantisation term: the growing beta replaces it.
 
   Source: Cao et al., "HashNet: Deep Learning to Hash by Continuation", ICCV
-  2017, and the authors' PyTorch release for beta.
-  Differences: beta grows every step (release: in stairs of 200 steps); pairs
-  within the batch. The weight 1 of a dissimilar pair's label sets follows a
-  survey's account of the paper.
+  2017; "release" and beta, which reaches 7.1 after 10,000 steps, from the
+  authors' PyTorch release.
+  Differences: beta grows every step and by the share of the run (release: in
+  stairs of 200 steps); all pairs of one batch (release: pairs between two
+  batches, so without self-pairs). The weight 1 of a dissimilar pair's label
+  sets follows a survey's account of the paper.
 
   Args:
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
     logit_scale: Scale of the logit t.
+    form: "paper" or "release".
+    positive_weight: Weight of similar pairs of "release", > 0; 1 in its command
+      for COCO, all pairs divided by similar ones in its notes on other data.
     continuation_rate: Growth of beta per step, >= 0.
     continuation_power: Exponent of beta.
+    continuation_steps: Steps of growth that a run goes through, >= 1.
 
   Returns:
     The loss; term cross_entropy.
+
+  Raises:
+    UserError: An unknown word for `form`.
   """
   del seed
+  method.check_choice("form", form, _FORMS)
+
+  def paper_weights(similar, labels):
+    iou = jnp.where(similar > 0, similarity.label_iou(labels), 1)
+    return similarity.balanced_weights(similar) * iou
+
+  def release_weights(similar, labels):
+    del labels
+    weights = jnp.where(similar > 0, positive_weight, 1)
+    return weights / jnp.mean(weights)
+
+  pair_weights = paper_weights if form == "paper" else release_weights
 
   def objective(params, codes, labels, step):
     del params, step
     similar = similarity.shares_label(labels)
-    weights = similarity.balanced_weights(similar)
-    weights = weights * jnp.where(similar > 0, similarity.label_iou(labels), 1)
+    weights = pair_weights(similar, labels)
     t = logit_scale / num_bits * similarity.inner_product(codes, codes)
     value = jnp.mean(weights * (jax.nn.softplus(t) - similar * t))
     return value, {"cross_entropy": value}
@@ -62,4 +93,5 @@ def hashnet(
     activation=activations.make_continuation(
       continuation_rate, continuation_power
     ),
+    activation_steps=continuation_steps,
   )

@@ -1,49 +1,58 @@
 """HyP2: learnable class proxies, plus pairs of items that share nothing."""
 
+import functools
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dsh_jax.losses import activations, method, similarity
 
-# Thresholds of the paper: ceil(log2 L) -> K -> zeta.
-_PAPER_THRESHOLDS = {
-  5: {12: 0.333, 16: 0.0, 24: 0.0, 32: 0.0, 36: 0.056, 48: 0.0, 64: 0.0},
-  6: {12: 0.333, 16: 0.25, 24: 0.167, 32: 0.0, 36: 0.111, 48: 0.0, 64: 0.0},
-}
+_TABLE = pathlib.Path(__file__).with_name("hyp2_distances.csv")
 
 
-def default_threshold(num_bits: int, num_classes: int) -> float:
-  """Returns the cosine zeta above which unrelated codes are too close.
+@functools.cache
+def _read_table() -> dict[tuple[int, int], int]:
+  """Returns (length, dimension) -> distance."""
+  rows = np.genfromtxt(_TABLE, delimiter=",", skip_header=2, filling_values=0)
+  return {
+    (int(length), dimension): int(distance)
+    for length, *distances in rows
+    for dimension, distance in enumerate(distances, start=1)
+    if distance
+  }
 
-  The paper takes zeta = 1 - 2d/K, d the largest minimum distance of a linear
-  binary code of length K with at least L words, from a table of codes. Its
-  values are used where known (L from 17 to 64 at the usual lengths). Elsewhere
-  d is the largest that the Griesmer bound allows, at least 1, which is an upper
-  bound of the true one, and zeta is not below 0.
 
-  Source: Xu et al., ACM MM 2022, see `hyp2`.
+def code_distance(num_bits: int, num_classes: int) -> int:
+  """Returns the distance that codes of all classes can keep from each other.
+
+  That is the largest known minimum distance of a linear binary code of length K
+  and dimension ceil(log2 L). Where the table of the release has none (K below
+  4, L above 1,024, or more classes than codes) it is the largest that the
+  Griesmer bound allows, which is an upper bound of the true one; 0 where there
+  are more classes than codes.
+
+  Source: codetable.xlsx of the authors' release, see `hyp2`; Griesmer, "A bound
+  for error-correcting codes", IBM Journal of Research and Development 1960.
 
   Args:
-    num_bits: K, at least 1.
+    num_bits: K, 1 to 256.
     num_classes: L, at least 1.
-
-  Returns:
-    zeta in [0, 1).
   """
   dimension = max(1, math.ceil(math.log2(num_classes)))
-  known = _PAPER_THRESHOLDS.get(dimension, {})
-  if num_bits in known:
-    return known[num_bits]
+  known = _read_table().get((num_bits, dimension))
+  if known is not None:
+    return known
 
   def griesmer_length(distance):
     return sum(-(-distance // 2**i) for i in range(dimension))
 
-  distance = 1
+  distance = 0
   while griesmer_length(distance + 1) <= num_bits:
     distance += 1
-  return max(0.0, 1 - 2 * distance / num_bits)
+  return distance
 
 
 def hyp2(
@@ -52,14 +61,15 @@ def hyp2(
   seed: int,
   *,
   pair_weight: float = 0.5,
-  threshold: float = -1.0,
+  threshold: float = 2.0,
   activation: str = "identity",
   learning_rate_multiplier: float = 2.0,
 ) -> method.Method:
   """Makes the Hybrid Proxy-Pair loss.
 
   p_l is a learnable proxy of class l (parameter proxies [L,K]) and
-  z_il = cos(u_i, p_l):
+  z_il = cos(u_i, p_l), zeta = 1 - 2 d/K with d = `code_distance`, so that codes
+  of unrelated classes need only be as far apart as codes can be:
 
       mean over (item, label) that the item has of      1 - z
     + mean over (item, label) that it has not of        max(0, z - zeta)
@@ -72,15 +82,15 @@ def hyp2(
   Image Retrieval", ACM MM 2022, and the authors' release: identity head,
   proxies drawn from a normal of variance 2/L, with a learning rate of 0.02
   beside 0.01 for the network (AlexNet), hence the multiplier 2.
-  Differences: zeta of lengths that the paper does not list comes from a bound
-  (see `default_threshold`).
+  Differences: a zeta that the release's table lacks comes from a bound (see
+  `code_distance`).
 
   Args:
     num_bits: K.
     num_classes: L.
     seed: Unused; `init` takes its own key.
     pair_weight: Weight of the pair term.
-    threshold: zeta, at most 1; below 0 stands for `default_threshold`.
+    threshold: zeta, -1 to 1; above 1 stands for that of the formula.
     activation: A key of `activations.ACTIVATIONS`.
     learning_rate_multiplier: Factor on the proxies' learning rate.
 
@@ -92,8 +102,8 @@ def hyp2(
   """
   del seed
   zeta = threshold
-  if threshold < 0:
-    zeta = default_threshold(num_bits, num_classes)
+  if threshold > 1:
+    zeta = 1 - 2 * code_distance(num_bits, num_classes) / num_bits
 
   def init(key):
     draw = jax.random.normal(key, (num_classes, num_bits), jnp.float32)

@@ -16,7 +16,7 @@ def idhn_deephash_pytorch(
   quantization_weight: float = 0.1,
   hard_low: float = 0.01,
   hard_high: float = 0.99,
-  activation: str = "tanh",
+  activation: str = "softsign",
 ) -> method.Method:
   """Makes the loss of a port of IDHN; not the paper's method.
 
@@ -33,7 +33,8 @@ def idhn_deephash_pytorch(
   through both sides; plus quantization_weight times the mean of | |h| - 1 |
   over items and bits.
 
-  Source: the DeepHash-pytorch collection of ports.
+  Source: the DeepHash-pytorch collection of ports, whose head is
+  u / (|u| + 1).
   Differences: in-batch pairs (the port compares the batch with a memory of the
   codes of the whole training set); the hard and soft branches are selected by
   the thresholds of `idhn`.

@@ -30,9 +30,9 @@ def isdh(
   through both sides; plus quantization_weight times the mean of | |h| - 1 |
   over items and bits.
 
-  Source: arXiv 1803.02987 version 1.
-  Differences: the logit scale, the thresholds and the quantisation term are
-  those of the release of the later version (see `idhn`); tanh head.
+  Source: arXiv 1803.02987 version 1; scale, thresholds and weights from the
+  authors' release of that version.
+  Differences: tanh head.
 
   Args:
     num_bits: K.

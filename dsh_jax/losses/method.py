@@ -43,6 +43,8 @@ class Method:
     objective: (params, codes [B,num_outputs], labels [B,L], step) -> (value,
       terms), as `__call__`; codes and labels have the same float type.
     activation: (logits [B,num_outputs], step) -> codes of the same shape.
+    activation_steps: Steps over which the activation changes; `make_loss`
+      stretches or shortens them to the steps of the run. None: it does not.
     num_outputs: Width of the head; None stands for K.
     init: PRNG key -> the parameters of the loss itself, float32; {} for most.
     encode: (params, logits) -> float [B,K] whose sign is the hash code.
@@ -56,6 +58,7 @@ class Method:
   num_classes: int
   objective: Objective
   activation: activations.Activation = activations.tanh
+  activation_steps: int | None = None
   num_outputs: int | None = None
   init: Callable[[jax.Array], Params] = _no_params
   encode: Callable[[Params, jax.Array], jax.Array] = _encode_logits

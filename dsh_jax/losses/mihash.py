@@ -10,7 +10,7 @@ def mihash(
   num_classes: int,
   seed: int,
   *,
-  bins_per_bit: float = 1.0,
+  bins_per_bit: float = 0.5,
   activation: str = "tanh",
 ) -> method.Method:
   """Makes the loss of MIHash.
@@ -18,8 +18,8 @@ def mihash(
   For an anchor, D is the distance (K - <h,h'>)/2 of another item of the batch
   and C whether they share a label. The loss is minus the mutual information
   I(D;C) = H(D) - H(D|C), in bits (base-2 logarithm), with distributions from
-  soft histograms of bins_per_bit K + 1 triangular bins, from 0 to K: by
-  default one for each integer distance.
+  soft histograms of bins_per_bit K + 1 triangular bins, from 0 to K:
+  bins_per_bit = 1 gives one for each integer distance.
 
   Reduction: mean over all B anchors; the anchor itself is not on its list. An
   anchor with only neighbours, or none, has I = 0.
@@ -27,8 +27,8 @@ def mihash(
   Source: Cakir et al., "MIHash: Online Hashing with Mutual Information", ICCV
   2017, and the authors' release for deep networks.
   Differences: tanh(u) (release: 2 sigmoid(p u) - 1, p = 1 by default); mean
-  over anchors in place of the sum; one bin per bit (release: half a bin per
-  bit, at B = 256).
+  over anchors in place of the sum. The release's half a bin per bit goes with
+  its B = 256.
   Limits: information has no direction, so neighbours that are farther away
   than others count as much as nearer ones; and with few items per bin its
   estimate is too high by chance alone. From random weights with B = 128 it was
@@ -48,7 +48,7 @@ def mihash(
     UserError: The activation is unknown.
   """
   del seed
-  bins = max(1, round(bins_per_bit * num_bits))
+  bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def entropy(counts, total):
     p = counts / jnp.maximum(total, 1)[:, None]

@@ -30,7 +30,9 @@ def orthohash(
   Similarity based Learning Objective", NeurIPS 2021. The paper's head is linear
   without bias, followed by batch normalisation, which balances the bits: set
   the head options head_bias=False, head_batch_norm=True.
-  Differences: none known in the multi-label form.
+  Differences: the codebook is a Hadamard one where it exists (release: always
+  Bernoulli, `codebook="bernoulli"`), and of 20 Bernoulli draws the one with
+  the farthest codes.
 
   Args:
     num_bits: K.

@@ -11,20 +11,40 @@ import numpy as np
 
 # Elements of [bins,B,B] worked on at once: 1 MB in float32 stays in cache.
 _CHUNK_ELEMENTS = 2**18
+# Overlaps that an ideal DCG looks at, from the largest of a list on.
+_LEVELS = 64
 
 
-def gain(shared: jax.Array) -> jax.Array:
-  """Returns 2^s - 1 for overlaps s, of their shape and type."""
-  return 2**shared - 1
+def relative_gain(shared: jax.Array, largest: jax.Array) -> jax.Array:
+  """Returns (2^s - 1) / 2^largest, at most 1: no gain is too large for a float.
+
+  Args:
+    shared: float, overlaps s; those above `largest` must have no weight, and
+      count as `largest`.
+    largest: float, of a shape that broadcasts, the largest overlap of a list.
+  """
+  return 2 ** jnp.minimum(shared - largest, 0) - 2**-largest
+
+
+def largest_overlap(shared: jax.Array, valid: jax.Array) -> jax.Array:
+  """Returns the largest overlap on each list, [B] of the type of `shared`.
+
+  Args:
+    shared: float [B,B], overlaps.
+    valid: bool [B,B], items that are on the list.
+  """
+  return jnp.max(jnp.where(valid, shared, 0), axis=1)
 
 
 def ideal_dcg(
   shared: jax.Array, valid: jax.Array, num_classes: int
 ) -> jax.Array:
-  """Computes the DCG of each list in its best order.
+  """Computes the DCG of each list in its best order, with relative gains.
 
-  Gains 2^s - 1, discounts 1/log2(1 + rank). Works from the number of items at
-  each overlap, so nothing is sorted.
+  Gains (2^s - 1) / 2^largest, where largest is the list's largest overlap;
+  discounts 1/log2(1 + rank). Works from the number of items at each overlap, so
+  nothing is sorted. Overlaps 64 and more below the largest are left out: their
+  gains are below the rounding of a float64.
 
   Args:
     shared: float [B,B], overlaps.
@@ -39,12 +59,27 @@ def ideal_dcg(
   cumulative = jnp.asarray(
     np.concatenate([[0.0], np.cumsum(discounts)]), shared.dtype
   )
-  levels = jnp.arange(num_classes, 0, -1, dtype=shared.dtype)
-  at_level = (shared[:, None, :] == levels[None, :, None]) & valid[:, None, :]
+  largest = largest_overlap(shared, valid)[:, None]
+  below = jnp.arange(min(num_classes, _LEVELS), dtype=shared.dtype)
+  levels = largest - below[None, :]
+  at_level = (shared[:, None, :] == levels[:, :, None]) & valid[:, None, :]
   counts = jnp.sum(at_level, axis=2, dtype=jnp.int32)
   until = jnp.cumsum(counts, axis=1)
   shares = cumulative[until] - cumulative[until - counts]
-  return jnp.sum(gain(levels)[None, :] * shares, axis=1)
+  gains = relative_gain(jnp.maximum(levels, 0), largest)
+  return jnp.sum(gains * shares, axis=1)
+
+
+def num_bins(bins_per_bit: float, num_bits: int) -> int:
+  """Returns the bins between distance 0 and K, at least 1.
+
+  A histogram has one more, as bins are centred on both ends.
+
+  Args:
+    bins_per_bit: Bins divided by K, > 0.
+    num_bits: K.
+  """
+  return max(1, round(bins_per_bit * num_bits))
 
 
 def soft_histogram(
@@ -53,19 +88,20 @@ def soft_histogram(
   """Adds up weights over bins of relaxed distance.
 
   The bin of integer k takes max(0, 1 - |d - k|) of an item at distance d, so a
-  distance in [0, K] adds its weight exactly once over two neighbouring bins.
-  The backward pass needs only those two bins, and no array of B x B x K.
+  distance in this range adds its weight exactly once, over two neighbouring
+  bins. The backward pass needs only those two, and no array of B x B x K.
 
   Source: Ustinova and Lempitsky, "Learning Deep Embeddings with Histogram
   Loss", NIPS 2016.
 
   Args:
-    distance: float [B,B] in [0, K]; rounding beyond that is cut off.
+    distance: float [B,B] in [0, num_bits]; rounding beyond that is cut off.
     weights: float [B,B], constants: they cannot be differentiated.
-    num_bits: K, at least 1.
+    num_bits: Number of the last bin, at least 1: K, or `num_bins` where
+      distances are scaled to those.
 
   Returns:
-    [B,K+1] of the type of `distance`.
+    [B,num_bits+1] of the type of `distance`.
   """
 
   @jax.custom_vjp

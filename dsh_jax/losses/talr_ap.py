@@ -10,13 +10,15 @@ def talr_ap(
   num_classes: int,
   seed: int,
   *,
+  bins_per_bit: float = 0.5,
   activation: str = "tanh",
 ) -> method.Method:
   """Makes the tie-aware average-precision loss.
 
   c+_d and c_d are soft counts of relevant and of all other items of the batch
-  at distance d = 0..K of a query (triangular bins, see `ranking`), C+ and C
-  their running sums, N+ the number of relevant items:
+  in bin d of the distance to a query (bins_per_bit K + 1 triangular bins from 0
+  to K, see `ranking`), C+ and C their running sums, N+ the number of relevant
+  items:
 
       AP_q = (1/N+) sum_d c+_d (C+_(d-1) + C+_d + 1) / (C_(d-1) + C_d + 1)
 
@@ -25,12 +27,14 @@ def talr_ap(
 
   Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
   simplified form of the tie-aware AP.
-  Differences: tanh(u) without the paper's slope parameter.
+  Differences: tanh(u) without the paper's slope parameter; half a bin per bit
+  at any K (authors: from 32 bits on, at B = 256; below, one bin per bit).
 
   Args:
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
+    bins_per_bit: Bins of the histograms, divided by K; > 0.
     activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
@@ -40,16 +44,15 @@ def talr_ap(
     UserError: The activation is unknown.
   """
   del seed
+  bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def objective(params, codes, labels, step):
     del params, step
     others = similarity.off_diagonal(codes.shape[0])
     similar = jnp.where(others, similarity.shares_label(labels), 0)
-    distance = similarity.code_distance(codes)
-    relevant = ranking.soft_histogram(distance, similar, num_bits)
-    items = ranking.soft_histogram(
-      distance, others.astype(codes.dtype), num_bits
-    )
+    distance = similarity.code_distance(codes) * (bins / num_bits)
+    relevant = ranking.soft_histogram(distance, similar, bins)
+    items = ranking.soft_histogram(distance, others.astype(codes.dtype), bins)
     relevant_until = jnp.cumsum(relevant, axis=1)
     items_until = jnp.cumsum(items, axis=1)
     precision = (2 * relevant_until - relevant + 1) / (

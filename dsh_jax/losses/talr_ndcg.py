@@ -10,13 +10,14 @@ def talr_ndcg(
   num_classes: int,
   seed: int,
   *,
+  bins_per_bit: float = 0.5,
   activation: str = "tanh",
 ) -> method.Method:
   """Makes the tie-aware NDCG loss.
 
-  c_d is the soft count of the other items of the batch at distance d = 0..K of
-  a query (triangular bins, see `ranking`), C its running sum, G_d the soft sum
-  of gains 2^s - 1 (s the overlap):
+  c_d is the soft count of the other items of the batch in bin d of the distance
+  to a query (bins_per_bit K + 1 triangular bins from 0 to K, see `ranking`), C
+  its running sum, G_d the soft sum of gains 2^s - 1 (s the overlap):
 
       NDCG_q = (1/ideal) sum_d G_d / log2(C_(d-1) + (c_d + 1)/2 + 1)
 
@@ -27,12 +28,15 @@ def talr_ndcg(
 
   Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
   simplified form of the tie-aware NDCG.
-  Differences: tanh(u) without the paper's slope parameter.
+  Differences: tanh(u) without the paper's slope parameter; the query is in
+  neither histogram nor ideal (in the release it is in the ideal). The release's
+  half a bin per bit goes with its B = 256.
 
   Args:
     num_bits: K.
     num_classes: L.
     seed: Unused; nothing here is random.
+    bins_per_bit: Bins of the histograms, divided by K; > 0.
     activation: A key of `activations.ACTIVATIONS`.
 
   Returns:
@@ -42,18 +46,17 @@ def talr_ndcg(
     UserError: The activation is unknown.
   """
   del seed
+  bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def objective(params, codes, labels, step):
     del params, step
     others = similarity.off_diagonal(codes.shape[0])
     shared = similarity.overlap(labels)
-    distance = similarity.code_distance(codes)
-    gains = ranking.soft_histogram(
-      distance, jnp.where(others, ranking.gain(shared), 0), num_bits
-    )
-    items = ranking.soft_histogram(
-      distance, others.astype(codes.dtype), num_bits
-    )
+    distance = similarity.code_distance(codes) * (bins / num_bits)
+    largest = ranking.largest_overlap(shared, others)
+    gains = ranking.relative_gain(shared, largest[:, None])
+    gains = ranking.soft_histogram(distance, jnp.where(others, gains, 0), bins)
+    items = ranking.soft_histogram(distance, others.astype(codes.dtype), bins)
     before = jnp.cumsum(items, axis=1) - items
     rank = before + (items + 1) / 2
     # Rounding of the running sum must not take a rank below its lower bound.

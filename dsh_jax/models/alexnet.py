@@ -1,13 +1,18 @@
-"""AlexNet, as torchvision has it and as the Caffe release has it.
+"""AlexNet, as torchvision, Caffe's two releases and DSRH's release have it.
 
 Sources: Krizhevsky, "One weird trick for parallelizing convolutional neural
 networks", 2014, which torchvision follows; Krizhevsky et al., "ImageNet
 Classification with Deep Convolutional Neural Networks", NIPS 2012, in the form
 of the BVLC release: two convolution groups, response normalisation, images of
 227 x 227. Dropout sits where each of them has it: before both fully connected
-layers in torchvision, after both in Caffe. Differences: the Caffe release cuts
-pooling windows at the border where its rule rounds up; at 227 x 227 nothing is
-cut, and here the rule rounds down.
+layers in torchvision, after both in the others. CaffeNet is the BVLC release's
+other AlexNet, which pools before it normalises; IDHN's release has that order
+too. DSRH's is cuda-convnet2's network on one GPU, in the release of Zhao et
+al., CVPR 2015: the widths of torchvision's, images of 224 x 224, normalisation
+by (2 + ...)^0.75 before pooling, and in the first stage before relu.
+Differences: Caffe and cuda-convnet2 cut windows at the border where their rule
+rounds up. Here it rounds down, and DSRH's first layer is padded by the 3 rows
+and columns that it lacks at 224 x 224; at 227 x 227 nothing is cut.
 """
 
 import dataclasses
@@ -36,39 +41,69 @@ class Stage:
     channels: Of the output.
     kernel: Height and width of the convolution.
     stride: Of the convolution.
-    padding: Rows and columns of zeros on every side.
+    padding: Rows and columns of zeros before and after the image.
     groups: Groups of channels that do not see each other.
-    normalize: Whether responses are normalised over neighbouring channels.
-    pool: Whether a 3x3 max-pool of stride 2 ends the stage.
+    after: What follows it, in this order: "relu", "pool" (3x3 maxima, stride
+      2), "normalize" (responses over neighbouring channels).
+    normalize_bias: What is added to the squares that "normalize" divides by.
   """
 
   channels: int
   kernel: int
   stride: int = 1
-  padding: int = 1
+  padding: tuple[int, int] = (1, 1)
   groups: int = 1
-  normalize: bool = False
-  pool: bool = False
+  after: tuple[str, ...] = ("relu",)
+  normalize_bias: float = 1.0
 
 
+_POOL = ("relu", "pool")
+_NORMALIZE_POOL = ("relu", "normalize", "pool")
+_POOL_NORMALIZE = ("relu", "pool", "normalize")
 _TORCHVISION = (
-  Stage(64, kernel=11, stride=4, padding=2, pool=True),
-  Stage(192, kernel=5, padding=2, pool=True),
+  Stage(64, kernel=11, stride=4, padding=(2, 2), after=_POOL),
+  Stage(192, kernel=5, padding=(2, 2), after=_POOL),
   Stage(384, kernel=3),
   Stage(256, kernel=3),
-  Stage(256, kernel=3, pool=True),
+  Stage(256, kernel=3, after=_POOL),
 )
 _CAFFE = (
-  Stage(96, kernel=11, stride=4, padding=0, normalize=True, pool=True),
-  Stage(256, kernel=5, padding=2, groups=2, normalize=True, pool=True),
+  Stage(96, kernel=11, stride=4, padding=(0, 0), after=_NORMALIZE_POOL),
+  Stage(256, kernel=5, padding=(2, 2), groups=2, after=_NORMALIZE_POOL),
   Stage(384, kernel=3),
   Stage(384, kernel=3, groups=2),
-  Stage(256, kernel=3, groups=2, pool=True),
+  Stage(256, kernel=3, groups=2, after=_POOL),
+)
+_CAFFENET = tuple(
+  dataclasses.replace(stage, after=_POOL_NORMALIZE)
+  if "normalize" in stage.after
+  else stage
+  for stage in _CAFFE
+)
+_DSRH = (
+  Stage(
+    64,
+    kernel=11,
+    stride=4,
+    padding=(0, 3),
+    after=("normalize", "pool", "relu"),
+    normalize_bias=2.0,
+  ),
+  Stage(
+    192,
+    kernel=5,
+    padding=(2, 2),
+    after=_NORMALIZE_POOL,
+    normalize_bias=2.0,
+  ),
+  Stage(384, kernel=3),
+  Stage(256, kernel=3),
+  Stage(256, kernel=3, after=_POOL),
 )
 
 
 class ConvolutionStage(nn.Module):
-  """Convolution, relu, and the normalisation and pooling of its stage.
+  """A convolution and what follows it in its stage.
 
   Attributes:
     stage: What it consists of.
@@ -82,23 +117,27 @@ class ConvolutionStage(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps float [B,H,W,C] to [B,H',W',channels] of type `dtype`.
 
-    Without pooling, H' = (H + 2 padding - kernel) // stride + 1.
+    Without pooling, H' = (H + sum of padding - kernel) // stride + 1.
     """
     x = nn.Conv(
       self.stage.channels,
       (self.stage.kernel, self.stage.kernel),
       strides=(self.stage.stride, self.stage.stride),
-      padding=self.stage.padding,
+      padding=(self.stage.padding, self.stage.padding),
       feature_group_count=self.stage.groups,
       kernel_init=_INIT,
       dtype=self.dtype,
       name="conv",
     )(x)
-    x = nn.relu(x)
-    if self.stage.normalize:
-      x = normalize_responses(x)
-    if self.stage.pool:
-      x = pooling.max_pool(x, window=3, stride=2)
+    layers = {
+      "relu": nn.relu,
+      "pool": functools.partial(pooling.max_pool, window=3, stride=2),
+      "normalize": functools.partial(
+        normalize_responses, bias=self.stage.normalize_bias
+      ),
+    }
+    for name in self.stage.after:
+      x = layers[name](x)
     return x
 
 
@@ -107,8 +146,8 @@ class AlexNet(nn.Module):
 
   Attributes:
     stages: The convolutions.
-    dropout_after: Whether dropout follows the fully connected layers (Caffe)
-      instead of standing before them (torchvision).
+    dropout_after: Whether dropout follows the fully connected layers instead
+      of standing before them (torchvision).
     dtype: Type of the computation; parameters are float32.
     axis_name: Unused, there is no BatchNorm; backbones share their arguments.
     remat: Whether the backward pass computes the convolutional stages again
@@ -131,18 +170,19 @@ class AlexNet(nn.Module):
 
     Args:
       images: Normalised images, float [B,H,W,3], H and W at least 63 (67 for
-        the Caffe form).
+        the Caffe forms, 64 for DSRH's).
       train: Whether dropout drops.
 
     Returns:
-      "fc6" and "fc7", [B,4096] of type `dtype`, after relu. In the Caffe form
-      fc7 has been through dropout and fc6 has not, which is what DSRH reads.
+      "fc6" and "fc7", [B,4096] of type `dtype`, after relu. Where
+      dropout comes after, fc7 has been through it and fc6 has not, which is
+      what DSRH reads.
 
     Raises:
       UserError: If the image is too small for the three max-pools.
     """
     first = self.stages[0]
-    smallest = first.kernel + 14 * first.stride - 2 * first.padding
+    smallest = first.kernel + 14 * first.stride - sum(first.padding)
     if min(images.shape[1:3]) < smallest:
       raise errors.too_small("This AlexNet", smallest, images.shape)
     stage_class = nn.remat(ConvolutionStage) if self.remat else ConvolutionStage
@@ -164,15 +204,20 @@ class AlexNet(nn.Module):
 
 
 def normalize_responses(
-  x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75
+  x: jax.Array,
+  size: int = 5,
+  alpha: float = 1e-4,
+  beta: float = 0.75,
+  bias: float = 1.0,
 ) -> jax.Array:
-  """Divides by (1 + alpha/size * sum of squares of nearby channels)^beta.
+  """Divides by (bias + alpha/size * sum of squares of nearby channels)^beta.
 
   Args:
     x: float [B,H,W,C].
     size: Number of channels in a neighbourhood, odd.
     alpha: Weight of the mean square.
     beta: Exponent.
+    bias: What an image of zeros is divided by, to the power of beta; > 0.
 
   Returns:
     float [B,H,W,C] of the type of x; computed in float32.
@@ -186,10 +231,16 @@ def normalize_responses(
   total = sum(
     squares[..., first : first + x.shape[-1]] for first in range(size)
   )
-  return (x * (1 + alpha / size * total) ** -beta).astype(x.dtype)
+  return (x * (bias + alpha / size * total) ** -beta).astype(x.dtype)
 
 
 alexnet = AlexNet
 alexnet_caffe: Callable[..., AlexNet] = functools.partial(
   AlexNet, stages=_CAFFE, dropout_after=True
+)
+caffenet: Callable[..., AlexNet] = functools.partial(
+  AlexNet, stages=_CAFFENET, dropout_after=True
+)
+alexnet_dsrh: Callable[..., AlexNet] = functools.partial(
+  AlexNet, stages=_DSRH, dropout_after=True
 )

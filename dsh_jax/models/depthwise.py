@@ -11,7 +11,7 @@ def conv_general_dilated(
   padding: str,
   **options,
 ) -> jax.Array:
-  """Convolves every channel with a kernel of its own, "SAME" padding.
+  """Convolve every channel with a kernel of its own, "SAME" padding.
 
   `flax.linen.Conv` calls this in place of the function of lax. XLA's CPU
   backend has no fast path for groups of one channel; a sum of shifted images,

@@ -66,7 +66,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to [B,H/stride,W/stride,channels], rounded up."""
+    """Map float [B,H,W,C] to [B,H/stride,W/stride,channels], rounded up."""
     _, kernel, stride, expansion, channels = self.stage
     y, inner = x, x.shape[-1] * expansion
     if expansion > 1:
@@ -108,7 +108,7 @@ class EfficientNetLite(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Returns the average over the image of every stage and of the head.
+    """Return the average over the image of every stage and of the head.
 
     Args:
       images: Normalised images, float [B,H,W,3].

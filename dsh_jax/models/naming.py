@@ -1,4 +1,4 @@
-"""From PyTorch's names and axes to those of the backbones here."""
+"""Conversion from the names and axes of PyTorch to those used here."""
 
 import dataclasses
 import functools
@@ -24,21 +24,23 @@ _LEAVES = {
   ("batch_stats", "mean"): "running_mean",
   ("batch_stats", "var"): "running_var",
 }
+# Backbones whose files have Caffe's names and order of colours.
+CAFFE_BACKBONES = ("alexnet_caffe", "caffenet")
 # The layers above a backbone, which the hash head replaces.
 _CLASSIFIERS = ("fc", "classifier.6", "fc8", "_fc")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What a file of weights would give a backbone.
+  """How the tensors of a file map to a backbone.
 
   Attributes:
     backbone: A name of `hash_network.BACKBONES`.
-    sources: Leaf of the backbone -> name in the file, of all that are not
+    sources: Leaf of the backbone -> name in the file, for all that are not
       missing; a leaf is a path such as ("params", "conv1", "kernel").
     missing: Names that the backbone needs and the file lacks.
-    mismatched: A phrase for each name whose shape is another, with both shapes.
-    left_over: Names in the file that the backbone does not need, without the
+    mismatched: For each wrong shape, a phrase with the name and both shapes.
+    left_over: Names in the file that the backbone does not need, except the
       classifier and the counters of BatchNorm.
     ignored: The names of that classifier and those counters.
   """
@@ -52,7 +54,7 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    """Whether the file gives exactly this backbone."""
+    """Whether the file matches this backbone exactly."""
     return not (self.missing or self.mismatched or self.left_over)
 
 
@@ -61,12 +63,11 @@ def make_plan(
   tensors: Mapping[str, np.ndarray],
   variables: Mapping[str, Any],
 ) -> Plan:
-  """Compares the tensors of a file with what a backbone needs.
+  """Compare the tensors of a file with the variables of a backbone.
 
   Args:
     backbone: A name of `hash_network.BACKBONES`.
-    tensors: Arrays by name; a prefix common to all, such as "module.", is
-      allowed.
+    tensors: Arrays by name; all may share a prefix, such as "module.".
     variables: "params" and, with BatchNorm, "batch_stats" of the backbone:
       arrays or their shapes.
   """
@@ -84,7 +85,7 @@ def make_plan(
     sources[path] = prefix + name
     shape = _arranged_shape(tensors[prefix + name].shape, backbone, path)
     if shape != leaves[path]:
-      mismatched.append(f"{name} {shape} in place of {leaves[path]}")
+      mismatched.append(f"{name} {shape} instead of {leaves[path]}")
   others = sorted(set(tensors) - set(sources.values()))
   ignored = [
     name
@@ -103,16 +104,12 @@ def make_plan(
 
 
 def torch_name(backbone: str, path: tuple[str, ...]) -> str:
-  """Returns the name of a leaf in a file for PyTorch.
-
-  Args:
-    backbone: As in `make_plan`.
-    path: Of the leaf, such as ("params", "layer1_0", "bn1", "scale").
-  """
+  """Return the name of a leaf in a file for PyTorch, given its path."""
   kind, *layers, leaf = path
-  if backbone.startswith("alexnet"):
-    layer = layers[0]
-    name = layer if backbone == "alexnet_caffe" else _ALEXNET_LAYERS[layer]
+  if backbone in CAFFE_BACKBONES:
+    name = layers[0]
+  elif backbone.startswith("alexnet"):
+    name = _ALEXNET_LAYERS[layers[0]]
   elif backbone.startswith("efficientnet"):
     name = ".".join(f"_{layer}" for layer in layers)
     name = name.replace("blocks_", "blocks.")
@@ -126,21 +123,12 @@ def torch_name(backbone: str, path: tuple[str, ...]) -> str:
 def convert(
   tensor: np.ndarray, backbone: str, path: tuple[str, ...]
 ) -> np.ndarray:
-  """Arranges a tensor of a file as the leaf of a path.
-
-  Args:
-    tensor: Of any type, with the axes of PyTorch.
-    backbone: As in `make_plan`.
-    path: Of the leaf, as in `torch_name`.
-
-  Returns:
-    float32, with the axes of Flax.
-  """
+  """Convert a PyTorch tensor to the Flax leaf at a path, in float32."""
   return np.ascontiguousarray(_arrange(tensor, backbone, path), np.float32)
 
 
 def _arranged_shape(shape, backbone, path):
-  """The shape of the leaf; as it is in the file where it cannot be one."""
+  """Return the shape of the leaf, or the given shape if it cannot fit."""
   arrange = functools.partial(_arrange, backbone=backbone, path=path)
   try:
     return jax.eval_shape(
@@ -151,11 +139,11 @@ def _arranged_shape(shape, backbone, path):
 
 
 def _arrange(tensor, backbone, path):
-  """Axes and channels in the order that Flax and our images have."""
+  """Reorder axes and channels from PyTorch to Flax."""
   if path[-1] != "kernel":
     return tensor
   if tensor.ndim == 4:
-    if backbone == "alexnet_caffe" and path[-3] == "conv1":
+    if backbone in CAFFE_BACKBONES and path[-3] == "conv1":
       tensor = tensor[:, ::-1]
     return tensor.transpose(2, 3, 1, 0)
   if path[-2] == "fc6":
@@ -170,7 +158,7 @@ def _arrange(tensor, backbone, path):
 
 
 def _common_prefix(names, tensors):
-  """The prefix under which most of the names are in the file."""
+  """Return the prefix under which most names are in the file."""
   anchor = names[0]
   prefixes = {
     name[: -len(anchor)] for name in tensors if name.endswith(anchor)
@@ -182,5 +170,5 @@ def _common_prefix(names, tensors):
 
 
 def keys(path: tuple[Any, ...]) -> tuple[str, ...]:
-  """Returns a path of jax.tree_util as plain names."""
+  """Return a path of jax.tree_util as plain names."""
   return tuple(entry.key for entry in path)

@@ -38,7 +38,7 @@ class Vectors(nn.Module):
 
   @nn.compact
   def __call__(self, vectors: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Returns the normalised features and the output of every dense layer.
+    """Return the normalised features and the output of every dense layer.
 
     Args:
       vectors: float [B,F].

@@ -18,7 +18,7 @@ def evaluate_cosine(
   query_labels: np.ndarray,
   database_labels: np.ndarray,
 ) -> dict[str, float]:
-  """Scores the ranking of the database by the cosine of features.
+  """Score the ranking of the database by the cosine of features.
 
   Args:
     query_features: Float [Q,F].

@@ -3,13 +3,13 @@
 import numpy as np
 
 from dsh_jax import data
-from dsh_jax.retrieval import strict, unsupervised
+from dsh_jax.retrieval import codes, evaluation, strict, unsupervised
 
 
 def evaluate(
   splits: data.Splits, num_bits: int, seed: int
 ) -> dict[str, dict[str, float]]:
-  """Scores features by their cosine, and LSH of the length of the codes.
+  """Score features by their cosine, and LSH of the length of the codes.
 
   Args:
     splits: Of features.
@@ -32,13 +32,11 @@ def evaluate(
       database.labels,
     ],
   )
-  hashed = unsupervised.evaluate_hashing(
-    "lsh",
-    features(splits.train),
-    *encoded,
+  encode = unsupervised.fit("lsh", features(splits.train), num_bits, seed)
+  hashed = evaluation.evaluate_codes(
+    *(codes.pack(encode(x)) for x in encoded),
     *labels,
     num_bits,
-    seed,
     names=strict.METRICS,
   )["metrics"]
   return {

@@ -19,7 +19,7 @@ _BLOCK = 500  # Queries whose histogram is held.
 
 
 def candidates(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """Returns the presets that are tried.
+  """Return the presets that are tried.
 
   Raises:
     UserError: config.choice.methods names one that does not exist, or changes
@@ -46,7 +46,7 @@ def _sets_head_alone(preset) -> bool:
 def resolve(
   config: ml_collections.ConfigDict, splits: data.Splits, run: workdir.Workdir
 ) -> ml_collections.ConfigDict:
-  """Returns the configuration of the method that suits the features best.
+  """Return the configuration of the method that suits the features best.
 
   The head of every method is trained with the same settings and scored on the
   validation queries, which are no test queries, by config.eval.select_metric.
@@ -107,7 +107,7 @@ def resolve(
 def remembered(
   config: ml_collections.ConfigDict, run: workdir.Workdir
 ) -> ml_collections.ConfigDict:
-  """Returns the configuration with the method that was chosen in a folder.
+  """Return the configuration with the method that was chosen in a folder.
 
   Args:
     config: As in configs/default.py; what has a method is returned as it is.
@@ -120,7 +120,7 @@ def remembered(
 
 
 def ranking(run: workdir.Workdir) -> list[dict[str, Any]]:
-  """Returns the methods that were tried in a folder, best first.
+  """Return the methods that were tried in a folder, best first.
 
   Each has method, score, half_width (of the 95 % interval over queries, in
   which seeds are averaged), num_seeds and secs.
@@ -131,7 +131,7 @@ def ranking(run: workdir.Workdir) -> list[dict[str, Any]]:
 def with_method(
   config: ml_collections.ConfigDict, name: str
 ) -> ml_collections.ConfigDict:
-  """Returns a configuration with the preset of a method applied."""
+  """Return a configuration with the preset of a method applied."""
   config = config.copy_and_resolve_references()
   with config.unlocked():  # Without settings of another loss.
     config.loss = ml_collections.ConfigDict({"name": ""})
@@ -139,7 +139,7 @@ def with_method(
 
 
 def _score(config, name, splits, device) -> dict[str, Any]:
-  """Trains a method and scores it on the validation queries."""
+  """Train a method and scores it on the validation queries."""
   started = time.monotonic()
   seeds = range(config.seed, config.seed + config.choice.num_seeds)
   chosen = with_method(config, name)
@@ -160,7 +160,7 @@ def _score(config, name, splits, device) -> dict[str, Any]:
 
 
 def _per_query(config, encode, splits) -> np.ndarray:
-  """Returns the score of every validation query, float64, seeds averaged."""
+  """Return the score of every validation query, float64, seeds averaged."""
   queries, items = splits.validation, splits.train
   scores = []
   for query_codes, item_codes in zip(

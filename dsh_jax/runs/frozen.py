@@ -35,7 +35,7 @@ class Extractor:
   """
 
   def __init__(self, config: ml_collections.ConfigDict, batch_size: int):
-    """Creates the backbone, with its pretrained weights.
+    """Create the backbone, with its pretrained weights.
 
     Args:
       config: seed, dtype, data and model are read; the mean and deviation of
@@ -89,7 +89,7 @@ class Extractor:
     self.batch_size = -(-batch_size // mesh.num_devices) * mesh.num_devices
 
   def __call__(self, images: np.ndarray) -> np.ndarray:
-    """Returns the features float32 [n,F] of images uint8 [n,H,W,3].
+    """Return the features float32 [n,F] of images uint8 [n,H,W,3].
 
     Raises:
       UserError: The network gives NaN.
@@ -117,7 +117,7 @@ def extract_parts(
   title: str,
   fingerprint: str = "",
 ) -> dict[str, np.ndarray]:
-  """Computes arrays part by part; a killed call continues with the next part.
+  """Compute arrays part by part; a killed call continues with the next part.
 
   Args:
     parts: A folder for the parts that are done; the caller removes it.
@@ -153,7 +153,7 @@ def extract_parts(
 def with_features(
   config: ml_collections.ConfigDict, splits: data.Splits
 ) -> tuple[data.Splits, dict[str, Any]]:
-  """Returns splits with features in place of images, and the backbone.
+  """Return splits with features in place of images, and the backbone.
 
   The features are kept beside the prepared images, for all runs with the same
   backbone, weights and preprocessing.
@@ -221,7 +221,7 @@ def _fingerprint(config, variables) -> str:
 
 
 def write(run: workdir.Workdir, variables: Mapping[str, Any]) -> None:
-  """Writes a frozen backbone into the folder of a run.
+  """Write a frozen backbone into the folder of a run.
 
   Raises:
     StorageError: It cannot be written.
@@ -233,7 +233,7 @@ def write(run: workdir.Workdir, variables: Mapping[str, Any]) -> None:
 def join(
   run: workdir.Workdir, params: Mapping[str, Any], stats: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Puts the frozen backbone of a run in front of what was trained behind it.
+  """Put the frozen backbone of a run in front of what was trained behind it.
 
   Args:
     run: The run.

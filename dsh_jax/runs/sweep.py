@@ -31,7 +31,7 @@ def train(
   seeds: Sequence[int],
   device: jax.Device | None = None,
 ) -> Callable[[data.Split], np.ndarray]:
-  """Trains the heads of a configuration for several seeds.
+  """Train the heads of a configuration for several seeds.
 
   Args:
     config: As in configs/default.py, of one method; its seed is not read.
@@ -55,7 +55,9 @@ def _train(config, splits, seeds):
   features = train.take(np.arange(len(train)))
   per_epoch = len(train) // size
   num_steps = per_epoch * config.train.num_epochs
-  methods = [_method(config, splits.num_classes, seed) for seed in seeds]
+  methods = [
+    _method(config, splits.num_classes, seed, num_steps) for seed in seeds
+  ]
   network = factories.create_network(config, methods[0])
   tx = factories.create_optimizer(config, methods[0], num_steps)
   # Mean and deviation of the features are the same for all seeds.
@@ -153,16 +155,16 @@ def _make_encoder(network, methods, state, features):
   return packed
 
 
-def _method(config, num_classes: int, seed: int) -> losses.Method:
+def _method(config, num_classes, seed, num_steps) -> losses.Method:
   config = config.copy_and_resolve_references()
   config.seed = seed
-  return factories.create_method(config, num_classes)
+  return factories.create_method(config, num_classes, num_steps)
 
 
 def _for_all(
   functions: Sequence[Callable], *args: Any
 ) -> tuple[Callable, tuple[jax.Array, ...]]:
-  """Makes one function of several that differ in constants alone.
+  """Make one function of several that differ in constants alone.
 
   A loss may hold arrays that depend on the seed, such as a codebook.
 

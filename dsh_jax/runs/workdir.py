@@ -51,7 +51,7 @@ class Workdir:
     self._lock = None
 
   def make_folder(self) -> None:
-    """Creates the folder unless it is there.
+    """Create the folder unless it is there.
 
     Raises:
       UserError: It cannot be created.
@@ -65,7 +65,7 @@ class Workdir:
       ) from None
 
   def check(self, config: Mapping[str, Any]) -> None:
-    """Checks that the folder is free or holds the same configuration.
+    """Check that the folder is free or holds the same configuration.
 
     Fields without an effect on the result, such as data.dir, may differ.
 
@@ -162,7 +162,7 @@ class Workdir:
         self.path.rmdir()
 
   def assert_ours(self) -> None:
-    """Checks that the claimed folder is still the one that was claimed.
+    """Check that the claimed folder is still the one that was claimed.
 
     Raises:
       StorageError: It was removed or replaced.
@@ -182,7 +182,7 @@ class Workdir:
       )
 
   def read_json(self, name: str) -> dict[str, Any] | None:
-    """Returns the contents of a JSON file, or None if it is not there.
+    """Return the contents of a JSON file, or None if it is not there.
 
     Raises:
       UserError: It cannot be read, or is not an object in JSON.
@@ -190,7 +190,7 @@ class Workdir:
     return self._read(name, lambda path: json.loads(path.read_bytes()))
 
   def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:
-    """Returns the arrays of an .npz file, or None if it is not there.
+    """Return the arrays of an .npz file, or None if it is not there.
 
     Raises:
       UserError: It cannot be read, or is not an .npz file.
@@ -221,7 +221,7 @@ class Workdir:
       ) from None
 
   def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all; nothing if not `writes`.
+    """Write a JSON file, whole or not at all; nothing if not `writes`.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.
@@ -229,7 +229,7 @@ class Workdir:
     self._write(name, (json.dumps(content, indent=2) + "\n").encode())
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz file, whole or not at all; nothing if not `writes`.
+    """Write an .npz file, whole or not at all; nothing if not `writes`.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.

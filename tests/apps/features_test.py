@@ -105,7 +105,7 @@ def test_a_served_item_is_found_by_its_id(command, workdir):
   name = index_lib.load(str(workdir / "codes.npz")).ids[3]
   with serve_test.started(command, workdir / "codes.npz") as address:
     _, _, page = serve_test.ask(address, f"/item?id={name}")
-    assert f"Looked for: {name}".encode() in page
+    assert f"Query: {name}".encode() in page
     assert serve_test.ask(address, "/item?id=none")[0] == 404
     assert b"<img" not in serve_test.ask(address, "/")[2]
 

@@ -2,8 +2,11 @@
 
 import importlib
 import pathlib
+import sys
 
 import pytest
+from absl import flags
+from ml_collections import config_flags
 
 from benchmarks.tables import cells
 from configs import methods
@@ -76,6 +79,56 @@ def test_flags_of_a_cell():
   ]
 
 
+def test_a_group_may_have_arguments_and_overrides_of_its_own():
+  config = _config(
+    arguments="backbone=tiny",
+    overrides=("train.num_epochs=2",),
+    cells=(
+      dict(methods="idhn", bits=8, seeds=0),
+      dict(
+        methods="idhn_release",
+        bits=8,
+        seeds=0,
+        arguments="epochs=3",
+        overrides=("model.pretrained=FILE",),
+      ),
+    ),
+  )
+  table = cells.make_table(config)
+  shared, own = (table.settings(cell) for cell in table.wanted)
+  assert shared[0].endswith("method=idhn,bits=8,backbone=tiny")
+  assert own[0].endswith("method=idhn_release,bits=8,epochs=3")
+  assert own[-2:] == [
+    "--config.train.num_epochs=2",
+    "--config.model.pretrained=FILE",
+  ]
+
+
+# How ml_collections reads a config file.
+@pytest.mark.filterwarnings("ignore:the load_module")
+@pytest.mark.parametrize(
+  ("table", "method", "backbone", "layers"),
+  [
+    ("idhn", "idhn_release", "caffenet", ()),
+    ("dsrh", "dsrh_release", "alexnet_dsrh", ("fc6", "fc7")),
+    ("dsrh", "dsrh_two_layers", "alexnet", ("fc6", "fc7")),
+  ],
+)
+def test_releases_keep_their_network_beside_the_shared_one(
+  table, method, backbone, layers, monkeypatch
+):
+  made = cells.make_table(
+    importlib.import_module(f"configs.tables.{table}").get_config()
+  )
+  cell = next(cell for cell in made.wanted if cell.method == method)
+  monkeypatch.setattr(sys, "argv", ["table", *made.settings(cell)])
+  values = flags.FlagValues()
+  config = config_flags.DEFINE_config_file("config", flag_values=values)
+  values(sys.argv)
+  assert config.value.model.backbone == backbone
+  assert config.value.model.feature_layers == layers
+
+
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
@@ -108,6 +161,6 @@ def test_the_digits_table_has_every_method():
   left_out = {
     name
     for name in methods.METHODS
-    if name.endswith(("_release", "_two_layers", "_bins"))
+    if name.endswith(("_release", "_two_layers"))
   }
   assert set(digits.METHODS) == set(methods.METHODS) - left_out

@@ -6,6 +6,7 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,6 +84,22 @@ def test_every_protocol_of_a_file_can_be_given(file):
     config = _get(file, f"protocol={protocol},method=dsrh,bits=12")
     assert config.data.protocol == protocol
     fields.validate(config, 8)
+
+
+@pytest.mark.parametrize("drop_at", [(0.0,), (0.5, 1.0), ("half",)])
+def test_drops_are_shares_of_the_training(drop_at):
+  config = default.get_config()
+  config.optimizer.drop_at = drop_at
+  with pytest.raises(errors.UserError, match="config.optimizer.drop_at"):
+    fields.validate(config, 1)
+
+
+@pytest.mark.parametrize("num_steps", [100, 3000])
+def test_the_method_knows_the_length_of_the_training(num_steps):
+  config = digits.get_config("method=hashnet")
+  method = factories.create_method(config, 10, num_steps)
+  codes = method.activation(np.full((1, 1), 0.1, np.float32), num_steps)
+  np.testing.assert_allclose(codes, np.tanh(0.1 * np.sqrt(51)), rtol=1e-5)
 
 
 def test_every_field_survives_being_written_and_read():

@@ -81,8 +81,10 @@ def test_rules_equal_a_loop(name):
     np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
-def _rates(name, num_steps, halve_every_steps=0):
-  schedule = optimizer.create_schedule(name, 0.4, num_steps, halve_every_steps)
+def _rates(name, num_steps, halve_every_steps=0, drop_at=()):
+  schedule = optimizer.create_schedule(
+    name, 0.4, num_steps, halve_every_steps, drop_at
+  )
   return np.array([schedule(step) for step in range(num_steps)])
 
 
@@ -103,4 +105,9 @@ def test_the_other_schedules():
   )
   np.testing.assert_allclose(
     _rates("halve", 7, 3), [0.4, 0.4, 0.4, 0.2, 0.2, 0.2, 0.1], rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    _rates("drop", 8, drop_at=(0.5, 0.75)),
+    [0.4] * 4 + [0.04] * 2 + [0.004] * 2,
+    rtol=1e-6,
   )

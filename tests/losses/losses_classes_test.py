@@ -27,10 +27,25 @@ def target_codes(labels):
 def csq(params, codes, labels):
   p, g = (codes + 1) / 2, (target_codes(labels) + 1) / 2
   cross_entropy = -(g * np.log(p) + (1 - g) * np.log(1 - p))
-  return cross_entropy.mean() + 1e-4 * ((np.abs(codes) - 1) ** 2).mean()
+  return cross_entropy.mean() + 0.05 * ((np.abs(codes) - 1) ** 2).mean()
 
 
 def dpn(params, codes, labels):
+  book = codebooks.create_codebook("auto", K, L, SEED)
+  costs = []
+  for u, row in zip(codes, labels, strict=True):
+    costs.append(
+      sum(
+        max(0.0, 1 - u[k] * book[c, k])
+        for c in range(L)
+        if row[c]
+        for k in range(K)
+      )
+    )
+  return np.mean(costs) / K
+
+
+def dpn_majority(params, codes, labels):
   return np.maximum(0, 1 - codes * target_codes(labels)).mean()
 
 
@@ -53,7 +68,8 @@ def orthohash(params, codes, labels):
 
 
 def greedyhash_parts(params, inputs, codes, signs, labels):
-  logits = inputs @ params["kernel"] + params["bias"]
+  assert set(params) == {"kernel"}
+  logits = inputs @ params["kernel"]
   return (
     softmax_cross_entropy(logits, labels)
     + 0.1 * (np.abs(codes - signs) ** 3).mean()
@@ -115,7 +131,7 @@ REFERENCES = {
   "dpn": dpn,
   "orthohash": orthohash,
   "greedyhash": greedyhash,
-  # L = 5 has words of 3 bits; the Griesmer bound at K = 8 gives d = 4.
+  # L = 5 takes words of 3 bits; at K = 8 they are 4 apart.
   "hyp2": make_hyp2(0.0),
   "classifier_code": classifier_code,
   "bce_sign": bce_sign,
@@ -129,18 +145,69 @@ def test_equals_loop(name):
   loss_checks.check_gradient(name, REFERENCES[name], surrogate)
 
 
-def test_hyp2_with_a_threshold():
-  loss_checks.check_value("hyp2", make_hyp2(0.25), threshold=0.25)
+def test_dpn_with_majority_targets_equals_loop():
+  loss_checks.check_value("dpn", dpn_majority, target="majority")
+  loss_checks.check_gradient("dpn", dpn_majority, target="majority")
 
 
-def test_hyp2_thresholds():
-  assert hyp2.default_threshold(12, 21) == 0.333
-  assert hyp2.default_threshold(36, 20) == 0.056
-  assert hyp2.default_threshold(24, 38) == 0.167
-  assert hyp2.default_threshold(48, 10) == 0.0
-  # Griesmer: length 20 with 7 dimensions allows distance 8 (8+4+2+1+1+1+1).
-  np.testing.assert_allclose(hyp2.default_threshold(20, 80), 1 - 16 / 20)
-  assert hyp2.default_threshold(1, 10) == 0.0
+@pytest.mark.parametrize("threshold", [0.25, -0.25])
+def test_hyp2_with_a_threshold(threshold):
+  loss_checks.check_value("hyp2", make_hyp2(threshold), threshold=threshold)
+
+
+# bits, classes -> zeta, as the paper and the release's table have it.
+HYP2_THRESHOLDS = [
+  (12, 21, 0.333),
+  (36, 20, 0.056),
+  (64, 20, 0.0),
+  (12, 38, 0.333),
+  (16, 38, 0.25),
+  (24, 38, 0.167),
+  (36, 38, 0.111),
+  (48, 10, 0.0),
+  (12, 2, -1.0),
+  (12, 4, -0.333),
+  (18, 4, -0.333),
+  (64, 1000, 1 - 2 * 28 / 64),
+  (256, 1024, 1 - 2 * 124 / 256),
+]
+
+
+@pytest.mark.parametrize("num_bits,num_classes,zeta", HYP2_THRESHOLDS)
+def test_hyp2_takes_zeta_from_the_table(num_bits, num_classes, zeta):
+  distance = hyp2.code_distance(num_bits, num_classes)
+  np.testing.assert_allclose(1 - 2 * distance / num_bits, zeta, atol=5e-4)
+
+
+@pytest.mark.parametrize(
+  "num_bits,num_classes,distance",
+  [
+    (1, 2, 1),  # Known for all lengths below 4.
+    (2, 3, 1),
+    (3, 4, 2),
+    (8, 1, 8),  # One class counts as two.
+    (1, 10, 0),  # More classes than codes.
+    (8, 300, 0),
+    (8, 257, 0),
+    # Griesmer: 11 dimensions and distance 12 take 12+6+3+2+1+...+1 = 30 bits.
+    (30, 2000, 12),
+    (29, 2000, 11),
+  ],
+)
+def test_hyp2_distances_that_the_table_lacks(num_bits, num_classes, distance):
+  assert hyp2.code_distance(num_bits, num_classes) == distance
+
+
+def test_hyp2_distances_keep_the_laws_of_codes():
+  for num_bits in range(4, 257):
+    distances = [
+      hyp2.code_distance(num_bits, 2**k)
+      for k in range(1, min(num_bits, 10) + 1)
+    ]
+    assert distances[0] == num_bits  # Repetition.
+    assert all(np.diff(distances) <= 0)
+    for k, d in enumerate(distances, start=1):
+      assert sum(-(-d // 2**i) for i in range(k)) <= num_bits  # Griesmer.
 
 
 def test_hadamard_codes_are_orthogonal_or_opposite():

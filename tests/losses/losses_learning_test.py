@@ -88,7 +88,7 @@ def _features(run, images):
 def _train(method, num_steps, features, labels):
   """Returns the packed codes of all items after a short training."""
   # MIHash counts items by distance: with few in a bin it only spreads them.
-  batch = 2 * BATCH if method.startswith("mihash") else BATCH
+  batch = 2 * BATCH if method == "mihash" else BATCH
   preset = methods.METHODS[method]
   method = losses.make_loss(num_bits=BITS, num_classes=10, **preset["loss"])
   network = Mlp(

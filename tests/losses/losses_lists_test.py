@@ -1,5 +1,6 @@
 """Triplet and listwise losses against loops over anchors, in float64."""
 
+import fractions
 import itertools
 
 import jax
@@ -19,31 +20,39 @@ def overlaps(labels):
   return labels @ labels.T
 
 
+def gain(shared, unit=0):
+  """2^s - 1 divided by 2^unit, from whole numbers of any size."""
+  return float(fractions.Fraction(2 ** int(shared) - 1, 2 ** int(unit)))
+
+
 def ideal_dcg(shared):
-  gains = sorted((2.0**s - 1 for s in shared), reverse=True)
+  """In units of two to the power of the largest overlap."""
+  best = sorted(shared, reverse=True)
+  gains = [gain(s, best[0]) for s in best]
   return sum(g / np.log2(rank + 2) for rank, g in enumerate(gains))
 
 
 def dsrh(params, codes, labels, normalizer="ideal"):
-  s = overlaps(labels)
+  s = overlaps(labels).astype(object)  # Python's integers have no largest.
   items = range(len(codes))
   total = 0.0
   for q in items:
     others = [i for i in items if i != q]
     best = sorted((s[q, i] for i in others), reverse=True)
+    # In units of 2^top; the normaliser takes them away again.
+    top = 0 if normalizer == "none" else best[0]
     z = {
       "ideal": ideal_dcg(best),
-      "top2": (2.0 ** best[0] - 1) / np.log(2)
-      + (2.0 ** best[1] - 1) / np.log(3),
+      "top2": gain(best[0], top) / np.log(2) + gain(best[1], top) / np.log(3),
       "none": 1.0,
     }[normalizer]
     d = [(K - codes[q] @ codes[i]) / 2 for i in items]
     for i, j in itertools.permutations(others, 2):
       if s[q, i] > s[q, j]:
-        weight = (2.0 ** s[q, i] - 2.0 ** s[q, j]) / z
+        weight = (gain(s[q, i], top) - gain(s[q, j], top)) / (z or 1)
         total += weight * max(0.0, 5 * K / 64 + d[i] - d[j])
   balance = 0.5 * (codes.mean(axis=0) ** 2).sum()
-  return total / len(codes) + balance
+  return total / len(codes) + len(codes) / 4 * balance
 
 
 def mean_over_triplets(labels, cost):
@@ -65,7 +74,7 @@ def dtsh(params, codes, labels):
     labels, lambda a, p, n: np.logaddexp(0, -(t[a, p] - t[a, n] - K / 2))
   )
   deviation = [(u - (1 if u > 0 else -1)) ** 2 for u in codes.ravel()]
-  return value + np.mean(deviation)
+  return value + 0.00444 * K * np.mean(deviation)
 
 
 def nin_triplet(params, codes, labels):
@@ -77,7 +86,7 @@ def nin_triplet(params, codes, labels):
   )
 
 
-def histogram(distances, weights, width=1):
+def histogram(distances, weights, width=2):
   counts = np.zeros(K // width + 1)
   for d, w in zip(distances, weights, strict=True):
     for k in range(len(counts)):
@@ -98,7 +107,7 @@ def lists(codes, labels):
     yield (K - codes[others] @ codes[q]) / 2, s[q, others]
 
 
-def mihash(params, codes, labels, width=1):
+def mihash(params, codes, labels, width=2):
   values = []
   for d, s in lists(codes, labels):
     near = histogram(d, s > 0, width)
@@ -109,12 +118,13 @@ def mihash(params, codes, labels, width=1):
   return -np.mean(values)
 
 
-def talr_ap(params, codes, labels):
+def talr_ap(params, codes, labels, width=2):
   values = []
   for d, s in lists(codes, labels):
     if not (s > 0).any():
       continue
-    relevant, items = histogram(d, s > 0), histogram(d, np.ones(len(d)))
+    relevant = histogram(d, s > 0, width)
+    items = histogram(d, np.ones(len(d)), width)
     ap = relevant_before = items_before = 0.0
     for c_relevant, c in zip(relevant, items, strict=True):
       ap += (
@@ -128,15 +138,16 @@ def talr_ap(params, codes, labels):
   return 1 - np.mean(values)
 
 
-def talr_ndcg(params, codes, labels):
+def talr_ndcg(params, codes, labels, width=2):
   values = []
   for d, s in lists(codes, labels):
     if not (s > 0).any():
       continue
-    gains, items = histogram(d, 2.0**s - 1), histogram(d, np.ones(len(d)))
+    gains = histogram(d, [gain(overlap, s.max()) for overlap in s], width)
+    items = histogram(d, np.ones(len(d)), width)
     dcg = before = 0.0
-    for gain, c in zip(gains, items, strict=True):
-      dcg += gain / np.log2(before + (c + 1) / 2 + 1)
+    for sum_of_gains, c in zip(gains, items, strict=True):
+      dcg += sum_of_gains / np.log2(before + (c + 1) / 2 + 1)
       before += c
     values.append(dcg / ideal_dcg(s))
   return 1 - np.mean(values)
@@ -158,12 +169,13 @@ def test_equals_loop(name):
   loss_checks.check_gradient(name, REFERENCES[name])
 
 
-def test_mihash_with_wider_bins_equals_loop():
+@pytest.mark.parametrize("name", ["mihash", "talr_ap", "talr_ndcg"])
+def test_one_bin_per_bit_equals_loop(name):
   def reference(params, codes, labels):
-    return mihash(params, codes, labels, width=2)
+    return REFERENCES[name](params, codes, labels, width=1)
 
-  loss_checks.check_value("mihash", reference, bins_per_bit=0.5)
-  loss_checks.check_gradient("mihash", reference, bins_per_bit=0.5)
+  loss_checks.check_value(name, reference, bins_per_bit=1.0)
+  loss_checks.check_gradient(name, reference, bins_per_bit=1.0)
 
 
 @pytest.mark.parametrize("normalizer", ["top2", "none"])
@@ -172,6 +184,23 @@ def test_dsrh_normalizers_equal_loop(normalizer):
     return dsrh(params, codes, labels, normalizer)
 
   loss_checks.check_value("dsrh", reference, normalizer=normalizer)
+
+
+# Two to that power is more than int32, float32 and float64 hold.
+@pytest.mark.parametrize("num_shared", [31, 130, 1100])
+@pytest.mark.parametrize("name", ["dsrh", "talr_ndcg"])
+def test_many_shared_labels_equal_loop(name, num_shared):
+  loss, params, function = loss_checks.compiled(name, K, num_shared + 5)
+  rng = np.random.default_rng(2)
+  few = loss_checks.make_labels(rng)
+  many = (rng.random((len(few), 1)) < 0.5).astype(np.uint8)
+  labels = np.concatenate([few, np.tile(many, num_shared)], axis=1)
+  assert overlaps(labels)[~np.eye(len(few), dtype=bool)].max() > num_shared
+  codes = loss_checks.make_codes(loss, rng)
+  (value, _), gradients = function(params, codes, labels)
+  expected = REFERENCES[name]({}, loss_checks.double(codes), labels)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  assert np.isfinite(gradients[1]).all() and gradients[1].any()
 
 
 def test_dsrh_release_sampling():
@@ -248,7 +277,10 @@ def check_sums(function, badness, weight, costs, slopes):
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
-def test_sorted_hinges_equal_the_array_of_all_triplets(spread):
+@pytest.mark.parametrize("platform", ["cpu", "accelerator"])
+def test_hinges_equal_the_array_of_all_triplets(spread, platform, monkeypatch):
+  if platform == "accelerator":
+    monkeypatch.setattr(triplets, "hinges_by_sorting", triplets.hinges_at_once)
   badness, level, valid = triplet_problem(spread)
   gain = 2**level
   weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
@@ -262,6 +294,47 @@ def test_sorted_hinges_equal_the_array_of_all_triplets(spread):
   check_sums(function, badness, weight, np.maximum(x, 0), x > 0)
 
 
+def test_dsrh_balance_of_the_release_is_divided_by_the_batch():
+  rng = np.random.default_rng(0)
+  for num_items in (9, 18):
+    labels = loss_checks.make_labels(rng, num_items)
+    loss, params, function = loss_checks.compiled(
+      "dsrh", settings=(("sampling", "release"), ("normalizer", "top2"))
+    )
+    codes = loss_checks.make_codes(loss, rng, num_items)
+    (_, terms), _ = function(params, codes, labels)
+    expected = 0.5 * (codes.mean(axis=0) ** 2).sum() / num_items
+    np.testing.assert_allclose(terms["balance"], expected, rtol=1e-5)
+
+
+def test_dsrh_balance_is_a_small_share_of_the_gradient():
+  # Codes of an untrained network: K = 48, two or three of ten labels.
+  for num_items in (64, 256):
+    loss = losses.make_loss("dsrh", num_bits=48, num_classes=10)
+    rng = np.random.default_rng(0)
+    labels = (rng.random((num_items, 10)) < 0.25).astype(np.float32)
+    codes = loss_checks.make_codes(loss, rng, num_items)
+
+    def terms(codes, loss=loss, labels=labels):
+      found = loss({}, codes, labels)[1]
+      return found["ranking"], found["balance"]
+
+    ranking_gradient, balance_gradient = jax.jit(jax.jacrev(terms))(codes)
+    share = np.linalg.norm(balance_gradient) / np.linalg.norm(ranking_gradient)
+    assert 0.01 < share < 0.1
+
+
+@pytest.mark.parametrize("per_pass", [1, 24, 64, 100])
+def test_pairs_of_an_accelerator_equal_those_of_a_cpu(per_pass, monkeypatch):
+  monkeypatch.setattr(triplets, "_PER_PASS", per_pass)
+  badness, level, valid = triplet_problem(20.0)
+  first, second = valid & (level > 0), valid & (level == 0)
+  expected = triplets.pair_costs_by_anchor(badness, first, second, 1.5)
+  found = triplets.pair_costs_at_once(badness, first, second, 1.5)
+  for x, y in zip(found, expected, strict=True):
+    np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("tile", [1, 24, 64, 100])
 def test_tiles_of_pairs_equal_the_array_of_all_triplets(tile, monkeypatch):
   monkeypatch.setattr(triplets, "_TILE", tile)
@@ -271,9 +344,7 @@ def test_tiles_of_pairs_equal_the_array_of_all_triplets(tile, monkeypatch):
   x = badness[:, :, None].astype(np.float64) - badness[:, None, :] + 1.5
 
   def function(b):
-    return triplets.sum_pair_costs(
-      b, first, second, lambda d: triplets.logistic(d + 1.5)
-    )
+    return triplets.sum_pair_costs(b, first, second, 1.5)
 
   slopes = 1 / (1 + np.exp(-x))
   check_sums(function, badness, weight, np.logaddexp(0, x), slopes)
@@ -297,5 +368,5 @@ def test_ideal_dcg_of_empty_and_mixed_lists():
   shared = jnp.asarray([[3, 0, 2, 1], [0, 3, 0, 0]], jnp.float32)
   valid = np.array([[False, True, True, True], [True, False, True, True]])
   values = ranking.ideal_dcg(shared, valid, num_classes=3)
-  expected = [3 / np.log2(2) + 1 / np.log2(3), 0]
+  expected = [(3 / np.log2(2) + 1 / np.log2(3)) / 2**2, 0]
   np.testing.assert_allclose(values, expected, rtol=1e-6)

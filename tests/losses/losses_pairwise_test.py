@@ -99,6 +99,15 @@ def hashnet(params, codes, labels):
   return np.mean(similar) + (np.mean(dissimilar) if dissimilar else 0)
 
 
+def hashnet_release(params, codes, labels):
+  total = weights = 0.0
+  for product, _, y, _, _, _ in pair_values(codes, labels):
+    t, w = 10 * product / K, 5.0 if y else 1.0
+    total += w * (softplus(t) - y * t)
+    weights += w
+  return total / weights
+
+
 def dsh(params, codes, labels):
   costs = []
   for _, _, y, _, i, j in pair_values(codes, labels):
@@ -164,6 +173,12 @@ def test_idhn_with_one_branch_equals_loop(branches):
 
   loss_checks.check_value("idhn", reference, branches=branches)
   loss_checks.check_gradient("idhn", reference, branches=branches)
+
+
+def test_hashnet_of_the_release_equals_loop():
+  settings = {"form": "release", "positive_weight": 5.0}
+  loss_checks.check_value("hashnet", hashnet_release, **settings)
+  loss_checks.check_gradient("hashnet", hashnet_release, **settings)
 
 
 def test_idhn_by_hand():

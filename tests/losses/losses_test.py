@@ -83,6 +83,35 @@ def test_disjoint_labels():
     assert_finite(name, "all disjoint", result)
 
 
+# Their classes have codes, proxies or a classifier, and there are more of them.
+PER_CLASS = {
+  "csq",
+  "dpn",
+  "orthohash",
+  "greedyhash",
+  "hyp2",
+  "classifier_code",
+  "bce_sign",
+}
+
+
+@pytest.mark.parametrize("num_classes", [127, 128, 275, 1000])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_labels_that_nothing_has_change_nothing(name, num_classes):
+  rng = np.random.default_rng(0)
+  few, params, few_function = loss_checks.compiled(name)
+  labels, codes = loss_checks.make_labels(rng), loss_checks.make_codes(few, rng)
+  (expected, _), _ = few_function(params, codes, labels)
+  loss, params, function = loss_checks.compiled(name, num_classes=num_classes)
+  if loss.num_outputs != few.num_outputs:
+    codes = loss_checks.make_codes(loss, rng)
+  padding = ((0, 0), (0, num_classes - L))
+  result = function(params, codes, np.pad(labels, padding))
+  assert_finite(name, f"L={num_classes}", result)
+  if name not in PER_CLASS:
+    np.testing.assert_allclose(result[0][0], expected, rtol=1e-6)
+
+
 def test_unknown_names_and_settings_are_explained():
   make = losses.make_loss
   with pytest.raises(errors.UserError, match="'idnh'. Did you mean"):
@@ -109,6 +138,33 @@ def test_settings_have_their_defaults_filled_in():
   assert loss.settings["logit_scale"] == 5.0
   assert loss.learning_rate_multiplier == 1.0
   assert loss.init(jax.random.key(0)) == {}
+
+
+RELEASED = {
+  "idhn": {"logit_scale": 5.0, "mse_weight": 0.1, "quantization_weight": 0.1},
+  "isdh": {"logit_scale": 5.0, "hard_weight": 10.0},
+  "idhn_deephash_pytorch": {"logit_scale": 0.5, "activation": "softsign"},
+  "dsrh": {"margin_at_64_bits": 5.0, "balance_weight": 1.0},
+  "dhn": {"logit_scale": 0.5, "quantization_weight": 0.1},
+  "hashnet": {"logit_scale": 10.0, "continuation_steps": 10_000},
+  "dsh": {"margin_per_bit": 2.0, "quantization_weight": 0.01},
+  "dtsh": {"margin_per_bit": 0.5, "quantization_weight": 0.00444},
+  "dch": {"gamma": 20.0, "quantization_weight": 0.1},
+  "mihash": {"bins_per_bit": 0.5},
+  "talr_ap": {"bins_per_bit": 0.5},
+  "talr_ndcg": {"bins_per_bit": 0.5},
+  "csq": {"quantization_weight": 0.05},
+  "dpn": {"margin": 1.0, "target": "labels"},
+  "orthohash": {"margin": 0.2, "scale": 0.0},
+  "greedyhash": {"quantization_weight": 0.1},
+  "hyp2": {"pair_weight": 0.5, "learning_rate_multiplier": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_defaults_are_those_of_the_releases(name):
+  loss = losses.make_loss(name, num_bits=48, num_classes=10)
+  assert dict(loss.settings) | RELEASED[name] == loss.settings
 
 
 def test_wrong_shapes_are_refused():
@@ -151,6 +207,33 @@ def test_continuation_sharpens_with_the_step():
   np.testing.assert_allclose(codes, np.tanh([[2.0 * 0.5]]), rtol=1e-6)
   codes = activation(jnp.asarray([[0.5]]), 0)
   np.testing.assert_allclose(codes, np.tanh([[0.5]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_steps", [2, 310, 10_000, 50_000])
+def test_hashnet_sharpens_by_the_share_of_the_run(num_steps):
+  def make(num_steps):
+    return losses.make_loss(
+      "hashnet", num_bits=8, num_classes=3, num_steps=num_steps
+    )
+
+  u = jnp.asarray([[0.1]])
+  activation = jax.jit(make(num_steps).activation)
+  for share in (0.0, 0.5, 1.0):
+    beta = np.sqrt(1 + 0.005 * 10_000 * share)
+    codes = activation(u, np.int32(share * num_steps))
+    np.testing.assert_allclose(codes, np.tanh(beta * u), rtol=1e-5)
+  # The release's 10,000 steps are what it counts without a number of steps.
+  np.testing.assert_allclose(
+    make(None).activation(u, 5000), make(10_000).activation(u, 5000), rtol=1e-6
+  )
+
+
+def test_number_of_steps_is_checked_and_means_nothing_to_other_losses():
+  make = losses.make_loss
+  with pytest.raises(errors.UserError, match="number of steps is 0"):
+    make("hashnet", num_bits=8, num_classes=3, num_steps=0)
+  loss = make("idhn", num_bits=8, num_classes=3, num_steps=5)
+  assert loss.activation is activations.tanh
 
 
 @pytest.mark.parametrize("name", activations.ACTIVATIONS)

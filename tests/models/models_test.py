@@ -1,5 +1,6 @@
 """Backbones, convolution, pooling, head: shapes, types, gradients, errors."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -28,6 +29,9 @@ def _shapes(backbone, side=67, **options):
     ("resnet101", 2048, 42_500_160),
     ("alexnet", 4096, 57_003_840),
     ("alexnet_caffe", 4096, 56_868_224),
+    ("alexnet_dsrh", 4096, 57_003_840),
+    ("caffenet", 4096, 56_868_224),
+    ("efficientnet_lite0", 1280, 3_371_008),
     ("tiny", None, None),
   ],
 )
@@ -58,7 +62,7 @@ def test_every_backbone_has_a_size_test():
     ("alexnet", ("fc6", "fc7"), (4096, 4096)),
   ],
 )
-def test_taps_have_a_layer_each(backbone, feature_layers, widths):
+def test_each_feature_layer_has_a_dense_layer(backbone, feature_layers, widths):
   _, _, variables = _shapes(backbone, feature_layers=feature_layers)
   head = variables["params"]["head"]
   assert {layer: head[layer]["kernel"].shape for layer in head} == {
@@ -94,7 +98,8 @@ def test_mistakes_are_named(options, message):
 
 
 @pytest.mark.parametrize(
-  "backbone,side", [("alexnet", 63), ("alexnet_caffe", 67)]
+  "backbone,side",
+  [("alexnet", 63), ("alexnet_caffe", 67), ("alexnet_dsrh", 64)],
 )
 def test_alexnet_refuses_small_images(backbone, side):
   _shapes(backbone, side=side)
@@ -235,6 +240,69 @@ def test_response_normalisation():
     wanted[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
   found = alexnet.normalize_responses(jnp.asarray(x, jnp.float32))
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+# What follows the convolutions of the first two stages, as the authors' code
+# has it, and the sides of the images after them.
+_AFTER = {
+  "alexnet_caffe": (227, (27, 13), "relu normalize pool", 1),
+  "caffenet": (227, (27, 13), "relu pool normalize", 1),
+  "alexnet_dsrh": (224, (27, 13), "relu normalize pool", 2),
+}
+
+
+@pytest.mark.parametrize("backbone", _AFTER)
+def test_order_of_normalisation_and_pooling(backbone):
+  image_side, sides, order, bias = _AFTER[backbone]
+  stages = models.create_network(backbone).backbone.stages
+  rng = np.random.default_rng(0)
+  side = image_side
+  for number, stage in enumerate(stages[:2]):
+    module = alexnet.ConvolutionStage(stage)
+    shape = jax.ShapeDtypeStruct((1, side, side, 3 if number == 0 else 64), "f")
+    side = jax.eval_shape(
+      lambda x, module=module: module.init_with_output(jax.random.key(0), x)[0],
+      shape,
+    ).shape[1]
+    assert side == sides[number]
+
+    # The convolution hands its input on, one channel for each group.
+    x = 1000 * rng.normal(size=(1, 9, 9, stage.channels)).astype(np.float32)
+    alone = dataclasses.replace(stage, kernel=1, stride=1, padding=(0, 0),
+                                groups=1)  # fmt: skip
+    identity = {
+      "kernel": np.eye(stage.channels, dtype=np.float32)[None, None],
+      "bias": np.zeros(stage.channels, np.float32),
+    }
+    found = alexnet.ConvolutionStage(alone).apply(
+      {"params": {"conv": identity}}, x
+    )
+    steps = order.split()
+    if backbone == "alexnet_dsrh" and number == 0:
+      steps = ["normalize", "pool", "relu"]
+    wanted = x.astype(np.float64)
+    for step in steps:
+      wanted = _LAYERS[step](wanted, bias)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
+
+
+def _normalized(x, bias):
+  padded = np.pad(x**2, ((0, 0),) * 3 + ((2, 2),))
+  total = sum(padded[..., i : i + x.shape[-1]] for i in range(5))
+  return x / (bias + 2e-5 * total) ** 0.75
+
+
+def _pooled(x, bias):
+  del bias
+  windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))
+  return windows[:, ::2, ::2].max(axis=(-1, -2))
+
+
+_LAYERS = {
+  "relu": lambda x, bias: np.maximum(x, 0),
+  "normalize": _normalized,
+  "pool": _pooled,
+}
 
 
 @pytest.mark.parametrize(

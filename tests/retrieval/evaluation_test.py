@@ -1,4 +1,6 @@
-"""Tests of metrics by name and of evaluation from end to end."""
+"""Tests of metrics by name and of the evaluation of codes."""
+
+import fractions
 
 import numpy as np
 import pytest
@@ -73,6 +75,62 @@ def test_a_query_without_labels_counts_as_zero_or_is_left_out():
   for drop_empty in (False, True):
     result = evaluation.evaluate_codes(*arguments, ["ndcg@5"], drop_empty)
     assert result["metrics"]["ndcg@5"]["expected"] == 0
+
+
+def test_more_shared_labels_than_a_float64_has_powers_of_two():
+  # 1,100 labels are on an item together or not at all. Gains are then nearly 0
+  # and 1, beside those of the other labels, which the last query has alone.
+  rng = np.random.default_rng(0)
+  (queries, database, query_labels, database_labels, num_bits), _ = _problem()
+
+  def add_labels(labels, has):
+    return np.concatenate([labels, np.tile(has[:, None], 1100)], axis=1)
+
+  has_query = np.arange(len(query_labels)) < len(query_labels) - 1
+  has_item = rng.random(len(database_labels)) < 0.3
+  arguments = (
+    queries,
+    database,
+    add_labels(query_labels, has_query),
+    add_labels(database_labels, has_item),
+    num_bits,
+  )
+  result = evaluation.evaluate_codes(*arguments, ["ndcg@9", "ndcg@all"])
+  exact = _exact_ndcg(arguments)
+  for name, k in (("ndcg@9", 9), ("ndcg@all", 80)):
+    scores = result["metrics"][name]
+    assert all(np.isfinite(list(scores.values()))), scores
+    lowest, highest = exact(k)
+    assert lowest < highest
+    np.testing.assert_allclose(scores["pessimistic"], lowest, rtol=1e-12)
+    np.testing.assert_allclose(scores["optimistic"], highest, rtol=1e-12)
+    assert lowest < scores["expected"] < highest
+
+
+def _exact_ndcg(arguments):
+  """Returns k -> lowest and highest mean NDCG over tie orders, in integers."""
+  queries, database, query_labels, database_labels, _ = arguments
+  distances = np.bitwise_count(queries[:, None] ^ database[None]).sum(axis=2)
+  shared = query_labels.astype(int) @ database_labels.astype(int).T
+
+  def dcg(overlaps, k):
+    # As whole numbers: 2^60 stands for a discount of 1.
+    discounts = (2**60 / np.log2(np.arange(k) + 2)).astype(np.int64)
+    best_first = (2 ** int(s) - 1 for s in overlaps[:k])
+    return sum(
+      gain * int(weight)
+      for gain, weight in zip(best_first, discounts, strict=True)
+    )
+
+  def mean(k, sign):
+    values = []
+    for d, s in zip(distances, shared, strict=True):
+      ideal = dcg(np.sort(s)[::-1], k)
+      found = dcg(s[np.lexsort((sign * s, d))], k)
+      values.append(float(fractions.Fraction(found, ideal)) if ideal else 0.0)
+    return np.mean(values)
+
+  return lambda k: (mean(k, 1), mean(k, -1))
 
 
 @pytest.mark.parametrize(
