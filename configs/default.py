@@ -31,6 +31,9 @@ def get_config() -> ml_collections.ConfigDict:
       deterministic=False,
       # Also write TensorBoard files (needs TensorFlow; seconds to import).
       tensorboard=True,
+      # First and last step of a jax.profiler trace, such as (20, 25), which is
+      # written to the folder "profile" of the run; from 1, () for none.
+      profile=(),
       data=dict(
         # A name of dsh_jax.data.DATASETS.
         name="digits",
@@ -92,6 +95,10 @@ def get_config() -> ml_collections.ConfigDict:
         head_batch_norm=False,
         # Recompute activations in the backward pass: less memory, slower.
         remat=False,
+        # Whether BatchNorm in training takes its statistics from the global
+        # batch; False, from the images of each device, which saves two
+        # all-reduces a layer and needs config.parallel="pmap".
+        sync_batch_norm=True,
       ),
       # "name" is one of dsh_jax.losses.LOSSES, the rest are its settings;
       # what is not given here has the default of its docstring.
@@ -112,7 +119,8 @@ def get_config() -> ml_collections.ConfigDict:
         # What to do about a loss or gradient that is not finite: "stop", or
         # "skip" the step.
         on_nonfinite="stop",
-        # Batches made ready ahead of the device; >= 1.
+        # Batches made ready ahead of the device, by as many threads (at most
+        # one a core); >= 1.
         prefetch=2,
         # Steps in one call of the device; >= 1. Above 1 pays where a step is
         # shorter than its dispatch.
@@ -160,8 +168,8 @@ def get_config() -> ml_collections.ConfigDict:
         # What map@k and wmap@k are divided by: the relevant items "retrieved"
         # among the first k, or min(k, "relevant" items in the database).
         normalizer="retrieved",
-        # Images encoded at once, rounded up to a multiple of the devices; >= 1.
-        batch_size=500,
+        # Images that each device encodes at once; >= 1.
+        batch_size=250,
       ),
     )
   )

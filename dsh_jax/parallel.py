@@ -137,27 +137,28 @@ class DeviceMesh:
     return jax.tree.map(get, tree)
 
   def gather(self, array: jax.Array) -> np.ndarray:
-    """Returns all rows, on every host, of an array that is sharded.
+    """Return all rows, on every host, of batches whose rows are sharded.
 
     Args:
-      array: What a lifted step returns for each row of its batch, [B,F]; under
-        pmap [P,B/P,F].
+      array: [n,B,F], n batches; under pmap [P,n,B/P,F].
 
     Returns:
-      [B,F], in the order of the batch.
+      [n*B,F], in the order of the batches.
     """
     if not self._is_pmap:
       if array.is_fully_addressable:
-        return np.asarray(array)
-      return multihost_utils.process_allgather(array, tiled=True)
+        rows = np.asarray(array)
+      else:
+        rows = multihost_utils.process_allgather(array, tiled=True)
+      return rows.reshape(-1, rows.shape[-1])
     shards = sorted(
       array.addressable_shards, key=lambda s: s.index[0].start or 0
     )
-    rows = np.concatenate([np.asarray(shard.data) for shard in shards])
-    rows = rows.reshape(-1, rows.shape[-1])
-    if jax.process_count() == 1:
-      return rows
-    return multihost_utils.process_allgather(rows, tiled=True)
+    rows = np.concatenate([np.asarray(s.data)[0] for s in shards], axis=1)
+    if jax.process_count() > 1:
+      by_host = multihost_utils.process_allgather(rows)
+      rows = np.concatenate(list(by_host), axis=1)
+    return rows.reshape(-1, rows.shape[-1])
 
   def _global(self, local, spec):
     sharding = jax.sharding.NamedSharding(self._mesh, spec)

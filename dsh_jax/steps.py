@@ -11,6 +11,7 @@ import optax
 
 from dsh_jax import losses
 from dsh_jax.data import augment
+from dsh_jax.retrieval import codes as codes_lib
 
 Arrays = Any  # A tree of arrays.
 
@@ -81,6 +82,8 @@ def make_train_step(
   axis_name: str | None = None,
   accumulate: int = 1,
   skip_nonfinite: bool = False,
+  sync_batch_norm: bool = True,
+  learning_rate: optax.Schedule | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """Returns the function that takes one step.
 
@@ -90,7 +93,7 @@ def make_train_step(
   equal losses, so the average is the gradient of one.
 
   Args:
-    network: Images -> logits; its BatchNorm uses `axis_name`.
+    network: Images -> logits.
     method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
     augmentation: What is done to uint8 images before the network.
@@ -103,10 +106,14 @@ def make_train_step(
       BatchNorm statistics are those of a part, and a part has its own dropout.
     skip_nonfinite: Leave out an update that is not finite and go on. Else
       all updates are left out from the first such step on.
+    sync_batch_norm: Whether the network's BatchNorm uses `axis_name` too. Then
+      its running statistics are equal on all devices; else they are averaged.
+    learning_rate: The optimizer's schedule, to report.
 
   Returns:
     (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
-    metrics), metrics being float32 scalars: loss, its terms, gradient_norm;
+    metrics), metrics being float32 scalars: loss, its terms, gradient_norm,
+    learning_rate if its schedule is given; num_skipped, int32, as in the state;
     and is_finite, bool.
   """
 
@@ -123,7 +130,7 @@ def make_train_step(
 
   def forward_in_parts(params, batch_stats, images, dropout_key):
     # Every accumulate-th image makes a part: under jit, the rows of a device
-    # stay on it, and parts are the same whichever way steps are mesh.
+    # stay on it, and parts are the same whichever way steps are spread.
     parts = images.reshape(-1, accumulate, *images.shape[1:]).swapaxes(0, 1)
     keys = jax.random.split(dropout_key, accumulate)
 
@@ -172,7 +179,8 @@ def make_train_step(
       objective, has_aux=True
     )(state.params)
     grads = average(grads)
-    stats = average(stats)
+    if not sync_batch_norm:
+      stats = average(stats)
     with jax.named_scope("optimizer"):
       norm = optax.tree.norm(grads)
       updates, opt_state = optimizer.update(
@@ -190,6 +198,10 @@ def make_train_step(
     def keep_good(new, old):
       return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
 
+    metrics = {"loss": value, **terms, "gradient_norm": norm}
+    if learning_rate is not None:
+      num_updates = state.step - state.num_skipped
+      metrics["learning_rate"] = jnp.float32(learning_rate(num_updates))
     is_first = ~finite & (state.first_bad_step < 0)
     state = TrainState(
       step=state.step + 1,
@@ -199,8 +211,8 @@ def make_train_step(
       first_bad_step=jnp.where(is_first, state.step, state.first_bad_step),
       num_skipped=state.num_skipped + ~good,
     )
-    found = {"loss": value, **terms, "gradient_norm": norm}
-    return state, found | {"is_finite": finite}
+    metrics |= {"is_finite": finite, "num_skipped": state.num_skipped}
+    return state, metrics
 
   return train_step
 
@@ -234,8 +246,8 @@ def make_encode_step(
   network: nn.Module,
   method: losses.Method,
   augmentation: augment.Augmentation,
-) -> Callable[..., jax.Array]:
-  """Returns the function from images to relaxed codes.
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """Return the function from images to packed hash codes.
 
   Args:
     network: Images -> logits.
@@ -243,8 +255,8 @@ def make_encode_step(
     augmentation: Of which the centre crop and the normalisation are used.
 
   Returns:
-    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> float32 [B/P,K],
-    whose signs are the hash codes.
+    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> what
+    `codes.pack_traced` returns: uint32 [B/P,ceil(K/32)] and bool [B/P].
   """
 
   def encode_step(weights, images):
@@ -256,6 +268,6 @@ def make_encode_step(
       augmentation.without_randomness(images),
       train=False,
     )
-    return method.encode(loss_params, logits)
+    return codes_lib.pack_traced(method.encode(loss_params, logits))
 
   return encode_step

@@ -5,8 +5,6 @@ codes of the test queries and the database -> scores.
 """
 
 import dataclasses
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,15 +15,23 @@ import ml_collections
 import numpy as np
 import optax
 
-from dsh_jax import __version__, data, errors, losses, parallel, steps
+from dsh_jax import data, errors, losses, parallel, steps
 from dsh_jax.config import factories, fields
 from dsh_jax.data import augment, batches
 from dsh_jax.runs import (
   checkpoint,
   encoding,
+  facts,
+  flop,
+  hosts,
   interrupts,
   logs,
+  result,
+  schedule,
   scoring,
+  speed,
+  step_metrics,
+  trace,
   workdir,
 )
 
@@ -82,23 +88,40 @@ def train_and_evaluate(
     StorageError: A file cannot be written.
     Stopped: SIGTERM or SIGINT arrived.
   """
-  mesh = parallel.DeviceMesh(config.parallel)
-  fields.validate(config, mesh.num_devices)
-  config = factories.with_preprocessing(config)
-  run = workdir.Workdir(directory, writes=jax.process_index() == 0)
-  run.check(config)
-  if (result := run.read_json("result.json")) is not None:
-    return result
+  all_hosts = hosts.Hosts()
   signals = interrupts.Interrupts()
-  with signals.handled():
+  with all_hosts.together(), signals.handled():
+    mesh = parallel.DeviceMesh(config.parallel)
+    fields.validate(config, mesh.num_devices)
+    config = factories.with_preprocessing(config)
+    run = workdir.Workdir(directory, writes=all_hosts.index == 0)
+    run.check(config)
+    finished = run.read_json("result.json")
+    all_hosts.assert_equal(
+      lambda: (
+        facts.of_config(config)
+        | {"result.json of --workdir": "present" if finished else "absent"}
+      )
+    )
+    if finished is not None:
+      return finished
     parts = _prepare(config, mesh)
-    with run.claimed(config), checkpoint.Checkpoints(directory) as saved:
-      selected, metadata = _train(parts, run, saved, signals)
-      report, arrays = parts.scorer.test(selected)
-      result = _result(parts, metadata, report)
+    all_hosts.assert_equal(lambda: facts.of_start(parts.splits, parts.state))
+    with run.claimed(config):
+      run.assert_shared(all_hosts)
+      with checkpoint.Checkpoints(
+        directory, read_only=all_hosts.index > 0
+      ) as saved:
+        selected, metadata = _train(parts, run, saved, signals, all_hosts)
+        with signals.polled():
+          report, arrays = parts.scorer.test(selected, signals.poll)
+          saved.wait()
+          signals.poll()
+      made = result.create_result(config, parts.splits, metadata, report)
       run.write_arrays("codes.npz", arrays)
-      run.write_json("result.json", result)
-  return result
+      run.write_json("result.json", made)
+      all_hosts.exchange("written")
+  return made
 
 
 def _prepare(config, mesh) -> Parts:
@@ -113,7 +136,8 @@ def _prepare(config, mesh) -> Parts:
   steps_per_epoch = len(splits.train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
   method = factories.create_method(config, splits.num_classes, num_steps)
-  network = factories.create_network(config, method, mesh.axis_name)
+  axis_name = mesh.axis_name if config.model.sync_batch_norm else None
+  network = factories.create_network(config, method, axis_name)
   augmentation = factories.create_augmentation(config)
   encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
@@ -139,11 +163,13 @@ def _train(
   run: workdir.Workdir,
   saved: checkpoint.Checkpoints,
   signals: interrupts.Interrupts,
+  all_hosts: hosts.Hosts,
 ) -> tuple[Any, dict[str, Any]]:
   """Returns the weights of the chosen epoch, on devices, and metadata of it."""
   config, mesh = parts.config, parts.mesh
-  batch_size = config.train.batch_size
-  validated_at, saved_at = _stops(parts)
+  validated_at, saved_at = schedule.stops(
+    config.train, parts.steps_per_epoch, parts.num_steps
+  )
   state = parts.state
   best = {"params": state.params, "batch_stats": state.batch_stats}
   metadata = {
@@ -152,39 +178,58 @@ def _train(
     "validation": {},
     "num_skipped_steps": 0,
     "training_secs": 0.0,
-    "images_per_sec": 0.0,
+    "timed_steps": 0,
+    "timed_secs": 0.0,
   }
-  if (restored := saved.restore({"state": state, "best": best})) is not None:
-    tree, metadata = restored
+  restored = saved.restore({"state": state, "best": best}, all_hosts.exchange)
+  if restored is not None:
+    tree, metadata = restored[0], metadata | restored[1]
     state, best = tree["state"], tree["best"]
   step = int(state.step)
+  metrics = step_metrics.StepMetrics(
+    mesh, int(state.num_skipped), config.train.log_every_steps
+  )
   state = mesh.replicate(state)
   train_steps = _make_train_steps(parts)
+  clock = _make_clock(parts)
   log = logs.Log(
     run.path,
     start=step,
     total=parts.num_steps,
-    images_per_step=batch_size,
+    images_per_step=config.train.batch_size,
     tensorboard=config.tensorboard,
-    enabled=jax.process_index() == 0,
+    enabled=all_hosts.index == 0,
   )
+  profile = config.profile if all_hosts.index == 0 else ()
+  tracing = trace.Trace(str(run.path / "profile"), profile)
 
-  waiting = None  # The outcome of a group is read when the next is under way.
-  last_stop, started = step, time.monotonic()
-  with log, signals.deferred():
+  started = time.monotonic()
+  with log, tracing, signals.deferred():
     for group, batch in _batches(parts, step, saved_at):
-      state, outcome = train_steps(state, *batch)
-      if waiting is not None:
-        _report(parts, log, *waiting)
-      waiting = group, outcome
+      before = metrics.last
+      with tracing.around(group):
+        state, outcome = train_steps(state, *batch)
+      tracing.after(group, outcome)
+      # No more than two groups are under way, and a line is read when the next
+      # group is: the device never waits for the log.
+      jax.block_until_ready(before)
+      _report(parts, log, clock, metrics)
+      saved.check()
+      metrics.add(group, outcome)
+      log.progress(step)
       step = group[1]
       if not (stopping := signals.requested(step)) and step not in saved_at:
+        if before is None:  # What was compiled is not timed.
+          jax.block_until_ready(outcome)
+          clock.start(step)
         continue
-      _report(parts, log, *waiting)
-      waiting = None
-      secs = time.monotonic() - started
-      metadata["training_secs"] += secs
-      metadata["images_per_sec"] = (step - last_stop) * batch_size / secs
+      metrics.prepare()
+      _report(parts, log, clock, metrics)
+      log.progress(step)
+      timed = clock.stop(step)
+      metadata["timed_steps"] += timed[0]
+      metadata["timed_secs"] += timed[1]
+      metadata["training_secs"] += time.monotonic() - started
       host_state = mesh.fetch(state)
       metadata["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
@@ -204,25 +249,27 @@ def _train(
       run.assert_ours()
       saved.save(step, {"state": host_state, "best": best}, metadata)
       if stopping:
+        saved.wait()
+        all_hosts.exchange("saved")
         raise signals.stopped(step)
-      last_stop, started = step, time.monotonic()
+      started = time.monotonic()
+      clock.start(step)
   metadata["selected_epoch"] = (
     metadata["selected_step"] // parts.steps_per_epoch
   )
   return mesh.replicate((best["params"], best["batch_stats"])), metadata
 
 
-def _stops(parts) -> tuple[set[int], set[int]]:
-  """Returns after which steps is validated, and after which is saved."""
-  train, every = parts.config.train, parts.steps_per_epoch
-  validated = set(
-    range(0, parts.num_steps, train.validate_every_epochs * every)
-  )
-  validated = (validated | {parts.num_steps}) - {0}
-  saved = set(validated)
-  if train.checkpoint_every_steps:
-    saved.update(range(0, parts.num_steps, train.checkpoint_every_steps))
-  return validated, saved - {0}
+def _make_clock(parts):
+  batch_size = parts.config.train.batch_size
+  peak = flop.peak(jax.devices()[0].device_kind)
+  if peak is None:
+    return speed.Speed(batch_size)
+  size = parts.augmentation.crop_size
+  params = {k: v for k, v in parts.state.params.items() if k != "loss"}
+  variables = {"params": params, "batch_stats": parts.state.batch_stats}
+  per_step = flop.of_step(parts.network, variables, (batch_size, size, size, 3))
+  return speed.Speed(batch_size, per_step, peak * parts.mesh.num_devices)
 
 
 def _make_train_steps(parts):
@@ -236,6 +283,8 @@ def _make_train_steps(parts):
     axis_name=parts.mesh.axis_name,
     accumulate=parts.config.train.accumulate,
     skip_nonfinite=parts.config.train.on_nonfinite == "skip",
+    sync_batch_norm=parts.config.model.sync_batch_norm,
+    learning_rate=factories.create_schedule(parts.config, parts.num_steps),
   )
   return parts.mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
 
@@ -244,7 +293,9 @@ def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
   """Yields ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.mesh.local_rows(size)
-  groups = _groups(start, saved_at, parts.config.train.steps_per_dispatch)
+  groups = schedule.groups(
+    start, saved_at, parts.config.train.steps_per_dispatch
+  )
 
   def make_batch(index):
     rows = [
@@ -260,27 +311,14 @@ def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
   )
 
 
-def _groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
-  """Returns (first step, last step + 1) of the groups that one call takes.
-
-  A group never goes past a step that is saved. A run that continues from the
-  end of any group has the same groups from there on, and so the same bits.
-  """
-  groups = []
-  for stop in sorted(at for at in saved_at if at > start):
-    for first in range(start, stop, size):
-      groups.append((first, min(first + size, stop)))
-    start = stop
-  return groups
-
-
-def _report(parts, log, group, outcome):
-  """Logs the steps of a group and acts on one that is not finite."""
+def _report(parts, log, clock, metrics):
+  """Logs what is ready to be read and acts on a step that is not finite."""
   train = parts.config.train
-  outcome = parts.mesh.fetch(outcome)
-  for index, step in enumerate(range(*group)):
-    values = {f"train/{k}": float(v[index]) for k, v in outcome.items()}
-    if not values.pop("train/is_finite"):
+  for step, found in metrics.read():
+    is_finite, _ = found.pop("is_finite"), found.pop("num_skipped")
+    rate = {"learning_rate": found.pop("learning_rate")}
+    values = {f"train/{name}": value for name, value in found.items()}
+    if not is_finite:
       message = _describe_nonfinite(parts, step, values)
       if train.on_nonfinite == "stop":
         raise errors.NonFiniteError(
@@ -290,8 +328,8 @@ def _report(parts, log, group, outcome):
         )
       log.say(f"{message} It is left out.")
     if (step + 1) % train.log_every_steps == 0:
-      log.scalars(step + 1, (step + 1) / parts.steps_per_epoch, values)
-  log.progress(group[1])
+      epoch = (step + 1) / parts.steps_per_epoch
+      log.scalars(step + 1, epoch, values | rate | clock.scalars(step + 1))
 
 
 def _describe_nonfinite(parts, step, values):
@@ -306,40 +344,3 @@ def _describe_nonfinite(parts, step, values):
     f"Step {step + 1} is not finite: {found}. Its images:"
     f" {', '.join(map(str, train.ids[rows]))}."
   )
-
-
-def _result(parts, metadata, report) -> dict[str, Any]:
-  """Returns the contents of result.json."""
-  config, splits = parts.config, parts.splits
-  libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
-  return {
-    "method": config.method,
-    "bits": config.bits,
-    "backbone": config.model.backbone,
-    "seed": config.seed,
-    "dataset": config.data.name,
-    "protocol": splits.protocol,
-    "class_names": list(splits.class_names),
-    "split_sha256": dict(splits.sha256),
-    "train_in_database": splits.train_in_database,
-    "data_notes": dict(splits.notes),
-    "select": config.eval.select,
-    "selected_step": metadata["selected_step"],
-    "selected_epoch": metadata["selected_epoch"],
-    "num_skipped_steps": metadata["num_skipped_steps"],
-    "metrics": report["metrics"],
-    "validation": metadata["validation"],
-    "counts": report["counts"],
-    "seconds": {
-      "training": metadata["training_secs"],
-      "encoding": report["encoding_secs"],
-      "evaluation": report["evaluation_secs"],
-    },
-    "images_per_sec": metadata["images_per_sec"],
-    "device": f"{parts.mesh.num_devices} x {jax.devices()[0].device_kind}",
-    "versions": {
-      "python": platform.python_version(),
-      "dsh_jax": __version__,
-      **{name: importlib.metadata.version(name) for name in libraries},
-    },
-  }

@@ -104,6 +104,20 @@ def create_augmentation(
   )
 
 
+def create_schedule(
+  config: ml_collections.ConfigDict, num_steps: int
+) -> optax.Schedule:
+  """Return the learning rate of a training of `num_steps` steps."""
+  options = config.optimizer
+  return optimizer.create_schedule(
+    options.schedule,
+    options.learning_rate,
+    num_steps,
+    options.halve_every_steps,
+    tuple(options.drop_at),
+  )
+
+
 def create_optimizer(
   config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
 ) -> optax.GradientTransformation:
@@ -113,16 +127,9 @@ def create_optimizer(
   makes them; to the config's learning-rate factors is added that of the loss.
   """
   options = config.optimizer
-  schedule = optimizer.create_schedule(
-    options.schedule,
-    options.learning_rate,
-    num_steps,
-    options.halve_every_steps,
-    tuple(options.drop_at),
-  )
   return optimizer.create_optimizer(
     options.name,
-    schedule,
+    create_schedule(config, num_steps),
     weight_decay=options.weight_decay,
     momentum=options.momentum,
     multipliers=(

@@ -212,6 +212,13 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       f"config.data.crop_size is {config.data.crop_size}; it must be at most"
       f" config.data.image_size, {config.data.image_size}."
     )
+  _check_profile(config.profile)
+  if not config.model.sync_batch_norm and config.parallel != "pmap":
+    raise errors.UserError(
+      f"config.parallel is {config.parallel!r}, under which BatchNorm sees the"
+      " global batch; with config.model.sync_batch_norm=False it must be"
+      " 'pmap'."
+    )
   if config.data.num_validation == 0 and config.eval.select == "validation":
     raise errors.no_validation("config.data.num_validation is 0")
   parts = num_devices * config.train.accumulate
@@ -260,6 +267,15 @@ def check_overrides(
   for path in paths:
     if reason := reasons.get(path):
       raise errors.UserError(f"--config.{path} is refused: {reason}.")
+
+
+def _check_profile(steps):
+  whole = all(isinstance(step, numbers.Integral) for step in steps)
+  if steps and not (whole and len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+    raise errors.UserError(
+      f"config.profile is {steps}; it must be (), or the first and the last"
+      " step of the trace, two whole numbers from 1 that do not fall."
+    )
 
 
 def _check_colours(field, values, above):

@@ -236,15 +236,6 @@ def test_the_loader_needs_only_jax(taken, tmp_path):
   assert len([line for line in lines if line and line[0] != "#"]) <= 10
 
 
-@pytest.mark.parametrize("num_bits", [1, 31, 32, 33, 48, 64])
-def test_packing_on_device_equals_packing_on_host(num_bits):
-  relaxed = np.random.default_rng(num_bits).standard_normal((5, num_bits))
-  relaxed[0] = 0
-  np.testing.assert_array_equal(
-    export.pack(relaxed.astype(np.float32)), codes.pack(relaxed)
-  )
-
-
 def test_all_forms_hold_the_same_codes(workdir, taken):
   about = json.loads((taken / "about.json").read_text())
   assert (about["bits"], about["image_size"]) == (16, 32)
