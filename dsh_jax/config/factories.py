@@ -11,7 +11,7 @@ import optax
 from dsh_jax import data, losses, models, steps
 from dsh_jax.config import optimizer
 from dsh_jax.data import augment
-from dsh_jax.models import pretrained
+from dsh_jax.models import digit_weights, pretrained
 
 # What is done to the images of a batch; all other fields of config.data, those
 # of one data set among them, are arguments of `data.load_splits`.
@@ -161,7 +161,9 @@ def create_state(
     return state
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   return state.replace(
-    **pretrained.load(config.model.pretrained, config.model.backbone, variables)
+    **pretrained.load(
+      _weights_source(config), config.model.backbone, variables
+    )
   )
 
 
@@ -177,7 +179,16 @@ def with_preprocessing(
     return config
   config = config.copy_and_resolve_references()
   wanted = pretrained.preprocessing(
-    config.model.pretrained, config.model.backbone
+    _weights_source(config), config.model.backbone
   )
   config.data.mean, config.data.std = wanted.mean, wanted.std
   return config
+
+
+def _weights_source(config):
+  """Returns the file or Hub id of the pretrained weights."""
+  if config.model.pretrained != digit_weights.NAME:
+    return config.model.pretrained
+  return digit_weights.prepare(
+    config.model.backbone, config.data.dir or data.cache_dir()
+  )
