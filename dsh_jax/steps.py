@@ -37,6 +37,19 @@ class TrainState:
   num_skipped: jax.Array
 
 
+@flax.struct.dataclass
+class RunNumbers:
+  """What differs between runs of one program.
+
+  Attributes:
+    seed: int32 scalar, see `make_train_step`.
+    learning_rate: float32 scalar, factor of the optimizer's learning rate.
+  """
+
+  seed: jax.Array
+  learning_rate: jax.Array
+
+
 def create_state(
   network: nn.Module,
   method: losses.Method,
@@ -95,6 +108,7 @@ def make_train_step(
     optimizer: From `optimizer.create_optimizer`.
     augmentation: What is done to uint8 images before the network.
     seed: Augmentation and dropout of step t come from fold_in(seed, t); >= 0.
+      A step that is given a seed takes that one.
     batch_size: B, the global batch, a multiple of P.
     axis_name: The pmap axis; None under jit, where arrays are global.
     accumulate: Parts in which the network sees a device's batch; divides B/P.
@@ -105,9 +119,10 @@ def make_train_step(
       all updates are left out from the first such step on.
 
   Returns:
-    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
+    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L], numbers) -> (state,
     metrics), metrics being float32 scalars: loss, its terms, gradient_norm;
-    and is_finite, bool.
+    and is_finite, bool. Numbers are not needed: a `RunNumbers`, so that runs
+    which differ in these alone share one program.
   """
 
   def forward(params, batch_stats, images, dropout_key):
@@ -143,9 +158,10 @@ def make_train_step(
   def average(x):
     return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
-  def train_step(state, images, labels):
+  def train_step(state, images, labels, numbers=None):
+    numbers = numbers or RunNumbers(seed=seed, learning_rate=1.0)
     augment_key, dropout_key = jax.random.split(
-      jax.random.fold_in(jax.random.key(seed), state.step)
+      jax.random.fold_in(jax.random.key(numbers.seed), state.step)
     )
     device = 0
     if axis_name is not None:
@@ -173,6 +189,7 @@ def make_train_step(
     stats = average(stats)
     norm = optax.tree.norm(grads)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    updates = jax.tree.map(lambda x: x * numbers.learning_rate, updates)
     params = optax.apply_updates(state.params, updates)
 
     # Activations that overflow leave a finite loss behind, as BatchNorm divides
@@ -207,14 +224,15 @@ def scan_steps(train_step: Callable) -> Callable:
     train_step: From `make_train_step`.
 
   Returns:
-    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L]) -> (state,
-    metrics), the metrics with a leading axis of n >= 1 steps.
+    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L], numbers) ->
+    (state, metrics), the metrics with a leading axis of n >= 1 steps; numbers
+    as for `train_step`.
   """
 
-  def one_step(state, batch):
-    return train_step(state, *batch)
+  def steps(state, images, labels, numbers=None):
+    def one_step(state, batch):
+      return train_step(state, *batch, numbers)
 
-  def steps(state, images, labels):
     # A loop of one is left out: XLA's CPU backend runs convolutions inside
     # loops several times slower.
     if len(images) > 1:

@@ -11,20 +11,18 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
-import optax
 
-from dsh_jax import __version__, data, errors, losses, parallel, steps
+from dsh_jax import __version__, data, errors, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax.data import augment, batches
+from dsh_jax.data import batches
 from dsh_jax.runs import (
   checkpoint,
-  encoding,
   interrupts,
   logs,
+  programs,
   scoring,
   workdir,
 )
@@ -38,11 +36,8 @@ class Parts:
     config: The configuration.
     mesh: How steps are spread over devices.
     splits: The images.
-    method: The hashing method.
-    network: Images -> logits.
-    tx: The optimizer.
+    programs: What is compiled.
     state: What training begins with, host arrays.
-    augmentation: Images as stored -> as the network sees them.
     scorer: Scores weights.
     steps_per_epoch: Whole batches of training images.
     num_steps: Of the whole training.
@@ -51,11 +46,8 @@ class Parts:
   config: ml_collections.ConfigDict
   mesh: parallel.DeviceMesh
   splits: data.Splits
-  method: losses.Method
-  network: nn.Module
-  tx: optax.GradientTransformation
+  programs: programs.Programs
   state: steps.TrainState
-  augmentation: augment.Augmentation
   scorer: scoring.Scorer
   steps_per_epoch: int
   num_steps: int
@@ -112,23 +104,14 @@ def _prepare(config, mesh) -> Parts:
     raise errors.no_validation("The validation split is empty")
   steps_per_epoch = len(splits.train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
-  method = factories.create_method(config, splits.num_classes, num_steps)
-  network = factories.create_network(config, method, mesh.axis_name)
-  augmentation = factories.create_augmentation(config)
-  encode_step = steps.make_encode_step(network, method, augmentation)
-  encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
-  scorer = scoring.Scorer(config, splits, encoder)
-  tx = factories.create_optimizer(config, method, num_steps)
+  made = programs.load(config, mesh, splits.num_classes, num_steps)
   return Parts(
     config=config,
     mesh=mesh,
     splits=splits,
-    method=method,
-    network=network,
-    tx=tx,
-    state=factories.create_state(config, network, method, tx),
-    augmentation=augmentation,
-    scorer=scorer,
+    programs=made,
+    state=factories.create_state(config, made.network, made.method, made.tx),
+    scorer=scoring.Scorer(config, splits, made.encoder),
     steps_per_epoch=steps_per_epoch,
     num_steps=num_steps,
   )
@@ -159,7 +142,8 @@ def _train(
     state, best = tree["state"], tree["best"]
   step = int(state.step)
   state = mesh.replicate(state)
-  train_steps = _make_train_steps(parts)
+  train_steps = parts.programs.train_steps
+  numbers = mesh.replicate(programs.numbers(config))
   log = logs.Log(
     run.path,
     start=step,
@@ -173,7 +157,7 @@ def _train(
   last_stop, started = step, time.monotonic()
   with log, signals.deferred():
     for group, batch in _batches(parts, step, saved_at):
-      state, outcome = train_steps(state, *batch)
+      state, outcome = train_steps(state, *batch, numbers)
       if waiting is not None:
         _report(parts, log, *waiting)
       waiting = group, outcome
@@ -223,21 +207,6 @@ def _stops(parts) -> tuple[set[int], set[int]]:
   if train.checkpoint_every_steps:
     saved.update(range(0, parts.num_steps, train.checkpoint_every_steps))
   return validated, saved - {0}
-
-
-def _make_train_steps(parts):
-  train_step = steps.make_train_step(
-    parts.network,
-    parts.method,
-    parts.tx,
-    parts.augmentation,
-    seed=parts.config.seed,
-    batch_size=parts.config.train.batch_size,
-    axis_name=parts.mesh.axis_name,
-    accumulate=parts.config.train.accumulate,
-    skip_nonfinite=parts.config.train.on_nonfinite == "skip",
-  )
-  return parts.mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
 
 
 def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:

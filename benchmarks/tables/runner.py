@@ -24,6 +24,7 @@ from benchmarks import hardware
 from dsh_jax import errors
 
 DONE, FAILED, WAITING, OTHER = "done", "failed", "to do", "other settings"
+NOT_NEEDED = "not needed"
 
 _POLL_SECS = 0.2
 _GRACE_SECS = 20  # Between asking a run to end and making it.
@@ -107,15 +108,59 @@ def forget_failures(workdir: pathlib.Path) -> None:
     path.unlink()
 
 
+def write_cell(job: Job, cores: list[int]) -> None:
+  """Writes what a run is asked to be, in its folder, which is made.
+
+  Args:
+    job: The run.
+    cores: Numbers of its cores; [] for all of this process.
+  """
+  job.folder.mkdir(parents=True, exist_ok=True)
+  write_json(
+    job.folder / "cell.json",
+    {
+      "settings": job.settings,
+      "hardware": hardware.describe(),
+      "cores": len(cores) or hardware.num_cores(),
+      "commit": hardware.commit(),
+    },
+  )
+
+
+def write_secs(job: Job, secs: float) -> None:
+  """Adds to what `write_cell` wrote how long the run took."""
+  cell = read_json(job.folder / "cell.json")
+  write_json(job.folder / "cell.json", cell | {"seconds": secs})
+
+
+def write_failure(job: Job, error: str, code: int, secs: float) -> None:
+  """Writes that a run has failed.
+
+  Args:
+    job: The run.
+    error: Why, in a line.
+    code: Exit code, negative for the number of a signal.
+    secs: How long it took.
+  """
+  write_json(
+    job.folder / "failed.json",
+    {"error": error[:_MAX_ERROR], "returncode": code, "seconds": secs},
+  )
+
+
 @contextlib.contextmanager
-def only_one(workdir: pathlib.Path) -> Iterator[None]:
+def only_one(workdir: pathlib.Path, name: str = "lock") -> Iterator[None]:
   """Holds the folder against a second table.
+
+  Args:
+    workdir: The folder.
+    name: Of the file that is locked; parts of a table have each their own.
 
   Raises:
     UserError: Another process holds it.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  with open(workdir / "lock", "w") as file:
+  with open(workdir / name, "w") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -128,7 +173,7 @@ def only_one(workdir: pathlib.Path) -> Iterator[None]:
 
 def run(
   items: Iterable,
-  make_job: Callable[[object], Job | None],
+  make_job: Callable[[object], Job | str | None],
   num_jobs: int,
   after_each: Callable[[Job, str, float], None],
   timeout_secs: float = 0,
@@ -140,7 +185,8 @@ def run(
 
   Args:
     items: Things to run.
-    make_job: Item -> its job, or None while it has to wait for another one.
+    make_job: Item -> its job; None while it has to wait for another one, or
+      NOT_NEEDED.
     num_jobs: Runs at a time; each has its own share of the cores.
     after_each: Called with the job, its state and its seconds.
     timeout_secs: A run that takes longer has failed; 0 is no limit.
@@ -152,7 +198,7 @@ def run(
     with _signals_as_exceptions():
       while pending or running:
         free = set(range(num_jobs)) - {one.slot for one in running}
-        while free and (job := _next_job(pending, make_job)):
+        while free and (job := next_job(pending, make_job)):
           if state(job.folder, job.settings) != WAITING:
             after_each(job, state(job.folder, job.settings), 0.0)
             continue
@@ -171,11 +217,26 @@ def run(
     _end_all(running)
 
 
-def _next_job(pending, make_job):
-  for index, item in enumerate(pending):
-    job = make_job(item)
-    if job is not None:
-      del pending[index]
+def next_job(
+  pending: list, make_job: Callable[[object], Job | str | None]
+) -> Job | None:
+  """Takes the first thing off a list that can be run.
+
+  Args:
+    pending: Things to run; those that are not needed are taken off as well.
+    make_job: As of `run`.
+
+  Returns:
+    Its job; None if all that are left have to wait.
+  """
+  index = 0
+  while index < len(pending):
+    job = make_job(pending[index])
+    if job is None:
+      index += 1
+      continue
+    del pending[index]
+    if job != NOT_NEEDED:
       return job
   return None
 
@@ -209,16 +270,7 @@ def _environment(cores, num_jobs):
 
 
 def _start(job, slot, cores, num_jobs):
-  job.folder.mkdir(parents=True, exist_ok=True)
-  write_json(
-    job.folder / "cell.json",
-    {
-      "settings": job.settings,
-      "hardware": hardware.describe(),
-      "cores": len(cores) or hardware.num_cores(),
-      "commit": hardware.commit(),
-    },
-  )
+  write_cell(job, cores)
   child = [sys.executable, "-m", "benchmarks.tables.child", str(os.getpid())]
   child += [",".join(map(str, cores)), *job.command]
   with open(job.folder / "log.txt", "ab") as log:
@@ -244,8 +296,7 @@ def _ended(one, timeout_secs):
     _end_all([one])
     error = f"It took longer than --cell_timeout_secs={timeout_secs:g}."
   elif code == 0 and (folder / "result.json").exists():
-    cell = read_json(folder / "cell.json")
-    write_json(folder / "cell.json", cell | {"seconds": secs})
+    write_secs(one.job, secs)
     return True
   else:
     error = _last_line(folder / "log.txt")
@@ -253,10 +304,7 @@ def _ended(one, timeout_secs):
       error = f"Ended by {signal.Signals(-code).name}. {error}".strip()
     elif code == 0:
       error = f"It ended well but wrote no result.json. {error}".strip()
-  write_json(
-    folder / "failed.json",
-    {"error": error, "returncode": code, "seconds": secs},
-  )
+  write_failure(one.job, error, code, secs)
   return True
 
 
@@ -266,7 +314,7 @@ def _last_line(path):
     text = file.read().decode(errors="replace")
   lines = [line.strip() for line in text.replace("\r", "\n").splitlines()]
   lines = [line for line in lines if line] or ["It printed nothing."]
-  return lines[-1][:_MAX_ERROR]
+  return lines[-1]
 
 
 def _end_all(running):

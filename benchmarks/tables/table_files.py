@@ -17,6 +17,7 @@ def to_csv(contents: rows.Contents) -> str:
     [
       "method",
       "bits",
+      "variant",
       "metric",
       "mean",
       "half_width_95",
@@ -41,6 +42,7 @@ def to_csv(contents: rows.Contents) -> str:
         [
           row.method,
           row.bits,
+          row.variant,
           metric,
           _number(score.mean),
           _number(score.half_width),
@@ -64,15 +66,19 @@ def to_csv(contents: rows.Contents) -> str:
 def to_tex(table: cells.Table, contents: rows.Contents) -> str:
   """Returns one tabular a code length; needs the package booktabs."""
   parts = ["% Needs \\usepackage{booktabs}."]
-  for bits in dict.fromkeys(row.bits for row in contents.rows):
+  for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
     lines = [
-      rf"% {_escape(table.title)}, {bits} bits",
+      rf"% {_escape(table.title)}, {table_text.block_title(*block)}",
       rf"\begin{{tabular}}{{l{'c' * len(table.metrics)}}}",
       r"\toprule",
       " & ".join(["method", *map(_escape_metric, table.metrics)]) + r" \\",
       r"\midrule",
     ]
-    members = [row for row in contents.rows if row.bits == bits and row.scores]
+    members = [
+      row
+      for row in contents.rows
+      if (row.bits, row.variant) == block and row.scores
+    ]
     for previous, row in zip([None, *members], members, strict=False):
       if previous and previous.is_reference and not row.is_reference:
         lines.append(r"\midrule")

@@ -3,6 +3,7 @@
 import pathlib
 
 from benchmarks.tables import cells, rows, table_files, table_plot, table_text
+from dsh_jax import files
 
 
 def write(table: cells.Table, workdir: pathlib.Path) -> pathlib.Path:
@@ -23,11 +24,9 @@ def write(table: cells.Table, workdir: pathlib.Path) -> pathlib.Path:
   }
   workdir.mkdir(parents=True, exist_ok=True)
   for name, text in texts.items():
-    temporary = workdir / f"{name}.tmp"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(workdir / name)
-  picture = workdir / "table.tmp.png"
-  table_plot.save(table, contents, picture)
-  if picture.exists():
-    picture.replace(workdir / "table.png")
+    with files.replacing(workdir / name) as partial:
+      partial.write_text(text, encoding="utf-8")
+  if any(row.scores for row in contents.rows):
+    with files.replacing(workdir / "table.png") as partial:
+      table_plot.save(table, contents, partial)
   return workdir / "table.md"

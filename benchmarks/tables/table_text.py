@@ -45,6 +45,11 @@ def name_of(row: rows.Row) -> str:
   return row.method + (" †" if chosen_on_test else "")
 
 
+def block_title(bits: int, variant: str) -> str:
+  """Returns the heading of rows that are compared with each other."""
+  return f"{bits} bits" + (f", {variant.replace('_', ' ')}" if variant else "")
+
+
 def distinct(values: Iterable[object]) -> list[str]:
   """Returns the different values as text, in order of appearance."""
   return list(dict.fromkeys(str(v) for v in values if v not in (None, "")))
@@ -76,10 +81,10 @@ def _progress(contents):
 
 
 def _score_tables(table, contents):
-  for bits in dict.fromkeys(row.bits for row in contents.rows):
+  for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
     lines = []
     for row in contents.rows:
-      if row.bits != bits:
+      if (row.bits, row.variant) != block:
         continue
       scores = [
         _MARKS[row.scores[m].mark].format(format_score(row.scores[m]))
@@ -91,7 +96,7 @@ def _score_tables(table, contents):
       name = f"_{row.method}_" if row.is_reference else name_of(row)
       lines.append([name, format_rate(row), seeds, *scores])
     head = ["method", "rate", "seeds", *table.metrics]
-    yield f"## {bits} bits\n\n{grid_lines(head, lines)}"
+    yield f"## {block_title(*block)}\n\n{grid_lines(head, lines)}"
 
 
 def _legend(contents):
@@ -122,7 +127,7 @@ def _grid(table, contents):
   if not contents.choices:
     return
   runs = table.grid
-  steps = sorted({run.learning_rate for run in runs})
+  steps = sorted({r for c in contents.choices.values() for r in c.states})
   lines = []
   for method, choice in contents.choices.items():
     cells_of_line = [method]
@@ -134,16 +139,29 @@ def _grid(table, contents):
     "## Learning rates\n\n"
     f"{table.grid_metric} of validation queries, at {runs[0].bits} bits with"
     f" seed {runs[0].seed}, of the epoch that they chose; **bold** is the rate"
-    " that all rows of the method use. The run of that rate is the row's seed"
-    f" {runs[0].seed}.\n\n"
+    " that all rows of the method use."
+    + _reported_seed(table)
+    + "\n\n"
     + grid_lines(["method", *(f"{rate:g}" for rate in steps)], lines)
   )
+  edges = [m for m, choice in contents.choices.items() if choice.is_at_edge]
+  if edges:
+    yield f"Best at the lowest or highest rate tried: {', '.join(edges)}."
+
+
+def _reported_seed(table):
+  run = table.grid[0]
+  if any((c.seed, c.bits) == (run.seed, run.bits) for c in table.wanted):
+    return f" The run of that rate is the row's seed {run.seed}."
+  return f" No row has seed {run.seed}."
 
 
 def _outcome(choice: rates.Choice, rate: float) -> str:
   if rate in choice.scores:
     return f"{choice.scores[rate]:.4f}"
-  state = choice.states.get(rate, runner.WAITING)
+  if rate not in choice.states:
+    return ""
+  state = choice.states[rate]
   return "not finite" if state == runner.DONE else state
 
 
@@ -161,13 +179,15 @@ def _metric_tables(table, contents):
         [
           name_of(row),
           row.bits,
+          row.variant,
           _MARKS[score.mark].format(format_score(score)),
           f"{score.chance:.3f}",
           f"{score.pessimistic:.3f} to {score.optimistic:.3f}",
           *((f"{found.value:.3f}", _source(found)) if found else ("", "")),
         ]
       )
-    head = ["method", "bits", "measured", "chance", "ties", "published"]
+    head = ["method", "bits", "variant", "measured", "chance", "ties"]
+    head += ["published"]
     if lines:
       yield f"## {metric}\n\n{grid_lines([*head, 'source'], lines)}"
   if contents.rows:
@@ -206,8 +226,15 @@ def _made(table, contents):
   results = [result for row in contents.rows for result in row.results]
   infos = contents.cell_infos
   facts = [("config", f"`{table.config}`")]
+  if table.arguments:
+    facts.append(("config argument", f"`{table.arguments}`"))
   if table.overrides:
     facts.append(("for all cells", f"`{' '.join(table.overrides)}`"))
+  for method, overrides in table.method_overrides.items():
+    facts.append((f"for {method}", f"`{' '.join(overrides)}`"))
+  for variant in dict.fromkeys(c.variant for c in table.wanted if c.variant):
+    used = next(c.overrides for c in table.wanted if c.variant == variant)
+    facts.append((f"for {variant.replace('_', ' ')}", f"`{' '.join(used)}`"))
   for title, name in (
     ("data set", "dataset"),
     ("protocol", "protocol"),

@@ -151,20 +151,17 @@ def create_state(
       small for the network.
   """
   size = config.data.crop_size or config.data.image_size
-
-  @jax.jit
-  def create(key):
-    return steps.create_state(network, method, tx, size, key)
-
-  state = jax.device_get(create(jax.random.key(config.seed)))
+  key = jax.random.key(config.seed)
+  state = jax.device_get(_create_state(network, method, tx, size, key))
   if not config.model.pretrained:
     return state
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   return state.replace(
-    **pretrained.load(
-      _weights_source(config), config.model.backbone, variables
-    )
+    **pretrained.load(_weights_source(config), config.model.backbone, variables)
   )
+
+
+_create_state = jax.jit(steps.create_state, static_argnums=(0, 1, 2, 3))
 
 
 def with_preprocessing(

@@ -80,9 +80,7 @@ def compose(
   half = SIDE // 2
   for digit, quadrant in zip(labels, quadrants, strict=True):
     top, left = half * (quadrant // 2), half * (quadrant % 2)
-    _draw_scan(
-      rng, scans[digit], scene[top : top + half, left : left + half]
-    )
+    _draw_scan(rng, scans[digit], scene[top : top + half, left : left + half])
   return scene.clip(0, 255).astype(np.uint8), sorted(labels)
 
 

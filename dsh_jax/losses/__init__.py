@@ -64,6 +64,9 @@ LOSSES: dict[str, Callable[..., method.Method]] = {
   "bce_sign": bce_sign.bce_sign,
 }
 
+# Losses that hold what they drew from their seed.
+SEEDED = frozenset({"classifier_code", "csq", "dpn", "dsrh", "orthohash"})
+
 
 def default_settings(name: str) -> dict[str, Any]:
   """Returns the settings of a method with their defaults.
