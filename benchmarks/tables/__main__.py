@@ -151,7 +151,8 @@ def run_table(
       references.refresh(table, workdir)
       prepare.run(table, workdir)
     items = queue.items(index, num_shards)
-    progress = _Progress(len(items), num_jobs)
+    num_likely = sum(item not in table.further for item in items)
+    progress = _Progress(num_likely, num_jobs)
     if num_jobs:
       runner.run(items, queue.make_job, num_jobs, progress, timeout_secs)
     else:
