@@ -30,10 +30,10 @@ BACKBONE = "tiny"
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 _VERSION = 1  # Of all below; weights of another one are made anew.
 _SIDE = 32  # Pixels; a digit has 16 or 24.
-_NUM_PICTURES = 10_000
+_NUM_PICTURES = 8_000
 _NUM_SCORED = 1_000
 _BATCH_SIZE = 128
-_NUM_STEPS = 400
+_NUM_STEPS = 250
 _LEARNING_RATE = 1e-2
 _PADDING = 4
 
@@ -44,7 +44,9 @@ _NUM_DEVICES = 2
 _ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
   "XLA_FLAGS": f"--xla_force_host_platform_device_count={_NUM_DEVICES}"
-  " --xla_cpu_multi_thread_eigen=false",
+  " --xla_cpu_multi_thread_eigen=false"
+  # Steps as fast as those of the default, compiled in two thirds of the time.
+  " --xla_backend_optimization_level=1",
 }
 
 
