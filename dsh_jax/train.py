@@ -20,6 +20,7 @@ from dsh_jax.config import factories, fields
 from dsh_jax.data import batches
 from dsh_jax.runs import (
   checkpoint,
+  diagnostics,
   interrupts,
   logs,
   programs,
@@ -39,6 +40,7 @@ class Parts:
     programs: What is compiled.
     state: What training begins with, host arrays.
     scorer: Scores weights.
+    diagnostics: Describes their codes.
     steps_per_epoch: Whole batches of training images.
     num_steps: Of the whole training.
   """
@@ -49,6 +51,7 @@ class Parts:
   programs: programs.Programs
   state: steps.TrainState
   scorer: scoring.Scorer
+  diagnostics: diagnostics.Diagnostics
   steps_per_epoch: int
   num_steps: int
 
@@ -112,6 +115,7 @@ def _prepare(config, mesh) -> Parts:
     programs=made,
     state=factories.create_state(config, made.network, made.method, made.tx),
     scorer=scoring.Scorer(config, splits, made.encoder),
+    diagnostics=diagnostics.Diagnostics(made, mesh, splits),
     steps_per_epoch=steps_per_epoch,
     num_steps=num_steps,
   )
@@ -133,6 +137,7 @@ def _train(
     "selected_step": 0,
     "score": -1.0,
     "validation": {},
+    "diagnostics": {},
     "num_skipped_steps": 0,
     "training_secs": 0.0,
     "images_per_sec": 0.0,
@@ -172,14 +177,19 @@ def _train(
       host_state = mesh.fetch(state)
       metadata["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
-        scores = parts.scorer.validate((state.params, state.batch_stats))
-        log.scalars(step, step / parts.steps_per_epoch, scores)
+        weights = state.params, state.batch_stats
+        scores = parts.scorer.validate(weights)
+        found = parts.diagnostics(weights, step)
+        log.scalars(step, step / parts.steps_per_epoch, scores | found)
+        if said := diagnostics.warning(found, parts.splits.num_classes):
+          log.say(said)
         score = next(iter(scores.values()), metadata["score"])
         if config.eval.select == "last" or score > metadata["score"]:
           metadata |= {
             "selected_step": step,
             "score": score,
             "validation": scores,
+            "diagnostics": found,
           }
           best = {
             "params": host_state.params,
@@ -298,6 +308,10 @@ def _result(parts, metadata, report) -> dict[str, Any]:
     "num_skipped_steps": metadata["num_skipped_steps"],
     "metrics": report["metrics"],
     "validation": metadata["validation"],
+    "diagnostics": {
+      name.removeprefix("codes/"): value
+      for name, value in metadata["diagnostics"].items()
+    },
     "counts": report["counts"],
     "seconds": {
       "training": metadata["training_secs"],

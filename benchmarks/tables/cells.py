@@ -83,6 +83,8 @@ class Table:
   published: tuple[str, str, str]
   downloads: tuple[str, ...]
   notes: tuple[str, ...]
+  claims: tuple[tuple[str, str], ...]
+  claims_by_labels: tuple[tuple[str, str], ...]
   sizes: dict[str, int]
   wanted: tuple[Cell, ...]
   grid: tuple[Cell, ...]
@@ -220,6 +222,8 @@ def make_table(
     published=(published.dataset, published.protocol, published.backbone),
     downloads=tuple(config.downloads),
     notes=tuple(config.notes),
+    claims=tuple(config.claims),
+    claims_by_labels=tuple(config.claims_by_labels),
     sizes=config.sizes.to_dict(),
     wanted=wanted,
     grid=grid,

@@ -88,6 +88,7 @@ class Contents:
     elsewhere: Published rows of the protocol that stand beside no row.
     is_paired: Whether all cells have the same queries, as marks need.
     cell_infos: cell.json of each run that is done.
+    records: (method, bits, variant) -> the runs of a row that are done.
   """
 
   rows: list[Row]
@@ -99,6 +100,7 @@ class Contents:
   elsewhere: list[published.Published]
   is_paired: bool
   cell_infos: list[dict[str, Any]]
+  records: dict[tuple[str, int, str], list[records.Record]]
 
 
 def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
@@ -235,6 +237,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     cell_infos=[
       runner.read_json(workdir / cell.folder / "cell.json") for cell in done
     ],
+    records=found,
   )
 
 
@@ -266,7 +269,7 @@ def _marks(found, metrics):
     at_bits = {m: r for (m, *b), r in found.items() if tuple(b) == block and r}
     for metric in metrics if at_bits else ():
       scores = {
-        method: np.mean([r.per_query[metric] for r in members], axis=0)
+        method: np.stack([r.per_query[metric] for r in members])
         for method, members in at_bits.items()
       }
       best, equal = significance.best_and_equal(scores)

@@ -106,11 +106,8 @@ def _legend(contents):
     "_Slanted_ methods are references without training."
     if any(row.is_reference for row in contents.rows)
     else "",
-    "**Bold** is the best trained method of its code length. * marks those"
-    " that cannot be told from it: the 95 % interval of the paired bootstrap"
-    " over queries (10,000 draws, scores averaged over the seeds done) of the"
-    " difference holds 0. It is not corrected for the number of methods and"
-    " does not know how seeds vary; the ± does."
+    "**Bold** is the best trained method of its block. * marks those that"
+    f" cannot be told from it: {_how_compared(contents)}"
     if contents.is_paired
     else "Methods are not compared: their cells do not have the same queries.",
     "† The epoch was chosen on the test queries, which raises the score."
@@ -121,6 +118,24 @@ def _legend(contents):
     else "",
   ]
   return " ".join(line for line in lines if line)
+
+
+def _how_compared(contents):
+  trained = [row for row in contents.rows if not row.is_reference and row.seeds]
+  if min((len(row.seeds) for row in trained), default=1) > 1:
+    return (
+      "p >= 0.05 for the difference over seeds and queries together (both"
+      " taken as draws: Clark's min F'), after Holm's correction for the"
+      " comparisons with the best."
+    )
+  return (
+    "in a block where a method has one seed, the 95 %"
+    " interval of the paired bootstrap over queries (10,000 draws, scores"
+    " averaged over the seeds done) of the difference holds 0, which knows"
+    " neither how seeds vary nor the number of methods; in other blocks p >="
+    " 0.05 over seeds and queries together (Clark's min F'), after Holm's"
+    " correction for the comparisons with the best."
+  )
 
 
 def _grid(table, contents):

@@ -42,6 +42,11 @@ def get_config() -> ml_collections.ConfigDict:
         seed=0,
         metric="ndcg@100",
       ),
+      # Pairs of rows, "method", "method/bits" or "method/bits/variant", whose
+      # difference claims.md tests; and those that are also split by how many
+      # labels a query has.
+      claims=(),
+      claims_by_labels=(),
       # Which rows of benchmarks/tables/published.csv stand beside the results.
       published=dict(dataset="", protocol="", backbone=""),
       # What a person has to fetch first, and where to put it.

@@ -98,7 +98,26 @@ def get_config():
       variant="BatchNorm_on_the_head",
       overrides=("model.head_batch_norm=True",),
     ),
+    # The parts of DSRH.
+    dict(methods=("dsrh_two_layers",), bits=(48,), seeds=seeds),
+    dict(
+      methods=("dsrh",),
+      bits=(48,),
+      seeds=seeds,
+      variant="release_sampling",
+      overrides=("loss.sampling='release'",),
+    ),
   )
+  config.claims = (
+    *(("idhn", other) for other in ("dhn", "hashnet", "dqn_cosine")),
+    *(("idhn", other) for other in ("idhn_hard", "idhn_soft", "isdh")),
+    *(("dsrh", other) for other in ("nin_triplet", "dsrh_two_layers")),
+    ("dsrh", "dsrh/48/release_sampling"),
+    ("idhn", "dsrh"),
+    ("idhn", "classifier_code"),
+    *((method, f"{method}/48/BatchNorm_on_the_head") for method in METHODS),
+  )
+  config.claims_by_labels = (("idhn", "idhn_hard"), ("idhn", "dhn"))
   config.references.methods = REFERENCES
   config.references.bits = (48,)
   config.metrics = METRICS

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -32,6 +33,9 @@ class Programs:
     train_steps: As `steps.scan_steps`, on the devices; its numbers are those
       of `numbers`.
     encoder: Weights and images -> packed codes.
+    outputs: ((params, batch_stats), images uint8 [B/P,H,W,3]) -> float32
+      [B/P,num_outputs+K], logits and what the hash code is the sign of; on the
+      devices.
   """
 
   method: losses.Method
@@ -39,6 +43,7 @@ class Programs:
   tx: optax.GradientTransformation
   train_steps: Callable
   encoder: encoding.BatchEncoder
+  outputs: Callable
 
 
 def load(
@@ -102,6 +107,20 @@ def _make(config, mesh, num_classes, num_steps) -> Programs:
     skip_nonfinite=config.train.on_nonfinite == "skip",
   )
   encode_step = steps.make_encode_step(network, method, augmentation)
+
+  def outputs(weights, images):
+    params, batch_stats = weights
+    params = dict(params)
+    loss_params = params.pop("loss")
+    logits = network.apply(
+      {"params": params, "batch_stats": batch_stats},
+      augmentation.without_randomness(images),
+      train=False,
+    )
+    return jnp.concatenate(
+      [logits, method.encode(loss_params, logits)], axis=1, dtype=jnp.float32
+    )
+
   return Programs(
     method=method,
     network=network,
@@ -110,4 +129,5 @@ def _make(config, mesh, num_classes, num_steps) -> Programs:
       steps.scan_steps(train_step), donate_state=True
     ),
     encoder=encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size),
+    outputs=mesh.parallelize(outputs),
   )
