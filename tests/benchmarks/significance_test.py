@@ -71,7 +71,11 @@ def _draw(rng, effect, num_seeds, num_queries, queries):
   own = rng.normal(0, 0.03, num_queries)  # Queries that suit the method.
   seeds = rng.normal(0, 0.02, (num_seeds, 1))
   return (
-    effect + queries + own + seeds + rng.normal(0, 0.05, (num_seeds, num_queries))
+    effect
+    + queries
+    + own
+    + seeds
+    + rng.normal(0, 0.05, (num_seeds, num_queries))
   )
 
 
