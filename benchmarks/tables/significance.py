@@ -103,7 +103,8 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
   Args:
     first: float64 [S,Q], scores of the queries, a row for each seed.
     second: The same for the other method, with the same queries and as many
-      seeds as it has.
+      seeds as it has. One column, such as means over queries, has no part
+      between queries: the test is Welch's, over seeds alone.
 
   Returns:
     The difference.
@@ -111,13 +112,12 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
   mean = float(first.mean() - second.mean())
   num_seeds = len(first), len(second)
   num_queries = first.shape[1]
-  if min(num_seeds) < 2 or num_queries < 2:
+  if min(num_seeds) < 2:
     return Difference(mean, math.nan, math.nan, num_seeds, num_queries)
-  of_queries = first.mean(axis=0) - second.mean(axis=0)
-  parts = [
-    (values.var(ddof=1) / values.size, values.size - 1)
-    for values in (first.mean(axis=1), second.mean(axis=1), of_queries)
-  ]
+  samples = [first.mean(axis=1), second.mean(axis=1)]
+  if num_queries > 1:
+    samples.append(first.mean(axis=0) - second.mean(axis=0))
+  parts = [(x.var(ddof=1) / x.size, x.size - 1) for x in samples]
   variance = sum(part for part, _ in parts)
   if variance == 0:
     return Difference(mean, 0.0, float(mean == 0), num_seeds, num_queries)

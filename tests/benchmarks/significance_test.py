@@ -107,12 +107,14 @@ def test_compare_finds_a_difference():
 def test_compare_without_seeds_or_queries_is_a_plain_test():
   rng = np.random.default_rng(7)
   one, other = rng.normal(0, 1, 9), rng.normal(1, 2, 5)
-  # All queries alike: Welch's test over seeds.
-  found = significance.compare(
-    np.repeat(one[:, None], 30, 1), np.repeat(other[:, None], 30, 1)
-  )
+  # All queries alike, or one column: Welch's test over seeds.
   wanted = stats.ttest_ind(one, other, equal_var=False)
-  assert found.p_value == pytest.approx(wanted.pvalue)
+  for num_queries in (1, 30):
+    found = significance.compare(
+      np.repeat(one[:, None], num_queries, 1),
+      np.repeat(other[:, None], num_queries, 1),
+    )
+    assert found.p_value == pytest.approx(wanted.pvalue)
   # All seeds alike: the paired test over queries.
   one, other = rng.normal(0, 1, 40), rng.normal(0.3, 1, 40)
   found = significance.compare(np.stack([one] * 4), np.stack([other] * 3))
