@@ -26,9 +26,10 @@ def of_runs(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
 
   def draw(figure: matplotlib.figure.Figure) -> None:
     ranks, shares = figure.subplots(2, 1, sharex=True)
-    ranks.plot(*run.series(f"codes/{_RANK}"), "o-", ms=4)
+    steps, values = run.series(f"codes/{_RANK}")
+    ranks.plot(steps, values, "o-", ms=4)
     ranks.set_ylabel("effective rank")
-    ranks.set_ylim(bottom=0)
+    ranks.set_ylim(0, 1.15 * max(values) or 1)
     for place, name in enumerate(_SHARES):
       shares.plot(
         *run.series(f"codes/{name}"),

@@ -1,4 +1,4 @@
-"""The table and study commands, end to end with tiny cells."""
+"""The table command, end to end with tiny cells."""
 
 import csv
 import json
@@ -40,22 +40,6 @@ def get_config():
   config.metrics = ("ndcg@100", "map@all")
   config.sizes = dict(
     train=128, validation=32, query=30, database=200, num_classes=10
-  )
-  return config
-"""
-
-_STUDY = """
-import table
-
-def get_config():
-  config = table.get_config()
-  config.cells = (dict(methods=("idhn",), bits=(8,), seeds=(0,)),)
-  config.unlock()
-  config.method = "idhn"
-  config.sweeps = (dict(field="train.num_epochs", values=(1, 2)),)
-  config.plane = (
-    dict(field="loss.logit_scale", values=(5.0,)),
-    dict(field="loss.mse_weight", values=(0.0, 0.1)),
   )
   return config
 """
