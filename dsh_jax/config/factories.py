@@ -9,9 +9,9 @@ import ml_collections
 import optax
 
 from dsh_jax import data, losses, models, steps
-from dsh_jax.config import optimizer
+from dsh_jax.config import digit_weights, optimizer
 from dsh_jax.data import augment
-from dsh_jax.models import digit_weights, pretrained
+from dsh_jax.models import pretrained
 
 # What is done to the images of a batch; all other fields of config.data, those
 # of one data set among them, are arguments of `data.load_splits`.

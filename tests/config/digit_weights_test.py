@@ -1,4 +1,4 @@
-"""Tests of dsh_jax.models.digit_weights."""
+"""Tests of dsh_jax.config.digit_weights."""
 
 import json
 
@@ -9,9 +9,9 @@ import pytest
 
 from configs import digits as config_file
 from dsh_jax import errors
-from dsh_jax.config import factories
+from dsh_jax.config import digit_weights, factories
 from dsh_jax.data import digits
-from dsh_jax.models import digit_weights, hash_network, pretrained
+from dsh_jax.models import hash_network, pretrained
 
 
 @pytest.fixture(scope="module")
