@@ -1,4 +1,4 @@
-"""Errors that a person can act on: given, allowed, which field to change."""
+"""Errors that a user can act on: given, allowed, which field to change."""
 
 import difflib
 import os
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 
 
 class Error(Exception):
-  """An expected failure; a command prints it as one line.
+  """An expected failure, which a command prints as one line.
 
   Attributes:
-    exit_code: Of the command.
+    exit_code: Exit code of the command.
   """
 
   exit_code = 1
 
 
 class UserError(Error, ValueError):
-  """Input that a person has to change."""
+  """Input that the user must change."""
 
   exit_code = 2
 
@@ -25,20 +25,17 @@ class UserError(Error, ValueError):
 def unknown(
   kind: str, given: object, allowed: Iterable[str], field: str
 ) -> UserError:
-  """Makes the error for a name that is not one of a known set.
+  """Make the error for an unknown name; it suggests the nearest one.
 
   Args:
-    kind: What the name stands for, such as "method".
-    given: The name that was given.
-    allowed: The names that exist.
-    field: The config field or flag to change, as the message names it.
-
-  Returns:
-    The error, for the caller to raise; it suggests the nearest name.
+    kind: Kind of thing, such as "method".
+    given: The given name.
+    allowed: The known names.
+    field: The config field or flag to change.
   """
   allowed = sorted(allowed)
   near = difflib.get_close_matches(str(given), allowed, n=3)
-  # Swapped letters are the likeliest slip.
+  # Swapped letters are the most common typing error.
   near.sort(key=lambda name: sorted(name) != sorted(str(given)))
   hint = f" Did you mean {near[0]!r}?" if near else ""
   return UserError(
@@ -48,36 +45,30 @@ def unknown(
 
 
 def too_small(network: str, smallest: int, shape: tuple[int, ...]) -> UserError:
-  """Makes the error for images that a network cannot take.
+  """Make the error for images that are too small for a network.
 
   Args:
-    network: Which one, as the message begins.
-    smallest: Height and width that it takes, pixels.
+    network: Name of the network.
+    smallest: Smallest height and width, pixels.
     shape: [B,H,W,3] of the images.
-
-  Returns:
-    The error, for the caller to raise.
   """
   return UserError(
     f"{network} needs images of {smallest} x {smallest} pixels or more, got"
     f" {shape[1]} x {shape[2]}. Change config.data.image_size, or"
-    " config.data.crop_size, which comes after it."
+    " config.data.crop_size, which is applied after it."
   )
 
 
 def no_validation(reason: str) -> UserError:
-  """Makes the error for a choice of the epoch without validation queries.
+  """Make the error for selection by validation queries if there are none.
 
   Args:
-    reason: Why there are none; begins the message, without a full stop.
-
-  Returns:
-    The error, for the caller to raise.
+    reason: Why there are none; starts the message, without a full stop.
   """
   return UserError(
     f"{reason}, but config.eval.select='validation' chooses the epoch by"
-    " validation queries. Change config.data.num_validation, or take the last"
-    " epoch by config.eval.select='last'."
+    " validation queries. Change config.data.num_validation, or keep the last"
+    " epoch with config.eval.select='last'."
   )
 
 
@@ -88,16 +79,16 @@ class NonFiniteError(Error):
 
 
 class StorageError(Error):
-  """A file could not be written: disk full, read-only, folder gone."""
+  """A file could not be written: disk full, read-only or folder removed."""
 
   exit_code = 4
 
 
 def describe(error: BaseException) -> str:
-  """Returns the reason of any error in one line, for a message of ours."""
+  """Return the cause of any error in one line."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
-  # Where C++ libraries hide the number that the system gave.
+  # C++ libraries bury the error number of the system in their message.
   if number := re.search(r"os_error_code='(\d+)'", str(error)):
     return os.strerror(int(number[1]))
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and read arrays from damaged ones."""
+"""Write files atomically, and read arrays from files that may be damaged."""
 
 import contextlib
 import os
@@ -12,17 +12,14 @@ from dsh_jax import errors
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Lets a file be written under another name, then renames it.
+  """Yield a temporary path in the same folder, renamed to `path` at the end.
 
-  Readers see the old file or the new one, and two processes that write the
-  same file do not mix. After an error the old file is as it was, and what was
-  written is removed.
+  Readers see the old file or the new one, and processes that write the same
+  file do not mix. After an error the old file is unchanged and the temporary
+  one is removed.
 
   Args:
-    path: The file, also as an epath.Path of an address such as gs://BUCKET.
-
-  Yields:
-    The name to write to, in the same folder.
+    path: The file; an epath.Path may be an address such as gs://BUCKET.
   """
   temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
   try:
@@ -35,19 +32,13 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def read_arrays(path: pathlib.Path) -> np.ndarray | dict[str, np.ndarray]:
-  """Reads a whole file.
-
-  Args:
-    path: A .npy or .npz file.
-
-  Returns:
-    The array of a .npy, the arrays of a .npz by name.
+  """Read a .npy file as an array, or a .npz file as a dict of arrays.
 
   Raises:
     OSError: It cannot be read.
     ValueError: It is damaged, or holds anything but plain arrays.
   """
-  with path.open("rb") as file:  # NumPy leaves a damaged one open.
+  with path.open("rb") as file:  # NumPy does not close a damaged file.
     try:
       loaded = np.load(file, allow_pickle=False)
       if isinstance(loaded, np.ndarray):
@@ -55,6 +46,6 @@ def read_arrays(path: pathlib.Path) -> np.ndarray | dict[str, np.ndarray]:
       return {name: loaded[name] for name in loaded.files}
     except OSError:
       raise
-    # NumPy, zipfile, zlib and Python's tokenizer raise their own.
+    # NumPy, zipfile, zlib and Python's tokenizer raise their own errors.
     except Exception as error:
       raise ValueError(errors.describe(error)) from error

@@ -57,7 +57,7 @@ def create_state(
   image_size: int,
   key: jax.Array,
 ) -> TrainState:
-  """Returns the state before the first step.
+  """Return the state before the first step.
 
   Args:
     network: Images -> logits.
@@ -95,7 +95,7 @@ def make_train_step(
   accumulate: int = 1,
   skip_nonfinite: bool = False,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-  """Returns the function that takes one step.
+  """Return the function that takes one step.
 
   The loss is that of the global batch. Under an axis, every device gathers
   the codes and labels of all (B x (K + L) numbers), computes the whole loss,
@@ -218,7 +218,7 @@ def make_train_step(
 
 
 def scan_steps(train_step: Callable) -> Callable:
-  """Returns the function that takes several steps in one call.
+  """Return the function that takes several steps in one call.
 
   Args:
     train_step: From `make_train_step`.
@@ -248,7 +248,7 @@ def make_encode_step(
   method: losses.Method,
   augmentation: augment.Augmentation,
 ) -> Callable[..., jax.Array]:
-  """Returns the function from images to relaxed codes.
+  """Return the function from images to relaxed codes.
 
   Args:
     network: Images -> logits.

@@ -59,7 +59,7 @@ class Parts:
 def train_and_evaluate(
   config: ml_collections.ConfigDict, directory: str
 ) -> dict[str, Any]:
-  """Trains, chooses an epoch, scores the test queries; continues if killed.
+  """Train, chooses an epoch, scores the test queries; continues if killed.
 
   Args:
     config: As in configs/default.py.
@@ -127,7 +127,7 @@ def _train(
   saved: checkpoint.Checkpoints,
   signals: interrupts.Interrupts,
 ) -> tuple[Any, dict[str, Any]]:
-  """Returns the weights of the chosen epoch, on devices, and metadata of it."""
+  """Return the weights of the chosen epoch, on devices, and metadata of it."""
   config, mesh = parts.config, parts.mesh
   batch_size = config.train.batch_size
   validated_at, saved_at = _stops(parts)
@@ -207,7 +207,7 @@ def _train(
 
 
 def _stops(parts) -> tuple[set[int], set[int]]:
-  """Returns after which steps is validated, and after which is saved."""
+  """Return after which steps is validated, and after which is saved."""
   train, every = parts.config.train, parts.steps_per_epoch
   validated = set(
     range(0, parts.num_steps, train.validate_every_epochs * every)
@@ -220,7 +220,7 @@ def _stops(parts) -> tuple[set[int], set[int]]:
 
 
 def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
-  """Yields ((first step, last step + 1), arrays on devices of these steps)."""
+  """Yield ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.mesh.local_rows(size)
   groups = _groups(start, saved_at, parts.config.train.steps_per_dispatch)
@@ -240,7 +240,7 @@ def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
 
 
 def _groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
-  """Returns (first step, last step + 1) of the groups that one call takes.
+  """Return (first step, last step + 1) of the groups that one call takes.
 
   A group never goes past a step that is saved. A run that continues from the
   end of any group has the same groups from there on, and so the same bits.
@@ -288,7 +288,7 @@ def _describe_nonfinite(parts, step, values):
 
 
 def _result(parts, metadata, report) -> dict[str, Any]:
-  """Returns the contents of result.json."""
+  """Return the contents of result.json."""
   config, splits = parts.config, parts.splits
   libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
   return {

@@ -29,11 +29,19 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 def pytest_configure(config):
   config.addinivalue_line("filterwarnings", "error")
+  config.addinivalue_line("markers", "slow: takes seconds; -m 'not slow' skips")
   # A read of orbax that fails leaves others behind, which want its loop.
   config.addinivalue_line(
     "filterwarnings",
     "ignore:(?s).*Event loop is closed:pytest.PytestUnraisableExceptionWarning",
   )
+
+
+def pytest_collection_modifyitems(items):
+  """Marks the tests that start commands or prepare data sets as slow."""
+  for item in items:
+    if {"command", "tfds_folder"} & set(item.fixturenames):
+      item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Damaged files of arrays are told in one line, whoever reads them."""
+"""Damaged array files give one-line errors in every reader."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def _empty(content):
 
 
 def _flipped(content):
-  """Changes a byte of the first array."""
+  """Change a byte of the first array."""
   return content[:200] + bytes([content[200] ^ 255]) + content[201:]
 
 
@@ -41,7 +41,7 @@ def save(request):
   ids=lambda damage: damage.__name__,
 )
 def damaged(request, save, tmp_path):
-  """A run of which codes.npz is damaged."""
+  """A run with a damaged codes.npz."""
   path = tmp_path / "codes.npz"
   arrays = {"num_bits": np.asarray(32), "class_names": np.array(["a"])}
   for kind in ("query", "database"):
@@ -61,22 +61,22 @@ def test_a_damaged_file_is_a_value_error(damaged):
     files.read_arrays(damaged)
 
 
-def test_an_index_names_it(damaged):
+def test_loading_an_index_names_the_damaged_file(damaged):
   with pytest.raises(errors.UserError, match="codes.npz cannot be .* Give "):
     index.load(str(damaged))
 
 
-def test_a_report_names_it(damaged):
+def test_a_report_names_the_damaged_file(damaged):
   with pytest.raises(errors.UserError, match="codes.npz is damaged. Restore"):
     run_files.read(str(damaged.parent))
 
 
-def test_an_evaluation_names_it(damaged):
+def test_an_evaluation_names_the_damaged_file(damaged):
   with pytest.raises(errors.UserError, match="Cannot read .*codes.npz"):
     evaluate.load_items(str(damaged), None, "query")
 
 
-def test_an_array_is_no_index_and_no_run(tmp_path):
+def test_a_single_array_is_neither_index_nor_run(tmp_path):
   for name in ("config.json", "result.json"):
     (tmp_path / name).write_text("{}")
   with open(tmp_path / "codes.npz", "wb") as file:
@@ -86,5 +86,5 @@ def test_an_array_is_no_index_and_no_run(tmp_path):
   with pytest.raises(errors.UserError, match="codes.npz is damaged"):
     run_files.read(str(tmp_path))
   np.savez(tmp_path / "codes.npz", num_bits=np.asarray(8))
-  with pytest.raises(errors.UserError, match="codes.npz is not as a run"):
+  with pytest.raises(errors.UserError, match="codes.npz is not a file"):
     run_files.read(str(tmp_path))

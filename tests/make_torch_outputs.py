@@ -4,7 +4,7 @@
 
 torch_outputs.npz holds, for each backbone, the names and shapes of its tensors
 and its outputs for the weights and images of random_weights.py. tensors.pth
-and tensors_legacy.pth hold a few small tensors in both forms of that format.
+holds a few small tensors.
 """
 
 import collections
@@ -195,11 +195,6 @@ def main():
   np.savez_compressed(FOLDER / "torch_outputs.npz", **outputs)
   content = {"epoch": 3, "state_dict": make_tensors()}
   torch.save(content, FOLDER / "tensors.pth")
-  torch.save(
-    content,
-    FOLDER / "tensors_legacy.pth",
-    _use_new_zipfile_serialization=False,
-  )
 
 
 if __name__ == "__main__":

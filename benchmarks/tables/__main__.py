@@ -69,7 +69,7 @@ class _Queue:
     self._workdir = workdir
 
   def items(self, shard: int, num_shards: int) -> list[object]:
-    """Returns what is to be run, in order."""
+    """Return what is to be run, in order."""
     table = self._table
     mine = [*table.grid, *table.further, *table.wanted][shard::num_shards]
     if table.reference_methods and shard == 0:
@@ -77,7 +77,7 @@ class _Queue:
     return mine
 
   def make_job(self, item) -> runner.Job | str | None:
-    """Returns the job of an item; None while its grid is not through."""
+    """Return the job of an item; None while its grid is not through."""
     table, workdir = self._table, self._workdir
     if item is references:
       return references.make_job(table, workdir)
@@ -141,7 +141,7 @@ def run_table(
   timeout_secs: float = 0,
   shard: str = "0/1",
 ) -> int:
-  """Runs what is not done yet; returns the number of runs without result."""
+  """Run what is not done yet; return the number of runs without result."""
   index, num_shards = _parse_shard(shard)
   queue = _Queue(table, workdir)
   name = "lock" if num_shards == 1 else f"lock-{index}-of-{num_shards}"
@@ -171,7 +171,7 @@ def _parse_shard(text: str) -> tuple[int, int]:
 
 
 def _run(argv: Sequence[str]) -> int:
-  """Does what the flags say; returns 1 if a run has failed, else 0."""
+  """Do what the flags say; return 1 if a run has failed, else 0."""
   command.parse(argv, description=__doc__)
   config = cells.config_of(_CONFIG, "configs/tables/digits.py")
   if not _WORKDIR.value:

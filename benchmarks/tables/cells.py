@@ -91,15 +91,15 @@ class Table:
   further: tuple[Cell, ...]
 
   def grid_of(self, method: str) -> list[Cell]:
-    """Returns the grid runs of one method, without the further ones."""
+    """Return the grid runs of one method, without the further ones."""
     return [cell for cell in self.grid if cell.method == method]
 
   def further_of(self, method: str) -> list[Cell]:
-    """Returns the further grid runs of one method."""
+    """Return the further grid runs of one method."""
     return [cell for cell in self.further if cell.method == method]
 
   def cell_at(self, cell: Cell, learning_rate: float | None) -> Cell:
-    """Returns the run that stands for `cell` at the chosen learning rate.
+    """Return the run that stands for `cell` at the chosen learning rate.
 
     A grid run that has the same bits and seed is that run: it is not made
     twice.
@@ -111,7 +111,7 @@ class Table:
     return dataclasses.replace(cell, learning_rate=learning_rate)
 
   def settings(self, cell: Cell) -> list[str]:
-    """Returns the flags of `dsh_jax.main` that make the cell."""
+    """Return the flags of `dsh_jax.main` that make the cell."""
     arguments = [f"method={cell.method}", f"bits={cell.bits}"]
     shared = self.arguments if cell.arguments is None else cell.arguments
     if shared:
@@ -130,19 +130,19 @@ class Table:
     return flags + [f"--config.{override}" for override in overrides]
 
   def command(self, cell: Cell, workdir: pathlib.Path) -> list[str]:
-    """Returns the command that trains and evaluates the cell."""
+    """Return the command that trains and evaluates the cell."""
     flags = [f"--workdir={workdir}", "--noreport", *self.settings(cell)]
     return [sys.executable, "-m", "dsh_jax.main", *flags]
 
   def some_settings(self) -> list[str]:
-    """Returns the flags of the first cell, for what all cells share."""
+    """Return the flags of the first cell, for what all cells share."""
     return self.settings((*self.grid, *self.wanted)[0])
 
 
 def make_table(
   config: ml_collections.ConfigDict, overrides: Sequence[str] = ()
 ) -> Table:
-  """Checks a table config and lists its cells in the order of running.
+  """Check a table config and list its cells in the order of running.
 
   Group by group as in the config, and in a group seed by seed, so that every
   method has a row before any has a second seed.
@@ -249,7 +249,7 @@ def _group(group):
 
 
 def config_of(flag: flags.FlagHolder, example: str) -> Any:
-  """Returns the config of a config flag.
+  """Return the config of a config flag.
 
   Args:
     flag: From `config_flags.DEFINE_config_file`, without a default.

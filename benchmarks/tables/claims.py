@@ -14,7 +14,7 @@ _SIGNIFICANT = 0.05
 
 
 def markdown(table: cells.Table, contents: rows.Contents) -> str:
-  """Returns the text of claims.md; "" if the table has no claims."""
+  """Return the text of claims.md; "" if the table has no claims."""
   if not table.claims or not contents.is_paired:
     return ""
   metric = table.metrics[0]
@@ -48,7 +48,7 @@ def _compared(table, contents):
 
 
 def _by_labels(table, contents):
-  """Yields a list for each pair whose gain is split by the query's labels."""
+  """Yield a list for each pair whose gain is split by the query's labels."""
   for first, second in table.claims_by_labels:
     found = [_runs(contents, name) for name in (first, second)]
     if not all(found):
@@ -74,13 +74,13 @@ def _by_labels(table, contents):
 
 
 def _runs(contents, name):
-  """Returns the records of "method", "method/bits" or "method/bits/variant"."""
+  """Return the records of "method", "method/bits" or "method/bits/variant"."""
   method, bits, variant = (*name.split("/"), "", "")[:3]
   return contents.records.get((method, int(bits or 48), variant), [])
 
 
 def _difference(table, contents, first, second, queries=slice(None)):
-  """Returns the difference; None if one of the two has no run that is done."""
+  """Return the difference; None if one of the two has no run that is done."""
   metric = table.metrics[0]
   scores = [
     [record.per_query[metric][queries] for record in _runs(contents, name)]

@@ -15,7 +15,7 @@ _INCH_PER_BAR = 0.12
 def groups(
   scores: dict[str, np.ndarray], threshold: float = 0.05
 ) -> tuple[list[str], list[tuple[int, int]]]:
-  """Returns the methods by rising mean, and groups that cannot be told apart.
+  """Return the methods by rising mean, and groups that cannot be told apart.
 
   A group holds all methods between its ends; its ends, and with them all pairs
   of it, have p >= `threshold` by `significance.compare`, after Holm's
@@ -54,7 +54,7 @@ def groups(
 def save(
   table: cells.Table, contents: rows.Contents, path: pathlib.Path
 ) -> bool:
-  """Draws the block of most methods that have two seeds or more.
+  """Draw the block of most methods that have two seeds or more.
 
   Args:
     table: The table.

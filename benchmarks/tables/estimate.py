@@ -24,7 +24,7 @@ class _Sizes:
 
 
 def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
-  """Returns the plan of a table as text, after a short timing.
+  """Return the plan of a table as text, after a short timing.
 
   The timing takes some steps of the first cell on random pictures, with the
   cores that one of `num_jobs` would have, and needs no data.
@@ -83,7 +83,7 @@ def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
 
 
 def _list_cells(table, workdir):
-  """Returns lines of text and how many runs are in which state."""
+  """Return lines of text and how many runs are in which state."""
   states = collections.Counter()
   lines = []
   for run in table.grid:

@@ -21,7 +21,7 @@ def run(
   make_job: Callable[[object], runner.Job | str | None],
   after_each: Callable[[runner.Job, str, float], None],
 ) -> None:
-  """Runs a list of things, in order where possible.
+  """Run a list of things, in order where possible.
 
   A run that fails is written down and the others go on. One that waits for a
   run of another process is asked for again and again.

@@ -46,7 +46,7 @@ def run(table: cells.Table, workdir: pathlib.Path) -> None:
 
 
 def describe(workdir: pathlib.Path) -> dict:
-  """Returns what was written about the data, {} before it is ready."""
+  """Return what was written about the data, {} before it is ready."""
   return runner.read_json(workdir / "data" / "result.json")
 
 

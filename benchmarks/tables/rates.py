@@ -34,7 +34,7 @@ class Choice:
 
 
 def choose(table: cells.Table, workdir: pathlib.Path, method: str) -> Choice:
-  """Returns the choice for a method from the grid runs on disk."""
+  """Return the choice for a method from the grid runs on disk."""
   scores, states = {}, {}
 
   def read(run):
@@ -64,7 +64,7 @@ def choose(table: cells.Table, workdir: pathlib.Path, method: str) -> Choice:
 def needed(
   table: cells.Table, workdir: pathlib.Path, run: cells.Cell
 ) -> bool | None:
-  """Returns whether a further run is needed; None while that is not known."""
+  """Return whether a further run is needed; None while that is not known."""
   choice = choose(table, workdir, run.method)
   if run.learning_rate in choice.states:
     return True
@@ -72,7 +72,7 @@ def needed(
 
 
 def _next(best, states, further):
-  """Returns the further run beside the best rate; None where it is inside."""
+  """Return the further run beside the best rate; None where it is inside."""
   lower = [rate for rate in further if rate < min(states)]
   higher = [rate for rate in further if rate > max(states)]
   if best == max(states) and higher:
@@ -83,6 +83,6 @@ def _next(best, states, further):
 
 
 def validation_score(result: dict[str, Any], metric: str) -> float:
-  """Returns a validation score of the chosen epoch; nan if it has none."""
+  """Return a validation score of the chosen epoch; nan if it has none."""
   scores = result.get("validation", {})
   return float(scores.get(f"validation/{metric}", math.nan))

@@ -45,7 +45,7 @@ class Record:
 
 
 def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
-  """Scores the codes of a run; also by metrics that it did not report.
+  """Score the codes of a run; also by metrics that it did not report.
 
   Args:
     folder: The run's, with result.json and, unless it ranks without codes,
@@ -99,7 +99,7 @@ def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
 def references_done(
   table: cells.Table, workdir: pathlib.Path
 ) -> list[tuple[int, str, pathlib.Path]]:
-  """Returns (bits, method, folder) of the references that are done."""
+  """Return (bits, method, folder) of the references that are done."""
   return [
     (bits, method, folder)
     for bits, method, folder in references.wanted(table, workdir)

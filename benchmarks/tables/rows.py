@@ -104,7 +104,7 @@ class Contents:
 
 
 def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
-  """Reads whatever is done of a table."""
+  """Read whatever is done of a table."""
   methods = dict.fromkeys(cell.method for cell in table.wanted)
   choices = {}
   if table.grid:
@@ -263,7 +263,7 @@ def _score(members, metric):
 
 
 def _marks(found, metrics):
-  """Returns (method, bits, variant, metric) -> BEST or EQUAL."""
+  """Return (method, bits, variant, metric) -> BEST or EQUAL."""
   marks = {}
   for block in dict.fromkeys(key[1:] for key in found):
     at_bits = {m: r for (m, *b), r in found.items() if tuple(b) == block and r}

@@ -57,7 +57,7 @@ class _Running:
 
 
 def read_json(path: pathlib.Path) -> dict:
-  """Returns the object in a file, {} when there is no such file.
+  """Return the object in a file, {} when there is no such file.
 
   Raises:
     UserError: The file is not JSON.
@@ -73,14 +73,14 @@ def read_json(path: pathlib.Path) -> dict:
 
 
 def write_json(path: pathlib.Path, content: dict) -> None:
-  """Writes a file that is there whole or not at all."""
+  """Write a file that is there whole or not at all."""
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_text(json.dumps(content, indent=1) + "\n")
   temporary.replace(path)
 
 
 def state(folder: pathlib.Path, settings: list[str]) -> str:
-  """Returns DONE, FAILED, WAITING, or OTHER for a folder of other settings."""
+  """Return DONE, FAILED, WAITING, or OTHER for a folder of other settings."""
   made_with = read_json(folder / "cell.json").get("settings", settings)
   done = (folder / "result.json").exists()
   if made_with != settings and (done or (folder / "checkpoints").exists()):
@@ -91,7 +91,7 @@ def state(folder: pathlib.Path, settings: list[str]) -> str:
 
 
 def error_of(folder: pathlib.Path, settings: list[str]) -> str:
-  """Returns one line on why the folder has no result for these settings."""
+  """Return one line on why the folder has no result for these settings."""
   if state(folder, settings) == OTHER:
     made_with = read_json(folder / "cell.json")["settings"]
     changed = set(made_with) ^ set(settings)
@@ -103,13 +103,13 @@ def error_of(folder: pathlib.Path, settings: list[str]) -> str:
 
 
 def forget_failures(workdir: pathlib.Path) -> None:
-  """Gives every failed run below a folder another chance."""
+  """Give every failed run below a folder another chance."""
   for path in workdir.glob("**/failed.json"):
     path.unlink()
 
 
 def write_cell(job: Job, cores: list[int]) -> None:
-  """Writes what a run is asked to be, in its folder, which is made.
+  """Write what a run is asked to be, in its folder, which is made.
 
   Args:
     job: The run.
@@ -128,13 +128,13 @@ def write_cell(job: Job, cores: list[int]) -> None:
 
 
 def write_secs(job: Job, secs: float) -> None:
-  """Adds to what `write_cell` wrote how long the run took."""
+  """Add to what `write_cell` wrote how long the run took."""
   cell = read_json(job.folder / "cell.json")
   write_json(job.folder / "cell.json", cell | {"seconds": secs})
 
 
 def write_failure(job: Job, error: str, code: int, secs: float) -> None:
-  """Writes that a run has failed.
+  """Write that a run has failed.
 
   Args:
     job: The run.
@@ -150,7 +150,7 @@ def write_failure(job: Job, error: str, code: int, secs: float) -> None:
 
 @contextlib.contextmanager
 def only_one(workdir: pathlib.Path, name: str = "lock") -> Iterator[None]:
-  """Holds the folder against a second table.
+  """Hold the folder against a second table.
 
   Args:
     workdir: The folder.
@@ -178,7 +178,7 @@ def run(
   after_each: Callable[[Job, str, float], None],
   timeout_secs: float = 0,
 ) -> None:
-  """Runs a list of things, some at a time, in order where possible.
+  """Run a list of things, some at a time, in order where possible.
 
   A run that fails is written down and the others go on. Whatever ends this
   function ends the runs it has started.
@@ -220,7 +220,7 @@ def run(
 def next_job(
   pending: list, make_job: Callable[[object], Job | str | None]
 ) -> Job | None:
-  """Takes the first thing off a list that can be run.
+  """Take the first thing off a list that can be run.
 
   Args:
     pending: Things to run; those that are not needed are taken off as well.
@@ -242,7 +242,7 @@ def next_job(
 
 
 def _share(cores, num_jobs):
-  """Splits the cores evenly; with more jobs than cores some share one."""
+  """Split the cores evenly; with more jobs than cores some share one."""
   if num_jobs == 1:
     return [[]]
   if num_jobs >= len(cores):
@@ -335,7 +335,7 @@ def _end_all(running):
 
 @contextlib.contextmanager
 def _signals_as_exceptions():
-  """Lets SIGTERM pass through `finally`, as SIGINT does."""
+  """Let SIGTERM pass through `finally`, as SIGINT does."""
   if threading.current_thread() is not threading.main_thread():
     yield
     return

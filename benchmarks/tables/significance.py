@@ -13,7 +13,7 @@ _CHUNK = 2**22  # Weights drawn at a time.
 def t_interval(
   values: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float]:
-  """Returns the mean and the half-width of its confidence interval.
+  """Return the mean and the half-width of its confidence interval.
 
   The interval of Student's t: values are taken to be independent draws from
   a normal distribution.
@@ -41,7 +41,7 @@ def paired_bootstrap(
   confidence: float = 0.95,
   seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns percentile intervals of mean differences over queries.
+  """Return percentile intervals of mean differences over queries.
 
   A resample draws Q queries with replacement, the same ones for all rows.
 
@@ -88,7 +88,7 @@ class Difference:
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> Difference:
-  """Tests whether two methods differ, for other seeds and other queries.
+  """Test whether two methods differ, for other seeds and other queries.
 
   Seeds and queries are both taken as draws. The variance of the mean difference
   is the sum of three parts: that between the seeds of the first method, that
@@ -133,7 +133,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-  """Returns p-values that are corrected for their number.
+  """Return p-values that are corrected for their number.
 
   Where those below 0.05 are called differences, the probability that any of
   them is none is at most 0.05.
@@ -156,7 +156,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def best_and_equal(
   scores: Mapping[str, np.ndarray], **bootstrap
 ) -> tuple[str, set[str]]:
-  """Returns the best method and those that cannot be told from it.
+  """Return the best method and those that cannot be told from it.
 
   Where all have two seeds or more, these are the methods whose difference to
   the best has a p-value of 0.05 or more by `compare`, after `holm` for all

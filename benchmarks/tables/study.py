@@ -73,7 +73,7 @@ class Study:
 
 
 def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
-  """Lists the runs of a study config.
+  """List the runs of a study config.
 
   Args:
     config: Fields as in configs/studies/idhn.py.
@@ -128,7 +128,7 @@ def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
 def read_scores(
   study: Study, workdir: pathlib.Path
 ) -> dict[cells.Cell, list[float]]:
-  """Returns setting -> validation scores of its seeds that are done."""
+  """Return setting -> validation scores of its seeds that are done."""
   scores: dict[cells.Cell, list[float]] = {}
   for cell in study.table.wanted:
     folder = workdir / cell.folder
@@ -141,7 +141,7 @@ def read_scores(
 
 
 def write(study: Study, workdir: pathlib.Path) -> pathlib.Path:
-  """Writes study.md and study.png; returns the path of the first."""
+  """Write study.md and study.png; return the path of the first."""
   scores = read_scores(study, workdir)
   path = workdir / "study.md"
   path.write_text(_markdown(study, scores), encoding="utf-8")
@@ -150,7 +150,7 @@ def write(study: Study, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def _text(study, scores, cell):
-  """Returns mean ± half-width; "*" where it differs from the preset."""
+  """Return mean ± half-width; "*" where it differs from the preset."""
   if cell not in scores:
     return "not done"
   mean, half_width = significance.t_interval(scores[cell])
@@ -161,7 +161,7 @@ def _text(study, scores, cell):
 
 
 def _p_values(study, scores):
-  """Returns setting -> p-value of no difference to the preset, corrected."""
+  """Return setting -> p-value of no difference to the preset, corrected."""
   preset = study.plain[study.table.wanted[0].method]
   others = [cell for cell in scores if cell != preset]
   if preset not in scores:

@@ -10,7 +10,7 @@ _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
 
 
 def to_csv(contents: rows.Contents) -> str:
-  """Returns one line a row and metric; nan and None are empty."""
+  """Return one line a row and metric; nan and None are empty."""
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator="\n")
   writer.writerow(
@@ -64,7 +64,7 @@ def to_csv(contents: rows.Contents) -> str:
 
 
 def to_tex(table: cells.Table, contents: rows.Contents) -> str:
-  """Returns one tabular a code length; needs the package booktabs."""
+  """Return one tabular a code length; needs the package booktabs."""
   parts = ["% Needs \\usepackage{booktabs}."]
   for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
     lines = [

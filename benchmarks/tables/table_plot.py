@@ -16,7 +16,7 @@ _BLUE, _ORANGE, _GREY = "#1f5f99", "#d9772b", "#808080"
 def save(
   table: cells.Table, contents: rows.Contents, path: pathlib.Path
 ) -> None:
-  """Draws the first metrics of the code length that has most rows.
+  """Draw the first metrics of the code length that has most rows.
 
   Where a method has two code lengths or more, a last panel shows the first
   metric over them. Nothing is drawn while there is no score.

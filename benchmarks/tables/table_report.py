@@ -16,7 +16,7 @@ from dsh_jax import files
 
 
 def write(table: cells.Table, workdir: pathlib.Path) -> pathlib.Path:
-  """Writes what is done; each file whole or not.
+  """Write what is done; each file whole or not.
 
   Files are table.md, table.csv, table.tex and table.png, and where there is
   something to say difference.png and claims.md.

@@ -9,7 +9,7 @@ _MARKS = {rows.BEST: "**{}**", rows.EQUAL: "{} *", "": "{}"}
 
 
 def markdown(table: cells.Table, contents: rows.Contents) -> str:
-  """Returns the whole text of table.md."""
+  """Return the whole text of table.md."""
   parts = [f"# {table.title}", _progress(contents)]
   parts += _score_tables(table, contents)
   parts += [_legend(contents)]
@@ -22,7 +22,7 @@ def markdown(table: cells.Table, contents: rows.Contents) -> str:
 
 
 def format_score(score: rows.Score) -> str:
-  """Returns "mean ± half-width", the latter for two seeds or more."""
+  """Return "mean ± half-width", the latter for two seeds or more."""
   if math.isnan(score.mean):
     return ""
   if math.isnan(score.half_width):
@@ -31,7 +31,7 @@ def format_score(score: rows.Score) -> str:
 
 
 def format_rate(row: rows.Row) -> str:
-  """Returns the learning rate; "~" before one that may still change."""
+  """Return the learning rate; "~" before one that may still change."""
   if row.is_reference:
     return ""
   if row.learning_rate is None:
@@ -40,23 +40,23 @@ def format_rate(row: rows.Row) -> str:
 
 
 def name_of(row: rows.Row) -> str:
-  """Returns the method's name; a dagger when test queries chose its epoch."""
+  """Return the method's name; a dagger when test queries chose its epoch."""
   chosen_on_test = any(r.get("select") == "test_best" for r in row.results)
   return row.method + (" †" if chosen_on_test else "")
 
 
 def block_title(bits: int, variant: str) -> str:
-  """Returns the heading of rows that are compared with each other."""
+  """Return the heading of rows that are compared with each other."""
   return f"{bits} bits" + (f", {variant.replace('_', ' ')}" if variant else "")
 
 
 def distinct(values: Iterable[object]) -> list[str]:
-  """Returns the different values as text, in order of appearance."""
+  """Return the different values as text, in order of appearance."""
   return list(dict.fromkeys(str(v) for v in values if v not in (None, "")))
 
 
 def grid_lines(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-  """Returns a Markdown table; cells are padded so that it reads as text."""
+  """Return a Markdown table; cells are padded so that it reads as text."""
   texts = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
   widths = [
     max(3, *(len(line[column]) for line in (list(head), *texts)))

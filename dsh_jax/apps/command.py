@@ -1,10 +1,10 @@
-"""What all commands share: flags, help, one-line errors, exit codes."""
+"""Flags, help, one-line errors and exit codes for all commands."""
 
 import os
 import sys
 from collections.abc import Callable, Sequence
 
-# Libraries that print pages about themselves read these when imported.
+# Verbose libraries read these on import.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -21,16 +21,12 @@ def parse(
   define_flags: Callable[[flags.FlagValues], object] | None = None,
   description: str | None = "",
 ) -> flags.FlagValues:
-  """Parses a command line; `--help` prints the flags and exits.
+  """Parse a command line; `--help` prints the flags and exits.
 
   Args:
     argv: The flags, without the name of the command.
-    define_flags: Defines the flags of the command; None for those that are
-      already in `flags.FLAGS`.
-    description: Begins the help.
-
-  Raises:
-    UserError: A flag does not exist, is missing or has a wrong value.
+    define_flags: Defines the flags of the command; None uses `flags.FLAGS`.
+    description: First text of the help.
   """
   values = flags.FlagValues() if define_flags else flags.FLAGS
   if define_flags:
@@ -49,7 +45,7 @@ def parse(
       [f"--{name}" for name in _own(values)],
       "the command line",
     ) from None
-  except Exception as error:  # Whatever a config file or field may raise.
+  except Exception as error:  # A config file or field can raise anything.
     raise errors.UserError(reason(error)) from None
   if len(rest) > 1:
     raise errors.UserError(
@@ -59,20 +55,20 @@ def parse(
 
 
 def _own(values: flags.FlagValues) -> list[str]:
-  """Returns the flags of the command, without absl's and those of a config."""
+  """Return the names of flags that neither absl nor a config defines."""
   hidden = set(flags.FlagValues()) | {"flagfile", "undefok"}
   return [n for n in sorted(values) if n not in hidden and "." not in n]
 
 
 def reason(error: BaseException) -> str:
-  """Says what is wrong with a command line, without a trace of the code.
+  """Return the reason why a command line is wrong, without a traceback.
 
-  The reader of config files puts the trace of an error into its message.
+  The reader of config files puts the traceback of an error into its message.
   """
   cause, found = error, None
   while cause is not None:
     if isinstance(cause, errors.UserError):
-      found = cause  # The first one raised; others only quote it.
+      found = cause  # The first error raised; others quote it.
     cause = cause.__cause__ or cause.__context__
   if found is not None:
     return str(found)
@@ -86,7 +82,7 @@ def reason(error: BaseException) -> str:
 
 
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
-  """Runs a command; an expected failure is one line and an exit code.
+  """Run a command; an expected failure prints one line.
 
   Args:
     main: Takes the command line without its name; may return an exit code.
@@ -101,15 +97,15 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
     fail(error)
   except KeyboardInterrupt:
     sys.exit(130)
-  except BrokenPipeError:  # Such as `| head`.
+  except BrokenPipeError:  # For example in `| head`.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: errors.Error) -> None:
-  """Prints an error as one line and exits with its code."""
+  """Print an error as one line and exit with its code."""
   text = " ".join(str(error).split())
   print(f"dsh_jax: {text}", file=sys.stderr, flush=True)
   if isinstance(error, errors.StorageError):
-    # Orbax threads that a full disk stopped would complain at an orderly exit.
+    # Orbax threads that failed on a full disk print errors at a normal exit.
     os._exit(error.exit_code)
   sys.exit(error.exit_code)

@@ -30,17 +30,13 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
-
-  Raises:
-    UserError: A flag is wrong, or as `report.write`.
-  """
+  """Run the command."""
   given = command.parse(argv, _define_flags, __doc__)
   print(f"The report is {report.write(given.workdir, given.out)}.")
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

@@ -1,9 +1,9 @@
-"""Encodes a folder of pictures with a trained run.
+"""Encodes a folder of images with a trained run.
 
   python -m dsh_jax encode --workdir=RUN --images=FOLDER --out=codes.npz
 
-The same command again continues after an interruption. Pictures that cannot be
-read are named and left out. Search the result with python -m dsh_jax search or
+After an interruption, the same command resumes. Unreadable images are listed
+and skipped. Search the result with python -m dsh_jax search or
 python -m dsh_jax serve.
 """
 
@@ -24,26 +24,19 @@ from dsh_jax import errors, files, parallel
 from dsh_jax.apps import command, image_files
 from dsh_jax.data import images, progress
 
-_PART = 256  # Pictures that are lost when the command is killed.
+_PART = 256  # Images per part; a killed command loses at most one part.
 _BATCH = 32
-_NAMED = 10  # Unreadable pictures that are printed.
+_NAMED = 10  # Unreadable images that are printed.
 
 
 def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
-  """Encodes pictures and writes an index.
+  """Encode images, write an index, and return {unreadable path: reason}.
 
   Args:
     workdir: Folder of a finished run.
     source: See `image_files.find`.
     out: The .npz file. Until it is complete, its parts are in a folder beside
-      it, from which a killed call continues.
-
-  Returns:
-    The pictures that could not be read: path -> why.
-
-  Raises:
-    UserError: A path is wrong, the run is not a finished one, no picture can be
-      read, or the file cannot be written.
+      it, from which a later call resumes.
   """
   path = pathlib.Path(out).expanduser()
   if path.suffix != ".npz" or path.is_dir():
@@ -62,7 +55,7 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
       name, why = next(iter(unreadable.items()))
       shutil.rmtree(parts)
       raise errors.UserError(
-        f"None of the {len(names)} pictures of --images={source} can be read;"
+        f"None of the {len(names)} images of --images={source} can be read;"
         f" the first is {name}: {why}."
       )
     _write(
@@ -85,7 +78,7 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
 
 
 def _fingerprint(workdir, root, names) -> str:
-  """Tells apart what parts are of: the run, the pictures, their state."""
+  """Return a hash of the run, the images and their sizes and times."""
   digest = hashlib.sha256(
     pathlib.Path(workdir).expanduser().joinpath("result.json").read_bytes()
   )
@@ -100,7 +93,7 @@ def _fingerprint(workdir, root, names) -> str:
 
 
 def _claim(parts: pathlib.Path, fingerprint: str) -> None:
-  """Makes the folder of parts, without parts of anything else."""
+  """Create the folder of parts, without parts of other input."""
   mark = parts / "fingerprint"
   if parts.exists() and (not mark.exists() or mark.read_text() != fingerprint):
     shutil.rmtree(parts)
@@ -117,7 +110,7 @@ def _write_parts(parts, encoder, root, names) -> None:
   chunks = [names[first : first + _PART] for first in range(0, total, _PART)]
   missing = [n for n in range(len(chunks)) if not _part_path(parts, n).exists()]
   done = total - sum(len(chunks[number]) for number in missing)
-  with progress.bar(f"Encoding {total:,} pictures", total) as update:
+  with progress.bar(f"Encoding {total:,} images", total) as update:
     if done:
       update(done)
     wanted = [chunks[number] for number in missing]
@@ -135,7 +128,7 @@ def _write_parts(parts, encoder, root, names) -> None:
 
 
 def _decode(chunks, encoder, root) -> Iterator[list[tuple]]:
-  """Yields (pixels, problem) of the pictures of each chunk, one ahead."""
+  """Yield (pixels, problem) of the images of each chunk, one chunk ahead."""
 
   def read(name):
     try:
@@ -163,7 +156,7 @@ def _read_parts(parts: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
-  """Writes an .npz file, whole or not at all."""
+  """Write an .npz file atomically."""
   buffer = io.BytesIO()
   np.savez(buffer, **arrays)
   with files.replacing(path) as partial:
@@ -177,18 +170,14 @@ def _define_flags(values: flags.FlagValues) -> None:
   text("workdir", "Folder of a finished run.")
   text(
     "images",
-    "A folder of pictures, a text file with one path per line, or a .csv with"
-    " paths in its first column.",
+    "A folder of images, a text file with one path per line, or a .csv file"
+    " with paths in its first column.",
   )
   text("out", "The index to write, an .npz file.")
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
-
-  Raises:
-    UserError: A flag is wrong, or as `encode_pictures`.
-  """
+  """Run the command."""
   given = command.parse(argv, _define_flags, __doc__)
   unreadable = encode_pictures(given.workdir, given.images, given.out)
   for name, why in list(unreadable.items())[:_NAMED]:
@@ -200,13 +189,13 @@ def main(argv: Sequence[str]) -> None:
       file=sys.stderr,
     )
   print(
-    f"The codes are in {given.out}. Look at them with\n"
+    f"The codes are in {given.out}. Browse them with\n"
     f"  python -m dsh_jax serve --index={given.out}"
   )
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

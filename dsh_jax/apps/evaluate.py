@@ -1,4 +1,4 @@
-"""Evaluates codes that other code made: exact NDCG, ACG, MAP, WMAP.
+"""Scores codes of any program: exact NDCG, ACG, MAP, WMAP.
 
 python -m dsh_jax evaluate --query_codes=run/codes.npz
 python -m dsh_jax evaluate --query_codes=q.npy --query_labels=ql.npy \\
@@ -37,25 +37,22 @@ class Items:
 
 
 def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
-  """Reads codes and labels.
+  """Read codes and labels.
 
   Args:
-    codes_path: A .npz as a run writes it, or a .npy of codes [N, K] of -1 and
-      1 or 0 and 1.
-    labels_path: A .npy of labels [N, L] of 0 and 1, which a .npy of codes
-      needs, and which goes before those of a .npz; None takes these.
+    codes_path: codes.npz of a run, or a .npy of codes [N, K] of -1 and 1 or 0
+      and 1.
+    labels_path: A .npy of labels [N, L] of 0 and 1. It is required for a .npy
+      of codes and overrides the labels of a .npz.
     kind: "query" or "database".
-
-  Raises:
-    UserError: If a file cannot be read or does not hold what it should.
   """
   loaded = _load(codes_path, f"--{kind}_codes")
   if isinstance(loaded, Mapping):
     missing = {f"{kind}_codes", f"{kind}_labels", "num_bits"} - set(loaded)
     if missing:
       raise errors.UserError(
-        f"{codes_path} lacks {', '.join(sorted(missing))}; give codes.npz as a"
-        " run writes it, or .npy files."
+        f"{codes_path} lacks {', '.join(sorted(missing))}; give codes.npz of a"
+        " run, or .npy files."
       )
     packed, num_bits = loaded[f"{kind}_codes"], loaded["num_bits"]
     if num_bits.shape or num_bits.dtype.kind not in "iu":
@@ -81,7 +78,7 @@ def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
   if not known.all():
     raise errors.UserError(
       f"{codes_path} holds {loaded[~known][0]!s}; give -1/+1 or 0/1 codes, one"
-      " value a bit (binarise real values first: code > 0)."
+      " value per bit (binarise real values first: code > 0)."
     )
   labels = _load_array(labels_path, f"--{kind}_labels")
   return Items(packed, labels, loaded.shape[1])
@@ -113,25 +110,22 @@ def evaluate_files(
   normalizer: str | None = None,
   drop_empty: bool | None = None,
 ) -> dict[str, Any]:
-  """Evaluates codes in files; the arguments are the flags of the same names.
+  """Evaluate codes in files; the arguments are the flags of the same names.
 
   Args:
-    query_codes: As `load_items` takes it.
+    query_codes: See `load_items`.
     database_codes: The same; None is `query_codes`, a .npz that holds both.
-    query_labels: As `load_items` takes it.
+    query_labels: See `load_items`.
     database_labels: The same.
-    convention: A key of `conventions.CONVENTIONS`; None is that of this
-      package. What is given below goes before it.
-    names: Names of metrics, the flag --metrics.
+    convention: A key of `conventions.CONVENTIONS`; None is this package's. The
+      arguments below override it.
+    names: Metric names, the flag --metrics.
     normalizer: "relevant" or "retrieved".
-    drop_empty: Leaves queries without a relevant item out of every mean.
+    drop_empty: Whether every mean leaves out queries without a relevant item.
 
   Returns:
-    As `retrieval.evaluate.evaluate_codes`, and "settings": num_bits,
+    The result of `evaluation.evaluate_codes`, and "settings": num_bits,
     convention, normalizer, drop_empty.
-
-  Raises:
-    UserError: If files or settings do not fit.
   """
   if convention is not None and convention not in conventions.CONVENTIONS:
     raise errors.unknown(
@@ -173,13 +167,13 @@ def evaluate_files(
 
 
 def table(result: Mapping[str, Any]) -> str:
-  """Returns the result of `evaluate_files` as text."""
+  """Return the result of `evaluate_files` as text."""
   counts, settings = result["counts"], result["settings"]
   empty = "left out" if settings["drop_empty"] else "counted as 0"
   lines = [
     f"{settings['num_bits']} bits, {counts['queries']} queries,"
     f" {counts['database']} database items",
-    f"{counts['queries_without_relevant']} queries with nothing relevant"
+    f"{counts['queries_without_relevant']} queries without a relevant item"
     f" ({counts['queries_without_label']} of them without labels), {empty};"
     f" AP@k over items {settings['normalizer']}",
     "",
@@ -189,7 +183,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _write(path: str, result: Mapping[str, Any]) -> None:
-  """Writes JSON so that the file is whole or absent."""
+  """Write a JSON file atomically."""
   try:
     with files.replacing(pathlib.Path(path)) as partial:
       partial.write_text(json.dumps(result, indent=2) + "\n")
@@ -213,7 +207,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     text(f"{kind}_labels", "With .npy codes: .npy of 0/1 vectors [items,L].")
   text(
     "convention",
-    "Use the cut-off, divisor and empty queries of other code:"
+    "Use the cut-off, divisor and treatment of empty queries of other code:"
     f" {', '.join(conventions.CONVENTIONS)}.",
   )
   flags.DEFINE_list(
@@ -233,15 +227,11 @@ def _define_flags(values: flags.FlagValues) -> None:
     "Leave queries without a relevant item out of the means.",
     flag_values=values,
   )
-  text("output", "JSON file to write as well.")
+  text("output", "Also write the scores to this JSON file.")
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
-
-  Raises:
-    UserError: A flag is wrong, or as `evaluate_files`.
-  """
+  """Run the command."""
   given = command.parse(argv, _define_flags, __doc__)
   result = evaluate_files(
     given.query_codes,
@@ -259,7 +249,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

@@ -1,17 +1,17 @@
-"""Takes a trained run away: an encoder that needs only JAX, and its codes.
+"""Exports a trained run: an encoder that needs only JAX, and its codes.
 
   python -m dsh_jax export --workdir=RUN --out=DIR
 
 Writes into DIR:
   encoder.stablehlo  uint8 images [n,H,W,3] -> uint32 codes [n,ceil(K/32)], for
-                     CPU, CUDA and TPU, weights inside
+                     CPU, CUDA and TPU, including the weights
   load_encoder.py    ten lines that load and call it; needs only jax
   about.json         bits, image size, resize rule, class names, versions
   codes.npz          the codes, as in the run
   codes.faiss        an IndexBinaryFlat (needs pip install "dsh_jax[faiss]")
-  codes.sql          a table with a bit(K) column for PostgreSQL. Loaded into
-                     PostgreSQL 15 by the tests; the operator of pgvector that
-                     its comments name is not tested.
+  codes.sql          a table with a bit(K) column for PostgreSQL. The tests
+                     load it into PostgreSQL 15, but do not test the pgvector
+                     operator in its comments.
 """
 
 import json
@@ -32,7 +32,7 @@ from dsh_jax.retrieval import codes, faiss_index
 from dsh_jax.runs import trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-_SQL_ROWS = 1000  # In one INSERT.
+_SQL_ROWS = 1000  # Rows per INSERT.
 
 LOADER = '''\
 """Loads encoder.stablehlo of this folder; needs only jax.
@@ -56,10 +56,10 @@ if __name__ == "__main__":
 
 
 def pack(relaxed: jax.Array) -> jax.Array:
-  """Binarises and packs relaxed codes, as `codes.pack` does on the host.
+  """Binarise and pack relaxed codes on the device, like `codes.pack`.
 
   Args:
-    relaxed: float [N,K]; NaN gives a zero bit.
+    relaxed: float [N,K]; NaN becomes a zero bit.
 
   Returns:
     uint32 [N,ceil(K/32)].
@@ -74,14 +74,10 @@ def pack(relaxed: jax.Array) -> jax.Array:
 
 
 def export_encoder(run: trained.TrainedRun) -> bytes:
-  """Returns the encoder of a run as serialised StableHLO.
+  """Return the encoder of a run as serialised StableHLO.
 
-  Args:
-    run: From `trained.load_run`.
-
-  Returns:
-    What `jax.export.deserialize` reads: images uint8 [n,H,W,3] -> packed codes
-    uint32 [n,ceil(K/32)], for every platform of `PLATFORMS`, n free.
+  `jax.export.deserialize` reads it: images uint8 [n,H,W,3] -> packed codes
+  uint32 [n,ceil(K/32)], n free, for every platform of `PLATFORMS`.
   """
   encode_step, weights = run.encode_step(), run.weights
 
@@ -98,21 +94,18 @@ def export_encoder(run: trained.TrainedRun) -> bytes:
 
 
 def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
-  """Yields the lines of a script for PostgreSQL with pgvector 0.7 or newer.
+  """Yield the lines of a script for PostgreSQL with pgvector 0.7 or newer.
 
-  Args:
-    index: The codes.
-    table: Name of the table, written as it is: quoted by the caller if SQL
-      asks for it.
+  The name of the table is written unchanged; quote it if SQL requires that.
   """
   bits = index.num_bits
   yield "-- psql -v ON_ERROR_STOP=1 -f codes.sql DATABASE"
-  yield "-- The ten nearest to a picture of the table, by Hamming distance:"
+  yield "-- The ten nearest to an image of the table, by Hamming distance:"
   yield "--   SELECT p.id, p.code <~> q.code AS distance"
   yield f"--   FROM {table} p, (SELECT code FROM {table} WHERE id = '...') q"
   yield "--   ORDER BY distance, p.id LIMIT 10;"
   yield "-- Without pgvector, bit_count(p.code # q.code) is the same distance."
-  yield "-- With many pictures an approximate index is faster; it serves"
+  yield "-- With many images an approximate index is faster; it serves"
   yield f"-- ORDER BY code <~> B'...'::bit({bits}) LIMIT 10:"
   yield f"--   CREATE INDEX ON {table} USING hnsw (code bit_hamming_ops);"
   yield "DO $$ BEGIN CREATE EXTENSION IF NOT EXISTS vector;"
@@ -122,7 +115,7 @@ def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
   yield "BEGIN;"
   yield f"CREATE TABLE {table}"
   yield f"  (id text PRIMARY KEY, code bit({bits}) NOT NULL);"
-  # Whatever the session is set to, a backslash in a name is a backslash.
+  # In every session, a backslash in a name is then a plain backslash.
   yield "SET LOCAL standard_conforming_strings = on;"
   for first in range(0, len(index), _SQL_ROWS):
     rows = slice(first, first + _SQL_ROWS)
@@ -141,18 +134,12 @@ def _quote(text: str) -> str:
 
 
 def write(workdir: str, out: str, index_path: str = "") -> list[str]:
-  """Writes everything there is to take away.
+  """Write all exports and return a line for each one left out.
 
   Args:
     workdir: Folder of a finished run.
     out: The folder to write to.
-    index_path: Codes to take; "" is codes.npz of the run.
-
-  Returns:
-    A line for each thing that was left out, and why.
-
-  Raises:
-    UserError: The run or the index cannot be read, or `out` not written.
+    index_path: Codes to export; "" is codes.npz of the run.
   """
   run = trained.load_run(workdir)
   index_file = index_path or pathlib.Path(workdir).expanduser() / "codes.npz"
@@ -207,15 +194,11 @@ def _define_flags(values: flags.FlagValues) -> None:
 
   text("workdir", None, "Folder of a finished run.", required=True)
   text("out", None, "Folder to write.", required=True)
-  text("index", "", "Codes from `encode` to export in place of the run's.")
+  text("index", "", "Codes from `encode` to export instead of the run's.")
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
-
-  Raises:
-    UserError: A flag is wrong, or as `write`.
-  """
+  """Run the command."""
   given = command.parse(argv, _define_flags, __doc__)
   for reason in write(given.workdir, given.out, given.index):
     print(f"Left out {reason}", file=sys.stderr)
@@ -223,7 +206,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

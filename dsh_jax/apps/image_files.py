@@ -1,4 +1,4 @@
-"""Picture files: which there are, their pixels, and their codes."""
+"""Image files: their paths, pixels and codes."""
 
 import csv
 import io
@@ -18,19 +18,16 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def find(source: str) -> tuple[pathlib.Path, list[str]]:
-  """Finds the pictures of a folder or a list.
+  """Find the images of a folder or a list.
 
   Args:
-    source: A folder, searched with its subfolders; or a text file with a path
-      a line, after which labels `0 1 0 ...` may stand; or a .csv file with
+    source: A folder, searched recursively; or a text file with one path per
+      line, optionally followed by labels `0 1 0 ...`; or a .csv file with
       paths in its first column. Paths are relative to the file's folder.
 
   Returns:
-    The folder, and the paths relative to it, each once: of a folder in
-    alphabetical order, of a list in its order.
-
-  Raises:
-    UserError: There is no such folder or list, or it names no picture.
+    The folder, and the paths relative to it without duplicates: alphabetical
+    for a folder, in the order of a list.
   """
   path = pathlib.Path(source).expanduser().absolute()
   if path.is_dir():
@@ -40,8 +37,7 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
       text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
       raise errors.UserError(
-        f"--images={source} is neither a folder nor a list of pictures:"
-        f" {error}."
+        f"--images={source} is neither a folder nor a list of images: {error}."
       ) from None
     root = path.parent
     if path.suffix.lower() == ".csv":
@@ -53,7 +49,7 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
   names = list(dict.fromkeys(names))
   if not names:
     raise errors.UserError(
-      f"--images={source} has no pictures. Pictures of a folder end in"
+      f"--images={source} has no images. Images of a folder end in"
       f" {', '.join(SUFFIXES)}."
     )
   return root, names
@@ -80,7 +76,7 @@ def _without_labels(root: pathlib.Path, line: str) -> str:
 
 
 def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
-  """Returns the pixels of a picture file, uint8 [size,size,3].
+  """Return the pixels of an image file, uint8 [size,size,3].
 
   Args:
     path: The file.
@@ -88,7 +84,7 @@ def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
     resize: A rule of `images.RESIZE_RULES`.
 
   Raises:
-    UnreadableError: It cannot be read, or is no picture.
+    UnreadableError: It cannot be read as an image.
   """
   try:
     encoded = path.read_bytes()
@@ -99,52 +95,40 @@ def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
 
 
 def thumbnail(image: np.ndarray) -> tuple[bytes, str]:
-  """Encodes pixels uint8 [H,W,3] for a page, in their own size.
+  """Encode pixels uint8 [H,W,3] for a page, without resizing.
 
   Returns:
     The bytes of a PNG or JPEG file, and its media type.
   """
   buffer = io.BytesIO()
-  # JPEG blurs what is small, and saves nothing there.
+  # JPEG would blur small images and save nothing.
   kind = "png" if len(image) <= 64 else "jpeg"
   Image.fromarray(image).save(buffer, kind, quality=85)
   return buffer.getvalue(), f"image/{kind}"
 
 
 class RunEncoder:
-  """The encoder of a run, for batches of its own size.
+  """The encoder of a run, with a fixed batch size.
 
   Attributes:
-    size: Side of the images that it takes, pixels.
-    resize: How the run made its images square, for `read`.
+    size: Side of its input images, pixels.
+    resize: Resize rule of the run, for `read`.
     num_bits: K.
   """
 
   def __init__(self, workdir: str, batch_size: int):
-    """Loads a run.
-
-    Args:
-      workdir: Folder of a finished run.
-      batch_size: Images at once, at least 1.
-
-    Raises:
-      UserError: It is not the folder of a finished run.
-    """
+    """Load a finished run to encode `batch_size` images at once."""
     run = trained.load_run(workdir)
     self.size = run.image_size
     self.resize = run.config.data.resize
     self.num_bits = run.config.bits
-    # One device: small batches do not pay to mesh, and a batch of one
-    # cannot be.
+    # One device: sharding a small batch does not pay, and a batch of one
+    # cannot be sharded.
     mesh = parallel.DeviceMesh("jit", jax.local_devices()[:1])
     self._encode = encoding.BatchEncoder(run.encode_step(), mesh, batch_size)
     self._weights = mesh.replicate(run.weights)
 
   def __call__(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """Encodes images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1.
-
-    Raises:
-      UserError: The network gives NaN.
-    """
+    """Encode images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1."""
     stacked = np.stack(pixels)
     return self._encode(self._weights, stacked.__getitem__, len(stacked))

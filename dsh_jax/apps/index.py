@@ -1,6 +1,6 @@
-"""An index: codes of pictures, and where their pictures and their run are.
+"""An index: codes, ids of their images, and the run that encoded them.
 
-`codes.npz` of a run is an index of its database; `encode` makes others.
+`codes.npz` of a run is an index of its database; `encode` writes others.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ from dsh_jax.config import factories, fields
 from dsh_jax.data import images
 from dsh_jax.retrieval import codes, neighbors
 
-_SHOWN = 160  # Side of the pictures on a page, pixels.
+_SHOWN = 160  # Side of the images on a page, pixels.
 
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-  """Codes of N pictures.
+  """Codes of N images.
 
   Attributes:
     codes: uint32 [N,ceil(K/32)].
-    ids: str [N]; paths of pictures, or names of the run's data set.
+    ids: str [N]; paths of images, or ids of the run's data set.
     num_bits: K.
     workdir: Folder of the run that encoded them.
-    root: Folder that ids are paths in; "" if they are of the run's data set.
+    root: Folder that ids are relative to; "" for ids of the run's data set.
   """
 
   codes: np.ndarray
@@ -41,17 +41,11 @@ class Index:
     return len(self.ids)
 
   def nearest(self, code: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Finds the nearest pictures.
+    """Return (distance, row) of the nearest images, ties by lowest row.
 
     Args:
       code: uint32 [ceil(K/32)].
-      count: How many, at least 1; all if there are fewer.
-
-    Returns:
-      (distance, row) of each, nearest first, ties by lowest row.
-
-    Raises:
-      UserError: An argument is not as said.
+      count: Number of results, at least 1; all if there are fewer.
     """
     distances, rows = neighbors.top_k(
       code[np.newaxis], self.codes, min(count, len(self))
@@ -59,15 +53,7 @@ class Index:
     return list(zip(distances[0].tolist(), rows[0].tolist(), strict=True))
 
   def picture(self, row: int) -> tuple[bytes, str]:
-    """Returns a picture of the index for a page: bytes and media type.
-
-    Args:
-      row: 0 to N-1.
-
-    Raises:
-      UserError: The picture is not where it was, or the run's data set cannot
-        be read or is not the one of the index.
-    """
+    """Return the image of a row, 0 to N-1: bytes and media type."""
     if not self.root:
       return image_files.thumbnail(self._split.take(np.array([row]))[0])
     path = pathlib.Path(self.root, str(self.ids[row]))
@@ -89,21 +75,18 @@ class Index:
     split = factories.load_splits(fields.unflatten(held)).database
     if not np.array_equal(split.ids, self.ids):
       raise errors.UserError(
-        "The run's data set is not the one of the index; its pictures cannot"
-        " be shown."
+        "The run's data set is not that of the index, so its images cannot be"
+        " shown."
       )
     return split
 
 
 def load(path: str, workdir: str = "") -> Index:
-  """Reads an index.
+  """Read an index.
 
   Args:
-    path: codes.npz of a run, or what `dsh_jax.apps.encode` wrote.
-    workdir: Folder of the run, if it is not where it was.
-
-  Raises:
-    UserError: The file is no index.
+    path: codes.npz of a run, or the output of `dsh_jax.apps.encode`.
+    workdir: Folder of the run, if it has been moved.
   """
   file = pathlib.Path(path).expanduser()
   try:
@@ -113,26 +96,22 @@ def load(path: str, workdir: str = "") -> Index:
     ids = saved["database_ids"]
     root = str(saved["root"]) if "root" in saved else ""
     held = str(saved["workdir"]) if "workdir" in saved else str(file.parent)
-  # The last is that of a .npy file.
+  # A .npy file raises the last.
   except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
     raise errors.UserError(
       f"--index={path} cannot be read as an index: {errors.describe(error)}."
-      " Give codes.npz of a run, or what python -m dsh_jax encode wrote."
+      " Give codes.npz of a run, or the output of python -m dsh_jax encode."
     ) from error
   if not 0 < len(ids) == len(packed):
     raise errors.UserError(
       f"--index={path} has {len(packed)} codes and {len(ids)} ids; it must"
-      " have one of each for at least one picture."
+      " have one of each for at least one image."
     )
   return Index(packed, ids, num_bits, workdir or held, root)
 
 
 def load_encoder(index: Index) -> image_files.RunEncoder:
-  """Returns the encoder of queries for an index, one picture at a time.
-
-  Raises:
-    UserError: The run is not there, or has codes of another length.
-  """
+  """Return the encoder of queries for an index, one image at a time."""
   encoder = image_files.RunEncoder(index.workdir, batch_size=1)
   if encoder.num_bits != index.num_bits:
     raise errors.UserError(

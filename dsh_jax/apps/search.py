@@ -1,8 +1,8 @@
-"""Finds the pictures nearest to a picture.
+"""Finds the images nearest to an image.
 
   python -m dsh_jax search --index=codes.npz --query=photo.jpg --top=20
 
-The index is codes.npz of a run, or what python -m dsh_jax encode wrote.
+The index is codes.npz of a run, or the output of python -m dsh_jax encode.
 """
 
 import pathlib
@@ -19,19 +19,15 @@ from dsh_jax.data import images
 def nearest(
   index: index_lib.Index, query: str, top: int
 ) -> tuple[list[tuple[int, int]], search_page.Hit]:
-  """Encodes a picture file and finds its neighbours.
+  """Encode an image file and find its neighbours.
 
   Args:
-    index: Where to look.
-    query: The picture file.
-    top: How many, at least 1.
+    index: The index to search.
+    query: The image file.
+    top: Number of results, at least 1.
 
   Returns:
     (distance, row) of each, nearest first, and the query for a page.
-
-  Raises:
-    UserError: The picture or the run of the index cannot be read, or the run
-      has codes of another length.
   """
   encoder = index_lib.load_encoder(index)
   path = pathlib.Path(query).expanduser()
@@ -50,17 +46,7 @@ def write_page(
   found: Sequence[tuple[int, int]],
   query: search_page.Hit,
 ) -> None:
-  """Writes the result as one HTML file that holds its pictures.
-
-  Args:
-    path: The file.
-    index: Where was looked.
-    found: From `nearest`.
-    query: From `nearest`.
-
-  Raises:
-    UserError: A picture cannot be read, or the file cannot be written.
-  """
+  """Write the result of `nearest` as one self-contained HTML file."""
   hits = [
     search_page.Hit(
       source=search_page.data_uri(*index.picture(row)),
@@ -85,24 +71,20 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
 
   text("index", None, "The codes.npz to search.", required=True)
-  text("query", None, "A picture file to search for.", required=True)
+  text("query", None, "An image file to search for.", required=True)
   flags.DEFINE_integer(
     "top", 20, "Number of results.", lower_bound=1, flag_values=values
   )
-  text("html", "", "Also write a page with the pictures to this file.")
+  text("html", "", "Also write a page with the images to this file.")
   text("workdir", "", "The run that encoded the index, if it has been moved.")
 
 
 def main(argv: Sequence[str]) -> None:
-  """Runs the command.
-
-  Raises:
-    UserError: A flag is wrong, or as `nearest` and `write_page`.
-  """
+  """Run the command."""
   given = command.parse(argv, _define_flags, __doc__)
   index = index_lib.load(given.index, given.workdir)
   found, query = nearest(index, given.query, given.top)
-  print("rank  distance  picture")
+  print("rank  distance  image")
   for rank, (distance, row) in enumerate(found, 1):
     print(f"{rank:>4}  {distance:>8}  {index.ids[row]}")
   if given.html:
@@ -111,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

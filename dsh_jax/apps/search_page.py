@@ -1,4 +1,4 @@
-"""The page of a search: a query, its nearest pictures, a form for another."""
+"""The search page: a query, its nearest images, and an upload form."""
 
 import base64
 import dataclasses
@@ -9,11 +9,11 @@ import jinja2
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-  """A picture on the page.
+  """An image on the page.
 
   Attributes:
-    source: Address or data URI of the picture.
-    id: Its name.
+    source: Address or data URI of the image.
+    id: Its id.
     link: Address of its own neighbours; "" for none.
     distance: Hamming distance to the query; None before a search.
   """
@@ -43,16 +43,16 @@ def render(
   form: bool = False,
   upload: bool = False,
 ) -> str:
-  """Returns the page as HTML.
+  """Return the page as HTML.
 
   Args:
     num_bits: K.
     num_items: N.
-    hits: Pictures that were found, or to choose from.
-    query: What was looked for; None before a search.
-    problem: What went wrong; "" if nothing.
-    form: Whether the page is served, and can be asked again.
-    upload: Whether pictures can be uploaded.
+    hits: Results, or images to choose from.
+    query: The query; None before a search.
+    problem: An error message, or "".
+    form: Whether a server answers further searches.
+    upload: Whether images can be uploaded.
   """
   return _TEMPLATE.render(
     num_bits=num_bits,
@@ -66,10 +66,5 @@ def render(
 
 
 def data_uri(encoded: bytes, media_type: str) -> str:
-  """Returns an address that holds the bytes of a picture file.
-
-  Args:
-    encoded: The bytes.
-    media_type: Such as "image/png".
-  """
+  """Return a data URI of bytes of a media type, such as "image/png"."""
   return f"data:{media_type};base64,{base64.b64encode(encoded).decode()}"

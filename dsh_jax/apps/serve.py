@@ -1,9 +1,9 @@
-"""A page on this machine, to search an index with the browser.
+"""Serves a page on this machine to search an index with a browser.
 
   python -m dsh_jax serve --index=codes.npz
 
-Needs pip install "dsh_jax[serve]". It listens on this machine only, shows the
-pictures of the index and no others, and keeps nothing that is uploaded.
+Needs pip install "dsh_jax[serve]". It listens on this machine only, shows only
+images of the index, and stores no uploads.
 """
 
 import functools
@@ -36,8 +36,8 @@ except ImportError:
 
 MAX_UPLOAD_BYTES = 20 * 2**20
 _FOUND = 24  # Neighbours on a page.
-_PICKED = 24  # Pictures to choose from.
-_KEPT = 1000  # Small pictures held in memory.
+_PICKED = 24  # Images to choose from.
+_KEPT = 1000  # Small images held in memory.
 _HEADERS = {
   "X-Content-Type-Options": "nosniff",
   "Referrer-Policy": "no-referrer",
@@ -54,21 +54,21 @@ class Server:
     encoder: image_files.RunEncoder | None,
     without_upload: str = "",
   ):
-    """Prepares to answer.
+    """Answer searches of an index.
 
     Args:
-      index: Where to look.
-      encoder: Of uploaded pictures; None takes none.
+      index: The index to search.
+      encoder: Encoder of uploaded images; None refuses uploads.
       without_upload: Why there is no encoder; "" if there is one.
     """
     self._index = index
     self._encoder = encoder
     self._without_upload = without_upload
-    self._encoding = threading.Lock()  # One picture on the device at a time.
+    self._encoding = threading.Lock()  # One image on the device at a time.
     self._picture = functools.lru_cache(_KEPT)(index.picture)
 
   def start(self, request: "requests.Request") -> "responses.Response":
-    """The first page: a form, and pictures to choose from."""
+    """Return the first page: a form, and images to choose from."""
     del request
     count = min(_PICKED, len(self._index))
     rows = [place * len(self._index) // count for place in range(count)]
@@ -76,22 +76,14 @@ class Server:
     return self._page(hits=hits, problem=self._without_upload)
 
   def similar(self, request: "requests.Request") -> "responses.Response":
-    """The neighbours of a picture of the index.
-
-    Raises:
-      HTTPException: 404 if there is no such picture.
-    """
+    """Return the neighbours of an image of the index, or 404."""
     row = self._row(request)
     found = self._index.nearest(self._index.codes[row], _FOUND)
     hits = [self._hit(near, distance) for distance, near in found]
     return self._page(hits=hits, query=self._hit(row))
 
   def picture(self, request: "requests.Request") -> "responses.Response":
-    """A picture of the index.
-
-    Raises:
-      HTTPException: 404 if there is no such picture, or it cannot be read.
-    """
+    """Return an image of the index, or 404 if it cannot be read."""
     try:
       content, media_type = self._picture(self._row(request))
     except errors.UserError as error:
@@ -100,28 +92,27 @@ class Server:
     return responses.Response(content, media_type=media_type, headers=headers)
 
   async def search(self, request: "requests.Request") -> "responses.Response":
-    """The neighbours of an uploaded picture.
+    """Return the neighbours of an uploaded image.
 
     Raises:
-      HTTPException: 503 without an encoder, 411 or 413 for an upload that is of
-        unknown size or above `MAX_UPLOAD_BYTES`, 400 or 415 for one that is no
-        picture.
+      HTTPException: 503 without an encoder, 411 or 413 for an upload of unknown
+        size or above `MAX_UPLOAD_BYTES`, 400 or 415 if it is not an image.
     """
     if self._encoder is None:
       raise exceptions.HTTPException(503, self._without_upload)
     length = request.headers.get("content-length", "")
     if not length.isdecimal():
-      raise exceptions.HTTPException(411, "The upload does not tell its size.")
+      raise exceptions.HTTPException(411, "The upload has no Content-Length.")
     if int(length) > MAX_UPLOAD_BYTES:
       raise exceptions.HTTPException(
         413,
         f"The upload has {int(length):,} bytes; at most"
-        f" {MAX_UPLOAD_BYTES:,} are taken.",
+        f" {MAX_UPLOAD_BYTES:,} are allowed.",
       )
     async with request.form(max_files=1, max_fields=1) as form:
       file = form.get("picture")
       if not hasattr(file, "read"):
-        raise exceptions.HTTPException(400, "No picture was uploaded.")
+        raise exceptions.HTTPException(400, "No image was uploaded.")
       name, content = file.filename or "picture", await file.read()
     try:
       query, found = await concurrency.run_in_threadpool(
@@ -130,7 +121,7 @@ class Server:
     except images.UnreadableError as error:
       raise exceptions.HTTPException(
         415,
-        f"{name} is not a picture that can be read"
+        f"{name} is not an image that can be read"
         f" ({', '.join(images.FORMATS)}): {error}.",
       ) from error
     hits = [self._hit(near, distance) for distance, near in found]
@@ -139,12 +130,7 @@ class Server:
   def failed(
     self, request: "requests.Request", error: Exception
   ) -> "responses.Response":
-    """A page that says what went wrong.
-
-    Args:
-      request: Not looked at.
-      error: The HTTPException of a method above.
-    """
+    """Return a page with the message of an HTTPException."""
     del request
     page = self._page(hits=[], problem=error.detail)
     page.status_code = error.status_code
@@ -161,7 +147,7 @@ class Server:
   def _row(self, request) -> int:
     row = request.path_params["row"]
     if row >= len(self._index):
-      raise exceptions.HTTPException(404, f"There is no picture {row}.")
+      raise exceptions.HTTPException(404, f"There is no image {row}.")
     return row
 
   def _hit(self, row: int, distance: int | None = None) -> search_page.Hit:
@@ -186,12 +172,12 @@ class Server:
 def create_app(
   server: Server, hosts: Sequence[str] = ("127.0.0.1", "localhost")
 ) -> "applications.Starlette":
-  """Returns the web application.
+  """Return the web application.
 
   Args:
-    server: What answers.
-    hosts: Names by which it may be called; a page elsewhere that points its
-      own name here is refused.
+    server: The server that answers.
+    hosts: Allowed host names. Others are refused, so that a foreign web page
+      cannot point its own name at this server.
   """
   return applications.Starlette(
     routes=[
@@ -218,7 +204,7 @@ def _bind(host: str, port: int) -> socket.socket:
   bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
   try:
     bound.bind((host, port))
-    bound.listen()  # Who is told the address may come before the server is up.
+    bound.listen()  # Requests may arrive before the server is up.
   except (OSError, OverflowError) as error:
     bound.close()
     raise errors.UserError(
@@ -245,12 +231,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Serves until it is interrupted.
-
-  Raises:
-    UserError: A flag or the index is wrong, Starlette is not installed, or the
-      port is taken.
-  """
+  """Serve until interrupted."""
   given = command.parse(argv, _define_flags, __doc__)
   if uvicorn is None:
     raise errors.UserError(
@@ -260,10 +241,10 @@ def main(argv: Sequence[str]) -> None:
   index = index_lib.load(given.index, given.workdir)
   try:
     encoder, why = index_lib.load_encoder(index), ""
-    # Compile now, so that the first visitor does not wait for it.
+    # Compile now, so that the first search does not wait for it.
     encoder([np.zeros((encoder.size, encoder.size, 3), np.uint8)])
   except errors.UserError as error:
-    encoder, why = None, f"Pictures cannot be uploaded: {error}"
+    encoder, why = None, f"Images cannot be uploaded: {error}"
   listening = _bind(given.host, given.port)
   host, port = listening.getsockname()[:2]
   hosts = ("127.0.0.1", "localhost", host)
@@ -274,7 +255,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

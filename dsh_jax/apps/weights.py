@@ -1,4 +1,4 @@
-"""Shows which backbone a file of weights fits, without training.
+"""Shows which backbone a weights file fits, without training.
 
 python -m dsh_jax weights --file=resnet50.pth
 """
@@ -18,7 +18,7 @@ def _define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     "file",
     None,
-    "A file of weights, or a Hugging Face Hub id OWNER/NAME.",
+    "A weights file, or a Hugging Face Hub id OWNER/NAME.",
     required=True,
     flag_values=values,
   )
@@ -26,17 +26,13 @@ def _define_flags(values: flags.FlagValues) -> None:
     "backbone",
     None,
     list(models.BACKBONES),
-    "The backbone to compare with; default: the one that fits best.",
+    "The backbone to compare with; default: the best fit.",
     flag_values=values,
   )
 
 
 def main(argv: Sequence[str]) -> int:
-  """Runs the command; returns 0 if the file fits, else 1.
-
-  Raises:
-    UserError: A flag is wrong, or the file cannot be read.
-  """
+  """Run the command; return 0 if the file fits, else 1."""
   given = command.parse(argv, _define_flags, __doc__)
   path = pretrained.find(given.file)
   tensors, plan = pretrained.best_plan(path, given.backbone)
@@ -63,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run() -> None:
-  """The console script."""
+  """Run the command and exit."""
   command.run(main)
 
 

@@ -51,7 +51,7 @@ _ENVIRONMENT = {
 
 
 def prepare(backbone: str, data_dir: str) -> str:
-  """Returns the path of the weights; makes them if they are not there.
+  """Return the path of the weights; makes them if they are not there.
 
   They are made by a process of its own, with a fixed number of steps and
   devices, so that machines of a kind get the same bits.
@@ -101,7 +101,7 @@ def prepare(backbone: str, data_dir: str) -> str:
 
 
 def make() -> tuple[dict[str, np.ndarray], float]:
-  """Trains the weights, on all devices.
+  """Train the weights, on all devices.
 
   Returns:
     Tensors by the names of torchvision, with the axes of PyTorch; and the share
@@ -170,7 +170,7 @@ def make() -> tuple[dict[str, np.ndarray], float]:
 
 
 def _draw(split, count):
-  """Returns uint8 [count,H,W,3] and the digits int64 [count]."""
+  """Return uint8 [count,H,W,3] and the digits int64 [count]."""
   scans = digits.load_scans(split)
   rng = np.random.default_rng([2, len(split)])
   pictures = [digits.compose_single(rng, scans, _SIDE) for _ in range(count)]
@@ -179,7 +179,7 @@ def _draw(split, count):
 
 
 def _main(folder: pathlib.Path) -> None:
-  """Writes the weights and their config.json, each whole or not at all."""
+  """Write the weights and their config.json, each whole or not at all."""
   tensors, accuracy = make()
   folder.mkdir(parents=True, exist_ok=True)
   facts = {"mean": MEAN, "std": STD, "accuracy": accuracy}

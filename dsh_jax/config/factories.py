@@ -19,7 +19,7 @@ _AUGMENTATION = {"crop_size", "crop_padding", "flip", "mean", "std"}
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
-  """Returns train, validation, query and database of the protocol.
+  """Return train, validation, query and database of the protocol.
 
   Raises:
     UserError: As `data.load_splits`.
@@ -37,7 +37,7 @@ def create_method(
   num_classes: int,
   num_steps: int | None = None,
 ) -> losses.Method:
-  """Returns the method's loss.
+  """Return the method's loss.
 
   Args:
     config: loss, bits and seed are read.
@@ -66,7 +66,7 @@ def create_network(
   method: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Returns backbone and head, as wide as the loss asks for.
+  """Return backbone and head, as wide as the loss asks for.
 
   Args:
     config: model and dtype are read.
@@ -94,7 +94,7 @@ def create_network(
 def create_augmentation(
   config: ml_collections.ConfigDict,
 ) -> augment.Augmentation:
-  """Returns what is done to images before the network sees them."""
+  """Return what is done to images before the network sees them."""
   return augment.Augmentation(
     crop_size=config.data.crop_size or config.data.image_size,
     crop_padding=config.data.crop_padding,
@@ -107,7 +107,7 @@ def create_augmentation(
 def create_optimizer(
   config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
 ) -> optax.GradientTransformation:
-  """Returns the update rule of a training of `num_steps` steps.
+  """Return the update rule of a training of `num_steps` steps.
 
   It is for parameters {"backbone", "head", "loss"}, as `steps.create_state`
   makes them; to the config's learning-rate factors is added that of the loss.
@@ -138,7 +138,7 @@ def create_state(
   method: losses.Method,
   tx: optax.GradientTransformation,
 ) -> steps.TrainState:
-  """Returns the state before the first step, as host arrays.
+  """Return the state before the first step, as host arrays.
 
   Args:
     config: seed, data and model are read.
@@ -167,7 +167,7 @@ _create_state = jax.jit(steps.create_state, static_argnums=(0, 1, 2, 3))
 def with_preprocessing(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """Returns the configuration with the mean and std of pretrained weights.
+  """Return the configuration with the mean and std of pretrained weights.
 
   Raises:
     UserError: The pretrained weights cannot be found.
@@ -183,7 +183,7 @@ def with_preprocessing(
 
 
 def _weights_source(config):
-  """Returns the file or Hub id of the pretrained weights."""
+  """Return the file or Hub id of the pretrained weights."""
   if config.model.pretrained != digit_weights.NAME:
     return config.model.pretrained
   return digit_weights.prepare(

@@ -252,7 +252,8 @@ def check_overrides(
     reasons[f"data.{field}"] = pretrained and (
       f"the weights of config.model.pretrained={pretrained!r} set it"
     )
-  for field in data.DATASETS[config.data.name].unused_fields:
+  dataset = data.DATASETS.get(config.data.name)
+  for field in dataset.unused_fields if dataset else ():
     reasons[f"data.{field}"] = (
       f"the data set {config.data.name!r} does not use it"
     )

@@ -1,4 +1,4 @@
-"""Data sets: built once, decoded once, then rows of bytes."""
+"""Data sets: built once, decoded once, then read as rows of bytes."""
 
 import os
 import pathlib
@@ -53,21 +53,20 @@ def load_splits(
   max_missing: float = 0.01,
   **options: Any,
 ) -> Splits:
-  """Returns the splits of a protocol; builds the data set on the first call.
+  """Return the splits of a protocol, building the data set on first use.
 
   Args:
     name: A name of `DATASETS`.
     protocol: A protocol of that data set; "" is its first.
-    data_dir: Where prepared data are kept; "" is the user's cache folder.
+    data_dir: Folder of prepared data; "" is the user's cache folder.
     image_size: H and W of the images, pixels, at least 1.
-    seed: Seed of what the protocol draws.
-    manual_dir: Folder of the archives that a person downloaded.
+    seed: Seed of the protocol's random choices.
+    manual_dir: Folder of archives that the user downloaded.
     resize: "squash" or "crop", see `images.decode`.
     labels: A label set of the data set, a number N for its N most frequent
-      labels, or names with ";" between; "" is the label set of the protocol.
-    num_train: Images to draw instead of the protocol's number, from the same
-      groups of images; -1 keeps it. Of each label, where the protocol counts
-      per label.
+      labels, or names separated by ";"; "" is the label set of the protocol.
+    num_train: Training images to draw, per label if the protocol counts per
+      label; -1 keeps the protocol's number.
     num_query: The same for queries.
     num_database: The same for the database.
     num_validation: The same for the validation queries. Unless the data set
@@ -76,10 +75,6 @@ def load_splits(
     max_missing: Share of listed images that may be absent or unreadable, 0
       to 1.
     **options: Further options of the data set, see `Dataset.options`.
-
-  Raises:
-    UserError: A name, option or source is wrong, too many images are missing,
-      there are not enough for the protocol, or the disk is full.
   """
   if name not in DATASETS:
     raise errors.unknown("data set", name, DATASETS, "config.data.name")
@@ -135,7 +130,7 @@ def load_splits(
 
 
 def cache_dir() -> str:
-  """Returns the folder for what can be made again: $XDG_CACHE_HOME/dsh_jax."""
+  """Return the cache folder of this package, $XDG_CACHE_HOME/dsh_jax."""
   cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   return str(pathlib.Path(cache) / "dsh_jax")
 
@@ -148,7 +143,7 @@ def _choose_protocol(dataset, name, options):
 
 
 def _choose_labels(dataset, wanted, class_names, labels):
-  """Returns the columns of a label set: a name, a number N, or names."""
+  """Return the columns of a label set: a name, a number N, or names."""
   if not wanted:
     return np.arange(len(class_names))
   kept = dataset.label_sets.get(wanted) or wanted.split(";")

@@ -7,17 +7,13 @@ from collections.abc import Sequence
 
 from dsh_jax import errors
 
-MAX_FILE_BYTES = 256 * 2**20  # Unpacked; a label file or picture is smaller.
+MAX_FILE_BYTES = 256 * 2**20  # Unpacked; label files and images are smaller.
 
 
 def clean_path(path: str) -> str:
-  """Returns a relative path with forward slashes.
+  """Return a relative path with forward slashes.
 
-  Args:
-    path: A path from a list or an archive, perhaps with backslashes.
-
-  Raises:
-    UserError: The path is empty, absolute, or leads out of its folder.
+  It may contain backslashes; one that leaves its folder is a UserError.
   """
   parts = [part for part in re.split(r"[/\\]+", path) if part != "."]
   if (
@@ -35,38 +31,34 @@ def clean_path(path: str) -> str:
 
 
 class Folder:
-  """Files of a folder. Links that its owner made are followed.
+  """Files of a folder, by paths relative to it. Links are followed.
 
-  Paths are relative to it. One that would leave it is a UserError.
+  A path that leaves the folder is a UserError.
 
   Attributes:
     root: The folder.
   """
 
   def __init__(self, root: pathlib.Path):
-    """Reads files under `root`."""
+    """Read files under `root`."""
     self.root = root
 
   def __contains__(self, path: str) -> bool:
     return (self.root / clean_path(path)).is_file()
 
   def size(self, path: str) -> int:
-    """Returns the size of a file that is there, bytes."""
+    """Return the size of an existing file, bytes."""
     return (self.root / clean_path(path)).stat().st_size
 
   def list(self, suffix: str) -> list[str]:
-    """Returns the sorted paths of files that end with `suffix`."""
+    """Return the sorted paths of files that end with `suffix`."""
     return sorted(
       path.relative_to(self.root).as_posix()
       for path in self.root.rglob(f"*{suffix}")
     )
 
   def read(self, path: str) -> bytes:
-    """Returns the bytes of a file.
-
-    Raises:
-      UserError: There is no such file, or it is above `MAX_FILE_BYTES`.
-    """
+    """Return the bytes of a file."""
     full = self.root / clean_path(path)
     if not full.is_file():
       raise errors.UserError(f"There is no file {path} in {self.root}.")
@@ -75,25 +67,21 @@ class Folder:
 
 
 class Zip:
-  """Files of a zip archive, read in place.
+  """Files of a zip archive, by paths relative to a prefix, read in place.
 
-  Paths follow the prefix. One with "..", or an absolute one, is a UserError.
+  A path with "..", or an absolute one, is a UserError.
 
   Attributes:
     root: The archive.
   """
 
   def __init__(self, path: pathlib.Path, prefix: str = ""):
-    """Reads files of the archive `path` whose names begin with `prefix`.
-
-    Raises:
-      UserError: The archive is damaged, or cannot be opened.
-    """
+    """Read files of the archive `path` whose names begin with `prefix`."""
     self.root = path
     self._prefix = prefix
     try:
       self._zip = zipfile.ZipFile(path)
-    except Exception as error:  # zipfile, struct and codecs raise their own.
+    except Exception as error:  # zipfile, struct and codecs raise others.
       raise errors.UserError(
         f"The archive {path} is damaged: {errors.describe(error)}. Download it"
         " again."
@@ -104,11 +92,11 @@ class Zip:
     return self._prefix + clean_path(path) in self._names
 
   def size(self, path: str) -> int:
-    """Returns the unpacked size of a file that is there, bytes."""
+    """Return the unpacked size of an existing file, bytes."""
     return self._zip.getinfo(self._prefix + clean_path(path)).file_size
 
   def list(self, suffix: str) -> list[str]:
-    """Returns the sorted paths of files that end with `suffix`."""
+    """Return the sorted paths of files that end with `suffix`."""
     return sorted(
       name.removeprefix(self._prefix)
       for name in self._names
@@ -116,19 +104,14 @@ class Zip:
     )
 
   def read(self, path: str) -> bytes:
-    """Returns the bytes of a file.
-
-    Raises:
-      UserError: There is no such file, it is damaged, or above
-        `MAX_FILE_BYTES` unpacked.
-    """
+    """Return the bytes of a file."""
     if path not in self:
       raise errors.UserError(f"There is no file {path} in {self.root}.")
     member = self._zip.getinfo(self._prefix + clean_path(path))
     _check_size(f"{self.root}/{path}", member.file_size)
     try:
       return self._zip.read(member)
-    except Exception as error:  # zipfile, zlib and struct raise their own.
+    except Exception as error:  # zipfile, zlib and struct raise others.
       raise errors.UserError(
         f"{path} in the archive {self.root} is damaged: {error}. Download it"
         " again."
@@ -138,16 +121,13 @@ class Zip:
 def open_first(
   manual_dir: str, places: Sequence[str], probe: str, where: str
 ) -> Folder | Zip:
-  """Opens the first place that exists.
+  """Open the first place that exists.
 
   Args:
-    manual_dir: The folder of what a person downloaded.
-    places: Relative to it: folders, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
-    probe: Suffix of a file that the place has to have.
-    where: Where a person gets the files.
-
-  Raises:
-    UserError: None of the places has the file, or an archive is damaged.
+    manual_dir: Folder of files that the user downloaded.
+    places: Folders relative to it, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
+    probe: Suffix of a file that the place must contain.
+    where: Where to get the files, for the error message.
   """
   root = pathlib.Path(manual_dir).expanduser()
   for place in places:
@@ -168,23 +148,16 @@ def open_first(
 
 
 def read_lines(source: Folder | Zip, path: str) -> list[str]:
-  """Returns the lines of a text file, stripped, without empty ones at the end.
-
-  Raises:
-    UserError: The file cannot be read, or is not UTF-8 text.
-  """
+  """Return the stripped lines of a text file, see `decode_lines`."""
   return decode_lines(source.read(path), f"{source.root}/{path}")
 
 
 def decode_lines(encoded: bytes, name: str) -> list[str]:
-  """Returns the lines of UTF-8 text, stripped, without empty ones at the end.
+  """Return the stripped lines of UTF-8 text, without empty ones at the end.
 
   Args:
     encoded: The text, with line ends of any system.
-    name: What to call it in an error.
-
-  Raises:
-    UserError: It is not UTF-8 text.
+    name: Name of the file, for the error message.
   """
   try:
     text = encoded.decode("utf-8-sig")

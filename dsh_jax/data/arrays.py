@@ -1,9 +1,9 @@
-"""Images decoded once into a memory-mapped array, whatever happens meanwhile.
+"""Decodes the images of a data set once into a memory-mapped array.
 
 A folder of arrays has images.npy (uint8 [M,H,W,3]), labels.npy (uint8 [M,L])
-and info.json (ids, groups, class names, counts). It is made under another
-name and renamed when it is complete. A build that was killed continues from
-its last finished part; two processes that want the same arrays take turns.
+and info.json (ids, groups, class names, counts). It is written under another
+name and renamed when complete. A build that was killed resumes from its last
+finished part; processes that need the same arrays build them one at a time.
 """
 
 import contextlib
@@ -27,24 +27,24 @@ from dsh_jax.data import dataset as dataset_lib
 from dsh_jax.data import disk, progress
 from dsh_jax.data import images as images_lib
 
-_VERSION = 1  # Of the files and of the decoding; a new one builds anew.
-_PART = 256  # Images that are lost when a build is killed, per thread.
+_VERSION = 1  # Of file format and decoding; a new version rebuilds.
+_PART = 256  # Images that each thread loses when a build is killed.
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-  """A whole data set, decoded.
+  """A decoded data set.
 
   Attributes:
     images: uint8 [M,H,W,3], memory-mapped.
     labels: uint8 [M,L], 0 or 1.
     ids: str [M].
     groups: Name of a split of the builder, or of a list -> int64 rows, without
-      those of unreadable images.
+      unreadable images.
     class_names: Names of the L labels.
-    notes: Numbers of "absent", "unreadable" and "unlabelled" images, left out,
-      and of those "listed" (without the unlabelled ones); "first_unreadable",
-      id -> why, ten at most.
+    notes: Numbers of "listed" images with a label, of the "absent" and
+      "unreadable" ones among them, and of "unlabelled" images that were left
+      out; "first_unreadable", id -> reason, at most ten.
   """
 
   images: np.ndarray
@@ -66,22 +66,18 @@ def load(
   options: Mapping[str, Any] | None = None,
   num_threads: int = 0,
 ) -> Arrays:
-  """Opens the arrays of a data set; builds them if they are not there.
+  """Open the arrays of a data set, building them on first use.
 
   Args:
-    dataset: Who builds it, and how it is read.
-    data_dir: Where prepared data are kept.
-    manual_dir: Folder of the archives that a person downloaded.
+    dataset: How to build and read it.
+    data_dir: Folder of prepared data.
+    manual_dir: Folder of archives that the user downloaded.
     image_size: H and W, pixels.
     resize: A rule of `images.RESIZE_RULES`.
-    max_missing: Share of the listed pictures that may be absent, 0 to 1.
+    max_missing: Share of the listed images that may be absent, 0 to 1.
     options: Options of the data set.
-    num_threads: Decoding threads (Pillow decodes outside the interpreter's
-      lock); 0 is one per core.
-
-  Raises:
-    UserError: A source is missing or wrong, there is no space, or prepared
-      files are damaged.
+    num_threads: Decoding threads (Pillow decodes without the GIL); 0 is one
+      per core.
   """
   options = options or {}
   key = dataset.key(manual_dir, **options)
@@ -138,7 +134,7 @@ def _open(final: pathlib.Path) -> Arrays:
 
 
 def _build(dataset, builder, final, image_size, resize, num_threads):
-  """Decodes all images into `final`."""
+  """Decode all images into `final`."""
   names = dataset.splits or tuple(builder.info.splits)
   lengths = [builder.info.splits[name].num_examples for name in names]
   offsets = np.cumsum([0, *lengths])
@@ -188,17 +184,17 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
   np.save(partial / "labels.npy", labels, allow_pickle=False)
   info = _create_info(builder, names, offsets, items, class_names)
   (partial / "info.json").write_text(json.dumps(info))
-  # Also of those whose writing was killed.
+  # Including parts whose writing was interrupted.
   for path in partial.glob("part*"):
     path.unlink()
   partial.rename(final)
 
 
 def _create_images(partial, total, image_size):
-  """Opens images.npy, with its blocks reserved on the disk.
+  """Open images.npy with all its disk blocks reserved.
 
-  A memory-mapped write to a full disk kills the process; reserving fails
-  with an error instead.
+  A memory-mapped write to a full disk kills the process; reserving the blocks
+  raises an error instead.
   """
   path = partial / "images.npy"
   shape = (total, image_size, image_size, 3)
@@ -223,7 +219,7 @@ def _create_images(partial, total, image_size):
 
 
 def _reserve(path, shape):
-  """Writes a .npy file of zeros that has all its blocks on the disk."""
+  """Write a .npy file of zeros with all its disk blocks allocated."""
   with open(path, "wb") as file:
     np.lib.format.write_array_header_2_0(
       file,
@@ -238,7 +234,7 @@ def _reserve(path, shape):
 
 
 def _create_info(builder, names, offsets, items, class_names):
-  """Returns what info.json holds; `items` are (row, id, labels, problem)."""
+  """Return the contents of info.json; items: (row, id, labels, problem)."""
   ids = [item for _, item, _, _ in items]
   if len(set(ids)) < len(ids):
     raise errors.UserError(f"{builder.name} has two images with one id.")
@@ -272,7 +268,7 @@ def _create_info(builder, names, offsets, items, class_names):
 
 
 def _map_threads(function, values, num_threads):
-  """Yields function(value) of every value, as they become ready."""
+  """Yield function(value) of every value in order of completion."""
   pool = futures.ThreadPoolExecutor(
     num_threads or parallel.num_cores(), thread_name_prefix="decode"
   )
@@ -286,13 +282,13 @@ def _map_threads(function, values, num_threads):
 
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[None]:
-  """Holds a lock that the system takes back if this process dies."""
+  """Hold a file lock, which the system releases if this process dies."""
   with open(path, "w") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
       print(
-        "Waiting for another process that prepares the same data.",
+        "Waiting for another process that is preparing the same data.",
         file=sys.stderr,
         flush=True,
       )

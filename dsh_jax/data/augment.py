@@ -8,15 +8,15 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """From stored uint8 images to what the network sees.
+  """Conversion of stored uint8 images to the input of the network.
 
-  Random numbers are drawn for the whole global batch and then cut, so that
-  the result does not depend on how many devices share the batch.
+  Random numbers are drawn for the whole global batch and then sliced, so the
+  result does not depend on the number of devices.
 
   Attributes:
     crop_size: Side of the result, pixels, at most H and W.
     crop_padding: Black border added before a random crop, pixels, >= 0.
-    flip: Whether half of the images are mirrored.
+    flip: Whether to mirror half of the images at random.
     mean: Mean of each channel, as a share of 255.
     std: Standard deviation of each channel, as a share of 255, > 0.
   """
@@ -34,13 +34,13 @@ class Augmentation:
     batch_size: int,
     first: int | jax.Array = 0,
   ) -> jax.Array:
-    """Crops and flips at random, then normalises.
+    """Crop and flip at random, then normalise.
 
     Args:
       key: PRNG key of this step, the same on every device.
       images: uint8 [B/P,H,W,3], images first, first + 1, ... of the batch.
       batch_size: B, the global batch.
-      first: Place of the first image in the global batch; may be traced.
+      first: Index of the first image in the global batch; may be traced.
 
     Returns:
       float32 [B/P,crop_size,crop_size,3].
@@ -64,7 +64,7 @@ class Augmentation:
     return self._normalize(images)
 
   def without_randomness(self, images: jax.Array) -> jax.Array:
-    """Crops the centre and normalises.
+    """Crop the centre and normalise.
 
     Args:
       images: uint8 [B,H,W,3].

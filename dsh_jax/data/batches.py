@@ -1,4 +1,4 @@
-"""Which rows make up a batch, and batches made ready in the background."""
+"""The rows of each batch, and batches prepared in the background."""
 
 import collections
 import functools
@@ -16,24 +16,20 @@ T = TypeVar("T")
 def batch_indices(
   seed: int, step: int, num_rows: int, batch_size: int
 ) -> np.ndarray:
-  """Returns the rows of the batch of a step.
+  """Return the rows of the batch of a step.
 
-  An epoch is a permutation of all rows that depends on the seed and the
-  number of the epoch alone, cut into batches; rows that do not fill a batch
-  are left out of that epoch. There is no state to save: a run that continues
-  at step t sees what the undisturbed run sees.
+  An epoch is a permutation of all rows, a function of seed and epoch only, cut
+  into batches; an epoch skips rows that do not fill a batch. There is no state
+  to save: a resumed run reads the same batches as an uninterrupted one.
 
   Args:
     seed: Seed of the run, >= 0.
     step: Number of the step, from 0.
     num_rows: Number of training images.
-    batch_size: B, of the global batch, at least 1.
+    batch_size: B, the global batch, at least 1.
 
   Returns:
     int64 [B], from 0 to num_rows - 1, all different.
-
-  Raises:
-    UserError: There are fewer rows than a batch needs.
   """
   steps_per_epoch = num_rows // batch_size
   if steps_per_epoch == 0:
@@ -54,21 +50,18 @@ def _order(seed, epoch, num_rows):
 def prefetch(
   make_batch: Callable[[int], T], start: int, stop: int, depth: int
 ) -> Iterator[T]:
-  """Yields make_batch(start), ..., make_batch(stop - 1), made in a thread.
+  """Yield make_batch(start), ..., make_batch(stop - 1), made in a thread.
 
-  An exception in the thread is raised here, when its batch is asked for.
-  Closing the iterator ends the thread.
+  The consumer of a batch gets its exception. Closing the iterator ends the
+  thread.
 
   Args:
     make_batch: Step number -> batch.
     start: The first step.
     stop: The step after the last.
-    depth: Batches to have ready, >= 1.
-
-  Yields:
-    The batches, in order.
+    depth: Number of batches to prepare ahead, >= 1.
   """
-  # One worker keeps the order; that of the queue bounds the memory.
+  # One worker keeps the order; the length of the queue bounds the memory.
   pool = futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch")
   waiting = collections.deque()
   try:

@@ -1,8 +1,8 @@
-"""COCO 2014 (Lin et al. 2014), by TFDS's own builder.
+"""COCO 2014 (Lin et al. 2014), from the TFDS builder.
 
-TFDS downloads the archives (38 GB, the unlabelled test images too), or takes
-them from `config.data.manual_dir`. Its builder needs TensorFlow once, to
-prepare; reading the prepared arrays needs none.
+TFDS downloads the archives (38 GB, including the unlabelled test images), or
+reads them from `config.data.manual_dir`. Only preparation needs TensorFlow;
+reading the prepared arrays does not.
 """
 
 from typing import Any

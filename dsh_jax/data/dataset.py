@@ -1,7 +1,7 @@
-"""What every data set has in common: one set of features, one way to build.
+"""The common features of all data sets, and how they are built.
 
-All builders give {image: encoded bytes, labels: class numbers, id: text} in
-array_record files, which are read without TensorFlow.
+Every builder writes {image: encoded bytes, labels: class numbers, id: text}
+to array_record files, which are read without TensorFlow.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ def create_info(
   description: str,
   homepage: str = "",
 ) -> tfds.core.DatasetInfo:
-  """Returns the information of a builder with the common features.
+  """Return the DatasetInfo of a builder with the common features.
 
   Args:
     builder: The builder.
     class_names: Names of the L labels, in the order of their numbers.
-    description: A sentence or more.
-    homepage: Where the data come from.
+    description: Text for people.
+    homepage: Source of the data.
   """
   return tfds.core.DatasetInfo(
     builder=builder,
@@ -63,21 +63,21 @@ def _class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """A data set: who builds it, how it is read, how it is split.
+  """A data set: how to build, read and split it.
 
   Attributes:
-    key: (manual_dir, **options) -> name, variant and version; prepared data
-      with the same key are used again.
+    key: (manual_dir, **options) -> name, variant and version; data sets with
+      the same key share prepared data.
     create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
-      builder. It may have `groups`: name -> ids that a list puts together.
+      builder. It may have `groups`: name -> ids in a list.
     protocols: Name -> protocol; the first is the default.
     options: Names of the options that `key` and `create_builder` take.
-    splits: TFDS splits that are read; () is all of them.
+    splits: TFDS splits to read; () is all of them.
     read: Example of the builder -> encoded image, id, label numbers.
     class_names: Prepared builder -> names of its labels.
     label_sets: Name -> labels to keep.
-    choose: (name of a protocol or "", options) -> name and protocol, where
-      options have a say in it.
+    choose: (name of a protocol or "", options) -> name and protocol, if
+      options change the protocol.
     by_tfds: Whether the builder is one of TFDS's own, which needs TensorFlow
       to prepare and shows its own progress.
     unused_fields: Fields of config.data that change nothing here.
@@ -103,21 +103,17 @@ class Dataset:
 def prepare(
   builder: tfds.core.DatasetBuilder, manual_dir: str, by_tfds: bool
 ) -> None:
-  """Builds the record files unless they are there.
+  """Build the record files unless they exist.
 
-  TFDS writes to a temporary folder and renames it at the end. The caller sees
-  to it that no other process prepares the same data meanwhile.
+  TFDS writes to a temporary folder and renames it at the end. The caller must
+  prevent other processes from preparing the same data at the same time.
 
   Args:
     builder: The builder.
-    manual_dir: Folder of the archives that a person downloaded.
+    manual_dir: Folder of archives that the user downloaded.
     by_tfds: Whether the builder is one of TFDS's own.
-
-  Raises:
-    UserError: A source is missing or wrong, TensorFlow is missing where the
-      builder needs it, there is no network, or the disk is full.
   """
-  with quiet():  # It warns of a folder that is not there yet.
+  with quiet():  # It warns if the folder does not exist yet.
     if builder.is_prepared():
       return
   _remove_unfinished(builder)
@@ -141,33 +137,27 @@ def prepare(
       " copy the prepared data from a machine that has it into"
       " config.data.dir."
     ) from error
-  except (OSError, RuntimeError) as error:  # The latter is array_record's.
+  except (OSError, RuntimeError) as error:  # array_record raises RuntimeError.
     raise errors.UserError(
       f"Cannot prepare {builder.name} in {builder.data_dir}: {error}."
       " Free space there, or change config.data.dir."
     ) from error
-  # TFDS raises what its downloaders raise: no network, a wrong checksum.
+  # TFDS downloaders raise many types: no network, a wrong checksum.
   except Exception as error:
     if not by_tfds:
       raise
     raise errors.UserError(
       f"Cannot prepare {builder.name}: {' '.join(str(error).split())}. Put the"
-      " archives into config.data.manual_dir to do without the network."
+      " archives into config.data.manual_dir to prepare them offline."
     ) from error
 
 
 def open_sources(
   builder: tfds.core.DatasetBuilder, splits: Sequence[str]
 ) -> list[Sequence[Mapping[str, Any]]]:
-  """Opens what `prepare` built.
+  """Open the records of each split, as `Dataset.read` takes them.
 
-  Args:
-    builder: The builder.
-    splits: Names of TFDS splits.
-
-  Returns:
-    For each split its records, which `Dataset.read` takes; images are left
-    encoded.
+  Images stay encoded.
   """
   return builder.as_data_source(
     list(splits), decoders={"image": tfds.decode.SkipDecoding()}
@@ -175,7 +165,7 @@ def open_sources(
 
 
 def _remove_unfinished(builder):
-  """Removes what a killed build left; the caller holds the lock."""
+  """Remove the remains of a killed build; the caller holds the lock."""
   final = builder.data_path
   for folder in final.parent.glob(f"incomplete.*_{final.name}"):
     folder.rmtree()
@@ -183,11 +173,7 @@ def _remove_unfinished(builder):
 
 @contextlib.contextmanager
 def quiet(bars: bool = False) -> Iterator[None]:
-  """Silences TFDS, whose lines and bars would drown ours.
-
-  Args:
-    bars: Whether its bars are shown nevertheless.
-  """
+  """Silence TFDS, except for its progress bars if `bars`."""
   verbosity = logging.get_verbosity()
   logging.set_verbosity(logging.ERROR)
   if not bars:

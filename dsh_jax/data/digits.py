@@ -23,12 +23,12 @@ _SCANS = {
   "query": (0.7, 1.0),
   "database": (0.7, 1.0),
 }
-# 1, 2, 3 or 4 digits with probability .2, .3, .3, .2, added up.
+# Cumulative probabilities of 1, 2 and 3 digits; 4 digits have the last 0.2.
 _NUM_DIGITS = (0.2, 0.5, 0.8)
 
 
 class DshDigits(tfds.core.GeneratorBasedBuilder):
-  """Builds the scenes; the same ones on every machine."""
+  """Builds the scenes, which are the same on every machine."""
 
   VERSION = tfds.core.Version("1.0.0")
 
@@ -64,10 +64,10 @@ class DshDigits(tfds.core.GeneratorBasedBuilder):
 def compose(
   rng: np.random.Generator, scans: list[list[tuple[np.ndarray, ...]]]
 ) -> tuple[np.ndarray, list[int]]:
-  """Draws a scene: different digits, one per quadrant, on a noisy ground.
+  """Draw a scene: different digits, one per quadrant, on a noisy background.
 
   Args:
-    rng: Where the random numbers come from.
+    rng: Generator of all random numbers.
     scans: From `load_scans`.
 
   Returns:
@@ -89,10 +89,10 @@ def compose_single(
   scans: list[list[tuple[np.ndarray, ...]]],
   side: int,
 ) -> tuple[np.ndarray, int]:
-  """Draws a picture of one digit, anywhere, with the means of a scene.
+  """Draw a picture of one digit, anywhere, with the means of a scene.
 
   Args:
-    rng: Where the random numbers come from.
+    rng: Generator of all random numbers.
     scans: From `load_scans`.
     side: H and W, pixels, at least 24.
 
@@ -113,7 +113,7 @@ def _draw_ground(rng, side):
 
 
 def _draw_scan(rng, scans, area):
-  """Draws one of the scans of a digit into a square area, anywhere."""
+  """Draw one of the scans of a digit into a square area, anywhere."""
   sizes = scans[rng.integers(len(scans))]
   ink = sizes[rng.integers(len(sizes))]
   top, left = rng.integers(0, len(area) - len(ink) + 1, 2)
@@ -123,7 +123,7 @@ def _draw_scan(rng, scans, area):
 
 
 def load_scans(split: str) -> list[list[tuple[np.ndarray, ...]]]:
-  """Returns the scans that the scenes of a split are drawn from.
+  """Return the scans that the scenes of a split are drawn from.
 
   Args:
     split: "train", "validation", "query" or "database"; the last two share
@@ -134,7 +134,7 @@ def load_scans(split: str) -> list[list[tuple[np.ndarray, ...]]]:
     and [24,24,1], from 0 (paper) to 1 (ink).
   """
   first, last = _SCANS[split]
-  from sklearn import datasets  # Half a second; only the build needs it.
+  from sklearn import datasets  # Slow to import; only the build needs it.
 
   scans, digits = datasets.load_digits(return_X_y=True)
   scans = scans.reshape(-1, 8, 8, 1).astype(np.float32) / 16

@@ -1,4 +1,4 @@
-"""Space on the disk, asked for before it is needed."""
+"""A check for free disk space before writing."""
 
 import pathlib
 import shutil
@@ -9,15 +9,12 @@ _SPARE = 2**20  # Bytes for labels, names and folders.
 
 
 def check_space(folder: pathlib.Path, num_bytes: int, what: str) -> None:
-  """Checks that a folder that exists has room.
+  """Raise a UserError if a folder lacks space.
 
   Args:
-    folder: Where something will be written.
-    num_bytes: Its size, without labels and names.
-    what: What it is, for the error.
-
-  Raises:
-    UserError: There is not enough room.
+    folder: An existing folder.
+    num_bytes: Bytes to write, without labels and names.
+    what: What will be written, for the error message.
   """
   free = shutil.disk_usage(folder).free
   if free < num_bytes + _SPARE:

@@ -1,4 +1,4 @@
-"""The TFDS builder of pictures that lie in folders and archives."""
+"""The TFDS builder of image files in folders and archives."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from dsh_jax.data import archives, dataset, disk, progress
 
 
 class Item(NamedTuple):
-  """A picture that a data set lists.
+  """An image that a data set lists.
 
   Attributes:
-    source: The folder or archive.
-    path: Its path there.
-    id: Its name in the data set, unlike all others.
+    source: Its folder or archive.
+    path: Its path in the source.
+    id: Its unique id in the data set.
     labels: Numbers of its labels, 0 to L-1.
   """
 
@@ -26,15 +26,15 @@ class Item(NamedTuple):
 
 
 class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Copies listed pictures and labels into records, files as they are.
+  """Copies listed image files, unchanged, and their labels into records.
 
-  Pictures that are listed but absent, and those left out for want of a label,
-  are counted in the metadata. Building raises UserError if too many are absent
-  or the disk has no room.
+  The metadata count listed images that are absent, and those left out because
+  they have no label. Building raises UserError if too many are absent or disk
+  space is short.
   """
 
   VERSION = tfds.core.Version("1.0.0")
-  # Whether pictures without a label are built; else they are only counted.
+  # Whether to build images without a label; otherwise they are only counted.
   KEEP_UNLABELLED = True
 
   def __init__(
@@ -46,14 +46,14 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     find_items: Callable[[], list[Item]],
     max_missing: float,
   ):
-    """Prepares to build.
+    """Set up the builder.
 
     Args:
-      data_dir: Where prepared data are kept.
-      variant: Tells apart data sets of one kind: a name for its folder.
+      data_dir: Folder of prepared data.
+      variant: Folder name that distinguishes data sets of one class.
       class_names: Names of the L labels.
-      find_items: Returns everything that is listed.
-      max_missing: Share of the listed pictures that may be absent, 0 to 1.
+      find_items: Returns all listed images.
+      max_missing: Share of the listed images that may be absent, 0 to 1.
     """
     self._class_names = class_names
     self._find_items = find_items
@@ -68,7 +68,7 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return dataset.create_info(self, self._class_names, type(self).__doc__)
 
   def _split_generators(self, dl_manager) -> dict[str, Iterator]:
-    del dl_manager  # The files are read where they are.
+    del dl_manager  # The files are read in place.
     return {"images": self._generate_examples()}
 
   def _generate_examples(self) -> Iterator:

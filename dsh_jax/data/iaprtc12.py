@@ -1,8 +1,8 @@
 """IAPR TC-12 (Grubinger et al. 2006) with the region labels of SAIAPR.
 
-SAIAPR TC-12 (Escalante et al. 2010) names every region of an image; an
-image's labels are those of its regions. Papers use 275, 255 or 22 of them:
-choose by `config.data.labels`, such as "255".
+SAIAPR TC-12 (Escalante et al. 2010) labels every region of an image; an image
+has the labels of all its regions. Papers use 275, 255 or 22 of them, chosen by
+`config.data.labels`, such as "255".
 """
 
 from dsh_jax import errors
@@ -26,7 +26,7 @@ def _open_annotations(manual_dir):
 
 
 def _read_words(annotations):
-  """Returns {number in the files: word}, from lines "number word"."""
+  """Return {label number: word} from lines "number word"."""
   words = {}
   for place, line in enumerate(archives.read_lines(annotations, "wlist.txt")):
     number, *word = line.split(maxsplit=1)

@@ -1,4 +1,4 @@
-"""Encoded image files to square RGB arrays, safely."""
+"""Safe decoding of image files to square RGB arrays."""
 
 import io
 import warnings
@@ -6,36 +6,34 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Few formats: every parser is a surface for files from elsewhere.
+# Few formats: every parser is an attack surface for untrusted files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# Checked on the header, before any pixel is decoded: 300 MB as RGB.
+# 300 MB as RGB; checked in the header, before any pixel is decoded.
 MAX_PIXELS = 100_000_000
 RESIZE_RULES = ("squash", "crop")
 
 
 class UnreadableError(ValueError):
-  """Bytes that are not a picture this package reads."""
+  """Bytes that cannot be decoded as an image."""
 
 
 def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
-  """Decodes, turns upright, converts to RGB and resizes an image.
+  """Decode an image, apply its EXIF orientation, convert to RGB and resize.
 
-  Grey, palette, CMYK and 16-bit images become RGB, transparent ones are laid
-  on white, and the orientation of the EXIF header is applied.
+  Grey, palette, CMYK and 16-bit images become RGB; transparent ones get a white
+  background.
 
   Args:
-    encoded: Bytes of a JPEG, PNG, WebP, BMP or GIF file; its name and
-      extension do not matter.
+    encoded: Bytes of a JPEG, PNG, WebP, BMP or GIF file.
     size: Side of the result, pixels, at least 1.
     resize: "squash" scales both sides to `size`, as most published hashing
-      code does; "crop" scales the shorter side to `size` and takes the
-      centre.
+      code does; "crop" scales the shorter side to `size` and crops the centre.
 
   Returns:
     uint8 [size,size,3].
 
   Raises:
-    UnreadableError: The bytes are damaged, of another format, or the image
+    UnreadableError: The bytes are damaged or of another format, or the image
       has more than `MAX_PIXELS` pixels.
   """
   try:
@@ -57,7 +55,7 @@ def _decode(encoded, size, resize):
       raise UnreadableError(
         f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
       )
-    # JPEG only: decodes at 1/2, 1/4 or 1/8, never below the asked size.
+    # JPEG only: decode at 1/2, 1/4 or 1/8, never below the requested size.
     image.draft(None, (size, size))
     ImageOps.exif_transpose(image, in_place=True)
     image = _to_rgb(image)

@@ -1,10 +1,10 @@
-"""Your own pictures: list files of the field, or one CSV file.
+"""Your own images: the list files of the field, or one CSV file.
 
-List files, one per split, have a line `path 0 1 0 ...` for each picture (the
+List files, one per split, have a line `path 0 1 0 ...` for each image (the
 format of HashNet, DeepHash-pytorch and OrthoHash). A CSV file has a line
 `path,label;label;...` and is split by the protocol "auto". Paths are relative
 to `config.data.manual_dir`. Without a list of validation queries, a tenth of
-the training images is set apart for them.
+the training images becomes validation queries.
 """
 
 import csv
@@ -23,11 +23,11 @@ _SPLITS = ("train", "query", "database", "validation")
 
 
 class Listfile(file_builder.FileBuilder):
-  """Pictures and labels of a person's own lists."""
+  """Images and labels of user-made lists."""
 
 
 class Listing(NamedTuple):
-  """What the lists say.
+  """The contents of the lists.
 
   Attributes:
     class_names: Names of the L labels.
@@ -41,15 +41,11 @@ class Listing(NamedTuple):
 
 
 def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
-  """Reads one list file per split.
+  """Read one list file per split.
 
   Args:
     paths: Split -> list file.
-    classes: File with the name of a label a line; "" numbers them.
-
-  Raises:
-    UserError: A file cannot be read or lists nothing, a line is wrong, or two
-      lines contradict each other; the message names file and line.
+    classes: File with one label name per line; "" uses numbers as names.
   """
   labels, groups, num_classes = {}, {}, 0
   names = _read_class_names(classes) if classes else ()
@@ -78,23 +74,19 @@ def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
 
 
 def read_csv(path: str, classes: str = "") -> Listing:
-  """Reads a CSV file with a path and labels in every row.
+  """Read a CSV file with a path and labels in every row.
 
   Args:
-    path: The file; a first row `path,labels` is left out.
-    classes: File with the name of a label a line; "" takes all labels of the
+    path: The file; a first row `path,labels` is skipped.
+    classes: File with one label name per line; "" takes all labels of the
       file in alphabetical order.
-
-  Raises:
-    UserError: A file cannot be read or lists nothing, a row is wrong, or two
-      rows contradict each other; the message names file and line.
   """
   rows, last = [], 0
   reader = csv.reader(_read_lines(path), strict=True)
   try:
     for row in reader:
       where = f"line {last + 1} of {path}"
-      if reader.line_num > last + 1:  # Else the lines would be one label.
+      if reader.line_num > last + 1:  # Otherwise the lines would be one label.
         raise errors.UserError(f"{where} has a quote that is not closed.")
       last = reader.line_num
       if not row or (reader.line_num == 1 and row[0].lower() == "path"):
@@ -108,7 +100,7 @@ def read_csv(path: str, classes: str = "") -> Listing:
       rows.append((row[0].strip(), [name for name in found if name], where))
   except csv.Error as error:
     raise errors.UserError(
-      f"line {reader.line_num} of {path} is no CSV: {error}."
+      f"line {reader.line_num} of {path} is not CSV: {error}."
     ) from error
   names = (
     _read_class_names(classes)
@@ -186,15 +178,15 @@ def _read(train="", query="", database="", validation="", csv="", classes=""):
     return read_csv(csv, classes)
   if csv or not {"train", "query", "database"} <= set(lists):
     raise errors.UserError(
-      "Pictures come from three lists, config.data.train, .query and"
-      " .database, or from one config.data.csv; given are"
+      "Give three lists, config.data.train, .query and .database, or one"
+      " config.data.csv; given:"
       f" {', '.join([*lists, *(['csv'] if csv else [])]) or 'none'}."
     )
   return read_lists(lists, classes)
 
 
 def _key(manual_dir: str, **options: str) -> str:
-  """Depends on all that is listed, and on size and time of each picture."""
+  """Return a key of the lists and of the size and time of each image."""
   return f"listfile/{_fingerprint(_read(**options), manual_dir)}/1.0.0"
 
 

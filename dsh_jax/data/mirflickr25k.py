@@ -1,7 +1,7 @@
 """MIRFLICKR-25K (Huiskes and Lew 2008), with 38 or 24 labels.
 
-24 "potential" labels and, for 14 of them, a "relevant" one (`_r1`); 419 of
-the 25,000 images have no label.
+It has 24 "potential" labels and, for 14 of them, a "relevant" one (`_r1`); 419
+of the 25,000 images have no label.
 """
 
 from dsh_jax import errors

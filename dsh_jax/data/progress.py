@@ -1,4 +1,4 @@
-"""One progress bar on a terminal, one line anywhere else."""
+"""A progress bar on a terminal, or else a single line."""
 
 import contextlib
 import sys
@@ -9,14 +9,14 @@ import tqdm
 
 @contextlib.contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], object]]:
-  """Shows how far something has come.
+  """Show the progress of a task.
 
   Args:
-    title: What is done.
-    total: Number of images in all.
+    title: Name of the task.
+    total: Total number of images.
 
   Yields:
-    A function that is called with the number of images just done.
+    A function to call with the number of images just finished.
   """
   if not sys.stderr.isatty():
     print(title, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""Which image is in which split: protocols as data, drawn from a seed.
+"""Splits of a data set: protocols as data, drawn from a seed.
 
-The order in which images are drawn is that of the SHA-256 of seed and id:
-the same on every machine and with every version of every library, and an
-image keeps its place when others are added or left out.
+Images are drawn in the order of the SHA-256 of seed and id. It is the same on
+every machine and with every library version, and adding or removing images
+does not reorder the others.
 """
 
 import dataclasses
@@ -33,24 +33,24 @@ class Some:
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-  """How a data set is split, for one published way of doing it.
+  """A published way of splitting a data set.
 
-  A split is given by the groups (of the builder, or of list files) that make
-  it up, as `Some` of these, by a number of images to draw, by a share below 1
-  of the images there are, or as REST, all that are left. Queries are drawn
-  first, then training images, then the database.
+  A split is given as a tuple of groups (of the builder, or of list files), as
+  `Some` of their images, as a number of images to draw, as a share below 1 of
+  the remaining images, or as REST, all that remain. Queries are drawn first,
+  then training images, then the database.
 
   Attributes:
-    train: Images that are trained on.
+    train: Training images.
     query: Test queries.
-    database: What they are searched in. REST is all that are no queries (and,
-      unless `train_in_database`, no training images).
-    validation: Groups, or a number or share of training images to set apart
+    database: Images to search. REST is all that are not queries (and, unless
+      `train_in_database`, not training images).
+    validation: Groups, or a number or share of training images to set aside
       as queries that choose the epoch.
     train_in_database: Whether drawn training images are in the database.
-    per_class: Numbers of `query` and `train` are per class: class by class
-      in label order, from images that no earlier class took.
-    keep_unlabelled: Whether images without any label take part.
+    per_class: Whether numbers of `query` and `train` are per class: class by
+      class in label order, from images that no earlier class took.
+    keep_unlabelled: Whether to keep images without any label.
     labels: Name of the label set, or a number for the most frequent labels;
       "" is all labels.
     source: The paper or code that the numbers come from.
@@ -67,12 +67,11 @@ class Protocol:
   source: str = ""
 
   def with_numbers(self, **numbers: int) -> "Protocol":
-    """Returns the protocol with other numbers of images.
+    """Return the protocol with other numbers of images.
 
     Args:
-      **numbers: Split -> images to draw (of each class, if `per_class`); -1
-        keeps what the protocol has. A split that is made of groups is drawn
-        from these groups.
+      **numbers: Split -> images to draw (per class, if `per_class`); -1 keeps
+        the protocol's. A split made of groups is drawn from these groups.
     """
     changes = {}
     for split, number in numbers.items():
@@ -94,7 +93,7 @@ def apply(
   seed: int,
   notes: Mapping[str, Any],
 ) -> splits.Splits:
-  """Splits a data set.
+  """Split a data set.
 
   Args:
     name: Name of the protocol.
@@ -102,17 +101,14 @@ def apply(
     images: uint8 [M,H,W,3], memory-mapped.
     labels: uint8 [M,L], 0 or 1.
     ids: str [M], all different.
-    groups: Name -> int64 rows that the builder or a list puts together.
+    groups: Group name -> int64 rows.
     class_names: Names of the L labels.
-    seed: Seed of what is drawn.
-    notes: Of `arrays.Arrays`.
+    seed: Seed of the draws.
+    notes: See `arrays.Arrays`.
 
   Returns:
-    The splits; in `notes`, the images without a label are added to those
-    "unlabelled", and "unlabelled_kept" says whether they take part.
-
-  Raises:
-    UserError: There are not enough images, or a split is empty.
+    The splits. Their notes count images without a label as "unlabelled", and
+    "unlabelled_kept" is whether they are kept.
   """
   pool = np.unique(np.concatenate(list(groups.values())))
   unlabelled = pool[~labels[pool].any(axis=1)]
@@ -162,7 +158,7 @@ def apply(
 
 @dataclasses.dataclass(frozen=True)
 class _Draw:
-  """Draws rows; holds what all draws of a protocol share."""
+  """Draws rows for all splits of a protocol."""
 
   name: str
   labels: np.ndarray
@@ -172,7 +168,7 @@ class _Draw:
   seed: int
 
   def order(self, rows):
-    """Returns the rows in the order in which they are drawn."""
+    """Return the rows in drawing order."""
     keys = [
       hashlib.sha256(f"{self.seed}/{self.ids[row]}".encode()).digest()
       for row in rows
@@ -180,7 +176,7 @@ class _Draw:
     return rows[np.array(sorted(range(len(rows)), key=keys.__getitem__), int)]
 
   def rows(self, wanted, free, split, per_class=False):
-    """Returns the rows of a split, ascending (groups keep their order)."""
+    """Return the rows of a split, ascending (groups keep their order)."""
     if wanted == REST:
       return np.sort(free)
     if isinstance(wanted, tuple):

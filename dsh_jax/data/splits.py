@@ -1,4 +1,4 @@
-"""What a protocol gives: train, validation, query and database."""
+"""The splits of a protocol: train, validation, query and database."""
 
 import dataclasses
 import functools
@@ -15,9 +15,9 @@ class Split:
 
   Attributes:
     images: uint8 [M,H,W,3], memory-mapped, shared by all splits.
-    rows: int64 [N], the rows of `images` that belong to the split, in order.
+    rows: int64 [N], rows of `images` that belong to the split, in order.
     labels: uint8 [N,L], 0 or 1.
-    ids: str [N], names that are unique in the data set.
+    ids: str [N], unique in the data set.
   """
 
   images: np.ndarray
@@ -29,11 +29,11 @@ class Split:
     return len(self.rows)
 
   def take(self, indices: np.ndarray) -> np.ndarray:
-    """Returns the images uint8 [n,H,W,3] at indices int [n], 0 to N-1."""
+    """Return the images uint8 [n,H,W,3] at indices int [n], 0 to N-1."""
     return np.asarray(self.images[self.rows[indices]])
 
   def sha256(self) -> str:
-    """Returns the hexadecimal SHA-256 of ids and labels, in order."""
+    """Return the hexadecimal SHA-256 of ids and labels, in order."""
     digest = hashlib.sha256()
     digits = self.labels + np.uint8(ord("0"))
     for name, row in zip(self.ids, digits, strict=True):
@@ -43,19 +43,19 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-  """The four splits of a protocol and what is known about them.
+  """The four splits of a protocol and their metadata.
 
   Attributes:
-    train: Images that are trained on; not empty.
+    train: Training images; not empty.
     validation: Queries that choose the epoch, disjoint from `train`; may be
       empty.
     query: Test queries; not empty.
-    database: What they are searched in; not empty.
+    database: Images to search; not empty.
     protocol: Name of the protocol.
     train_in_database: Whether any training image is in the database.
     class_names: Names of the L labels.
-    notes: For the report: those of `Arrays`, and "unlabelled_kept", whether the
-      images without a label take part.
+    notes: Those of `Arrays`, and "unlabelled_kept", whether images without a
+      label are kept.
   """
 
   train: Split
@@ -74,7 +74,7 @@ class Splits:
 
   @functools.cached_property
   def sha256(self) -> dict[str, str]:
-    """SHA-256 of ids and labels by split, to tell splits apart in tables."""
+    """SHA-256 of ids and labels by split; identifies the splits in tables."""
     return {
       name: getattr(self, name).sha256()
       for name in ("train", "validation", "query", "database")

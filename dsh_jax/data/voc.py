@@ -1,7 +1,7 @@
-"""PASCAL VOC 2007 and 2012 (Everingham et al. 2010), by TFDS's own builder.
+"""PASCAL VOC 2007 and 2012 (Everingham et al. 2010), from the TFDS builder.
 
-TFDS downloads the archives, or takes them from `config.data.manual_dir`. Its
-builder needs TensorFlow once, to prepare; reading needs none.
+TFDS downloads the archives, or reads them from `config.data.manual_dir`. Only
+preparation needs TensorFlow.
 """
 
 import functools

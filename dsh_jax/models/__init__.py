@@ -1,4 +1,4 @@
-"""Networks: images [B,H,W,3] go in, logits [B,K] come out."""
+"""Networks from images [B,H,W,3] to logits [B,K]."""
 
 from dsh_jax.models.hash_network import BACKBONES as BACKBONES
 from dsh_jax.models.hash_network import HashNetwork as HashNetwork

@@ -26,14 +26,14 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 class HashHead(nn.Module):
   """A linear map from the selected features to logits.
 
-  One Dense layer per layer, added up: the same as one layer on all features
-  side by side, but each layer can have a learning rate of its own.
+  One Dense layer for each feature layer, summed: equal to one Dense layer on
+  the concatenated features, but each can have its own learning rate.
 
   Attributes:
     num_outputs: Width of the logits, K for most methods.
     feature_layers: Names of the features to read; () for the last ones.
-    use_bias: Whether a bias is added (once, by the last layer).
-    batch_norm: Whether the logits are normalised over the batch.
+    use_bias: Whether to add a bias (once, in the last layer).
+    batch_norm: Whether to normalise the logits over the batch.
     axis_name: pmap axis over which BatchNorm takes its statistics.
   """
 
@@ -45,22 +45,18 @@ class HashHead(nn.Module):
 
   @nn.compact
   def __call__(self, features: Mapping[str, jax.Array], train: bool):
-    """Maps selected features to logits.
+    """Map selected features to logits, float32 [B,num_outputs].
 
     Args:
-      features: Tap -> float [B,F], each with its own F; the last is what () of
-        `feature_layers` reads.
+      features: Layer name -> float [B,F], F by layer; the last is the default.
       train: Whether BatchNorm uses the batch's statistics.
-
-    Returns:
-      float32 [B,num_outputs].
     """
     inputs = {layer: features[layer] for layer in self.feature_layers}
     inputs = inputs or {"dense": features[list(features)[-1]]}
     logits = None
     for name, x in inputs.items():
-      # float32 whatever the backbone's type: the layer is small, and its sign
-      # is the code.
+      # Always float32: the layer is small, and the sign of its output is the
+      # code.
       y = nn.Dense(
         self.num_outputs,
         use_bias=self.use_bias and name == list(inputs)[-1],
@@ -92,33 +88,21 @@ class HashNetwork(nn.Module):
   feature_layers: Sequence[str] = ()
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Maps images to logits.
+    """Map images to logits, float32 [B,num_outputs].
 
     Args:
       images: Normalised images, float [B,H,W,3].
-      train: Whether BatchNorm uses the batch's statistics and dropout drops.
-        The first needs `mutable=["batch_stats"]`, the second a key "dropout".
-
-    Returns:
-      float32 [B,num_outputs].
-
-    Raises:
-      UserError: The images are too small for an AlexNet.
+      train: Whether BatchNorm uses the batch's statistics, which needs
+        `mutable=["batch_stats"]`, and dropout drops, which needs a PRNG key
+        "dropout".
     """
     return self.head(self.backbone(images, train), train)
 
   def features(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Maps images to what the head reads.
+    """Map images to the features that the head reads, float32 [B,F].
 
-    Args:
-      images: As in `__call__`.
-      train: As in `__call__`.
-
-    Returns:
-      float32 [B,F], the selected features in the order of `feature_layers`.
-
-    Raises:
-      UserError: As in `__call__`.
+    They are concatenated in the order of `feature_layers`; the arguments are
+    those of `__call__`.
     """
     features = self.backbone(images, train)
     names = self.feature_layers or list(features)[-1:]
@@ -136,28 +120,24 @@ def create_network(
   head: Mapping[str, Any] | None = None,
   remat: bool = False,
 ) -> HashNetwork:
-  """Creates the network of a name.
+  """Create a hash network by the name of its backbone.
 
   Args:
     backbone: A name of `BACKBONES`.
     num_outputs: Width of the logits, at least 1.
-    dtype: Type of the backbone's computation, float32 or bfloat16; parameters,
+    dtype: Computation dtype of the backbone, float32 or bfloat16; parameters,
       statistics and head are float32.
     feature_layers: Features that the head reads, such as ("fc6", "fc7"); ()
       for the backbone's last ones.
     axis_name: pmap axis over which BatchNorm takes its statistics; None for
-      those of the whole array, which under jit is the global batch.
-    head: Options of the head, truth values: use_bias, batch_norm.
-    remat: Whether the backward pass computes the backbone's activations again
-      instead of keeping them.
+      the whole array, which under jit is the global batch.
+    head: Boolean options of the head: use_bias, batch_norm.
+    remat: Whether the backward pass recomputes the backbone's activations
+      instead of storing them.
 
   Returns:
     A Flax module; variables = network.init(key, images), with images float
-    [B,H,W,3] of the size to come.
-
-  Raises:
-    UserError: If the backbone, a layer or a head option is unknown, or
-      num_outputs is below 1.
+    [B,H,W,3] of the size used later.
   """
   if backbone not in BACKBONES:
     raise errors.unknown(

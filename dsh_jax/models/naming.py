@@ -1,4 +1,4 @@
-"""From torchvision's names and axes to those of the backbones here."""
+"""Conversion from the names and axes of torchvision to those used here."""
 
 import dataclasses
 import functools
@@ -32,15 +32,15 @@ _CLASSIFIERS = ("fc", "classifier.6", "fc8")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """What a file of weights would give a backbone.
+  """How the tensors of a file map to a backbone.
 
   Attributes:
     backbone: A name of `hash_network.BACKBONES`.
-    sources: Leaf of the backbone -> name in the file, of all that are not
+    sources: Leaf of the backbone -> name in the file, for all that are not
       missing; a leaf is a path such as ("params", "conv1", "kernel").
     missing: Names that the backbone needs and the file lacks.
-    mismatched: A phrase for each name whose shape is another, with both shapes.
-    left_over: Names in the file that the backbone does not need, without the
+    mismatched: For each wrong shape, a phrase with the name and both shapes.
+    left_over: Names in the file that the backbone does not need, except the
       classifier and the counters of BatchNorm.
     ignored: The names of that classifier and those counters.
   """
@@ -54,7 +54,7 @@ class Plan:
 
   @property
   def fits(self) -> bool:
-    """Whether the file gives exactly this backbone."""
+    """Whether the file matches this backbone exactly."""
     return not (self.missing or self.mismatched or self.left_over)
 
 
@@ -63,12 +63,11 @@ def make_plan(
   tensors: Mapping[str, np.ndarray],
   variables: Mapping[str, Any],
 ) -> Plan:
-  """Compares the tensors of a file with what a backbone needs.
+  """Compare the tensors of a file with the variables of a backbone.
 
   Args:
     backbone: A name of `hash_network.BACKBONES`.
-    tensors: Arrays by name; a prefix common to all, such as "module.", is
-      allowed.
+    tensors: Arrays by name; all may share a prefix, such as "module.".
     variables: "params" and, with BatchNorm, "batch_stats" of the backbone:
       arrays or their shapes.
   """
@@ -86,7 +85,7 @@ def make_plan(
     sources[path] = prefix + name
     shape = _arranged_shape(tensors[prefix + name].shape, backbone, path)
     if shape != leaves[path]:
-      mismatched.append(f"{name} {shape} in place of {leaves[path]}")
+      mismatched.append(f"{name} {shape} instead of {leaves[path]}")
   others = sorted(set(tensors) - set(sources.values()))
   ignored = [
     name
@@ -105,12 +104,7 @@ def make_plan(
 
 
 def torch_name(backbone: str, path: tuple[str, ...]) -> str:
-  """Returns the name of a leaf in torchvision's naming.
-
-  Args:
-    backbone: As in `make_plan`.
-    path: Of the leaf, such as ("params", "layer1_0", "bn1", "scale").
-  """
+  """Return torchvision's name of a leaf, given its path."""
   kind, *layers, leaf = path
   if backbone in CAFFE_BACKBONES:
     name = layers[0]
@@ -126,23 +120,14 @@ def torch_name(backbone: str, path: tuple[str, ...]) -> str:
 def convert(
   tensor: np.ndarray, backbone: str, path: tuple[str, ...]
 ) -> np.ndarray:
-  """Arranges a tensor of a file as the leaf of a path.
-
-  Args:
-    tensor: Of any type, with the axes of PyTorch.
-    backbone: As in `make_plan`.
-    path: Of the leaf, as in `torch_name`.
-
-  Returns:
-    float32, with the axes of Flax.
-  """
+  """Convert a PyTorch tensor to the Flax leaf at a path, in float32."""
   return np.ascontiguousarray(_arrange(tensor, backbone, path), np.float32)
 
 
 def to_torch(
   backbone: str, variables: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """Returns the tensors of a file that `make_plan` fits to the backbone.
+  """Return the tensors of a file that `make_plan` fits to the backbone.
 
   Args:
     backbone: A name of `hash_network.BACKBONES`, but no AlexNet.
@@ -159,7 +144,7 @@ def to_torch(
 
 
 def _arranged_shape(shape, backbone, path):
-  """The shape of the leaf; as it is in the file where it cannot be one."""
+  """Return the shape of the leaf, or the given shape if it cannot fit."""
   arrange = functools.partial(_arrange, backbone=backbone, path=path)
   try:
     return jax.eval_shape(
@@ -170,7 +155,7 @@ def _arranged_shape(shape, backbone, path):
 
 
 def _arrange(tensor, backbone, path):
-  """Axes and channels in the order that Flax and our images have."""
+  """Reorder axes and channels from PyTorch to Flax."""
   if path[-1] != "kernel":
     return tensor
   if tensor.ndim == 4:
@@ -189,7 +174,7 @@ def _arrange(tensor, backbone, path):
 
 
 def _common_prefix(names, tensors):
-  """The prefix under which most of the names are in the file."""
+  """Return the prefix under which most names are in the file."""
   anchor = names[0]
   prefixes = {
     name[: -len(anchor)] for name in tensors if name.endswith(anchor)
@@ -201,5 +186,5 @@ def _common_prefix(names, tensors):
 
 
 def keys(path: tuple[Any, ...]) -> tuple[str, ...]:
-  """Returns a path of jax.tree_util as plain names."""
+  """Return a path of jax.tree_util as plain names."""
   return tuple(entry.key for entry in path)

@@ -1,13 +1,12 @@
-"""Weights of torchvision and timm for the backbones.
+"""Loads weights of torchvision and timm into the backbones.
 
-To see what a file would give, without training:
+To compare a file with a backbone, without training:
 
   python -m dsh_jax weights --file=FILE
 
-Names follow torchvision (resnet*, alexnet, alexnet_dsrh), which timm shares for
-its resnets; alexnet_caffe and caffenet read conv1.weight, ..., fc7.bias,
-arranged as PyTorch arranges them, with the channels blue, green, red, as the
-BVLC releases have them.
+Names follow torchvision (resnet*, alexnet, alexnet_dsrh), as do timm's
+resnets. alexnet_caffe and caffenet read conv1.weight, ..., fc7.bias, with axes
+in PyTorch's order and channels blue, green, red, as in the BVLC releases.
 """
 
 import dataclasses
@@ -30,11 +29,11 @@ _HUB_FILE = "model.safetensors"
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-  """What weights expect of an image: (values / 255 - mean) / std.
+  """Normalisation that weights expect: (values / 255 - mean) / std.
 
   Attributes:
-    mean: Of red, green and blue, as shares of 255.
-    std: The same of the standard deviation.
+    mean: Means of red, green and blue, as shares of 255.
+    std: Standard deviations of red, green and blue, as shares of 255.
   """
 
   mean: tuple[float, float, float]
@@ -42,28 +41,24 @@ class Preprocessing:
 
 
 IMAGENET = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-# Values from 0 to 255 less the mean of ImageNet's training images.
+# Values from 0 to 255 minus the mean of ImageNet's training images.
 CAFFE = Preprocessing(
   (122.67891 / 255, 116.66877 / 255, 104.00699 / 255), (1 / 255,) * 3
 )
 
 
 def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
-  """Puts pretrained weights into the backbone of a network.
+  """Load pretrained weights into the backbone of a network.
 
   Args:
-    source: A file of weights, or the id of a Hugging Face Hub repository.
+    source: A weights file, or the id of a Hugging Face Hub repository.
     backbone: A name of `hash_network.BACKBONES`.
-    variables: Of the hash network: "params" and, with BatchNorm,
+    variables: Variables of the hash network: "params" and, with BatchNorm,
       "batch_stats".
 
   Returns:
     The variables with the backbone's replaced, as float32 NumPy arrays; the
-    head keeps its own.
-
-  Raises:
-    UserError: If the source cannot be read, or lacks or has left over
-      anything but a classifier.
+    head is unchanged.
   """
   tensors = weight_files.read(find(source))
   inner = {kind: tree["backbone"] for kind, tree in variables.items()
@@ -91,18 +86,10 @@ def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
 
 
 def preprocessing(source: str, backbone: str) -> Preprocessing:
-  """Returns the mean and standard deviation that weights expect.
+  """Return the mean and standard deviation that weights expect.
 
-  Args:
-    source: A file of weights, or the id of a Hugging Face Hub repository.
-    backbone: A name of `hash_network.BACKBONES`.
-
-  Returns:
-    What a config.json beside the file says, as timm writes it; else ImageNet's
-    values, or the Caffe releases' for alexnet_caffe and caffenet.
-
-  Raises:
-    UserError: If the source or its config.json cannot be read.
+  They come from a timm config.json beside the file; without one they are those
+  of ImageNet, or of the Caffe releases for alexnet_caffe and caffenet.
   """
   path = os.path.join(os.path.dirname(find(source)), "config.json")
   if os.path.exists(path):
@@ -126,15 +113,11 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
 
 
 def find(source: str) -> str:
-  """Returns the path of the weights, fetched from the Hub where needed.
+  """Return the path of a weights file, downloaded from the Hub if needed.
 
   Args:
     source: A file, or "owner/name" of a repository on the Hugging Face Hub
       that holds model.safetensors.
-
-  Raises:
-    UserError: If there is no such file and it cannot be fetched; says which
-      file to fetch by hand and how to name it.
   """
   has_ending = os.path.splitext(source)[1].lower() in weight_files.ENDINGS
   if has_ending or os.path.exists(source):
@@ -151,7 +134,7 @@ def find(source: str) -> str:
     f" it) on a machine with network, and set {_FIELD} to its path."
   )
   try:
-    import huggingface_hub  # An extra: only Hub ids need it.
+    import huggingface_hub  # An optional extra, needed only for Hub ids.
   except ImportError as error:
     raise errors.UserError(
       f"{source!r} looks like a Hugging Face Hub id, and huggingface_hub is"
@@ -160,7 +143,7 @@ def find(source: str) -> str:
     ) from error
   try:
     path = huggingface_hub.hf_hub_download(source, _HUB_FILE)
-  except Exception as error:  # No network, no such repository, no such file.
+  except Exception as error:  # No network, repository or file.
     raise errors.UserError(
       f"Cannot fetch {source!r} ({type(error).__name__}). {by_hand}"
     ) from error
@@ -179,14 +162,11 @@ def _count(what: str, names: tuple[str, ...]) -> str:
 def best_plan(
   path: str, backbone: str | None = None
 ) -> tuple[dict[str, Any], naming.Plan]:
-  """Returns the tensors of a file and the plan of the backbone it fits best.
+  """Return the tensors of a file and the plan of the best-fitting backbone.
 
   Args:
-    path: A file of weights.
+    path: A weights file.
     backbone: The only name of `hash_network.BACKBONES` to try; None for all.
-
-  Raises:
-    UserError: The file cannot be read.
   """
   tensors = weight_files.read(path)
   names = [backbone] if backbone else [*hash_network.BACKBONES]
@@ -200,7 +180,7 @@ def best_plan(
 
 
 def _backbone_shapes(name: str) -> dict[str, Any]:
-  """Shapes of the variables of a backbone."""
+  """Return the shapes of the variables of a backbone."""
   network = hash_network.create_network(name, num_outputs=1)
   image = jax.ShapeDtypeStruct((1, 67, 67, 3), jnp.float32)
   variables = jax.eval_shape(network.init, jax.random.key(0), image)

@@ -1,8 +1,8 @@
-"""Reads files of weights: .safetensors, .npz, .pth. Runs no code of theirs.
+"""Reads weights files, .safetensors, .npz and .pth, without running code.
 
-A .pth file is a pickle, which may name any Python function to call. Here only
-the handful of names that plain tensors need are known; anything else ends the
-reading. PyTorch is not needed.
+A .pth file is a pickle, which can name any Python function to call. Only the
+few names that plain tensors need are allowed; any other is an error. PyTorch
+is not needed.
 """
 
 import collections
@@ -45,24 +45,17 @@ _TORCH_TYPES = {
   "ByteStorage": np.uint8,
   "BoolStorage": np.bool_,
 }
-# First object of a .pth file from before PyTorch 1.6.
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-  """Reads the named tensors of a file.
+  """Read the named tensors of a file.
 
   Args:
     path: A .safetensors, .npz, .pth, .pt or .bin file.
 
   Returns:
-    Arrays by name, in the types that the file has. Dictionaries inside the file
-    are followed, so that {"state_dict": {"fc.weight": ...}} gives
-    "state_dict.fc.weight".
-
-  Raises:
-    UserError: If there is no such file, its ending is unknown, it is damaged,
-      or it holds anything but tensors and plain values.
+    Arrays by name, with the dtypes of the file. Names of nested dictionaries
+    are joined: {"state_dict": {"fc.weight": ...}} gives "state_dict.fc.weight".
   """
   ending = os.path.splitext(path)[1].lower()
   if ending not in ENDINGS:
@@ -84,15 +77,15 @@ def read(path: str) -> dict[str, np.ndarray]:
   except Exception as error:  # A damaged file can fail in any way.
     reason = str(error).splitlines()[0] if str(error) else repr(error)
     raise errors.UserError(
-      f"Cannot read the weights file {path!r}: {reason}. Fetch it again or"
-      " change config.model.pretrained."
+      f"Cannot read the weights file {path!r}: {reason}. Download it again"
+      " or change config.model.pretrained."
     ) from error
 
 
 def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
   (length,) = struct.unpack("<Q", file.read(8))
   if length > 100_000_000:
-    raise ValueError("its header is not that of a safetensors file")
+    raise ValueError("it has no header of a safetensors file")
   header = json.loads(file.read(length))
   data = file.read()
   tensors = {}
@@ -106,7 +99,7 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
       0 <= first <= last <= len(data)
       and last - first == math.prod(shape) * dtype.itemsize
     ):
-      raise ValueError(f"the bytes of {name!r} are not all there")
+      raise ValueError(f"some bytes of {name!r} are missing")
     tensors[name] = np.frombuffer(data[first:last], dtype).reshape(shape)
   return tensors
 
@@ -115,20 +108,22 @@ def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
   with np.load(file, allow_pickle=False) as arrays:
     tensors = {name: arrays[name] for name in arrays.files}
   for name, tensor in tensors.items():
-    if not isinstance(tensor, np.ndarray):  # NumPy gives its bytes.
-      raise errors.UserError(f"{name!r} of a .npz weights file is no array.")
+    if not isinstance(
+      tensor, np.ndarray
+    ):  # NumPy returns the bytes of other files.
+      raise errors.UserError(
+        f"{name!r} of a .npz weights file is not an array."
+      )
   return tensors
 
 
 def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
-  if zipfile.is_zipfile(file):
-    with zipfile.ZipFile(file) as archive:
-      return _flatten(_read_torch_zip(archive))
-  file.seek(0)
-  return _flatten(_read_torch_legacy(file))
-
-
-def _read_torch_zip(archive: zipfile.ZipFile) -> Any:
+  if not zipfile.is_zipfile(file):
+    raise ValueError(
+      "it is not the zip file that PyTorch 1.6 or newer writes (load an older"
+      " one with PyTorch and torch.save it again)"
+    )
+  archive = zipfile.ZipFile(file)
   (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
   folder = index.removesuffix("data.pkl")
   order = folder + "byteorder"
@@ -139,53 +134,23 @@ def _read_torch_zip(archive: zipfile.ZipFile) -> Any:
     _, dtype, key, *_ = storage
     return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
 
-  return _unpickle(io.BytesIO(archive.read(index)), load_storage)
+  return _flatten(_unpickle(archive.read(index), load_storage))
 
 
-def _read_torch_legacy(file: BinaryIO) -> Any:
-  storages = {}
+def _unpickle(content: bytes, load_storage) -> Any:
+  """Read a pickle whose memo fits its size.
 
-  num_bytes = os.fstat(file.fileno()).st_size
-
-  def load_storage(storage):
-    _, dtype, key, _, size, *_ = storage
-    if size > num_bytes:
-      raise ValueError(f"the values of storage {key} are not all there")
-    return storages.setdefault(key, np.zeros(size, dtype))
-
-  def load():
-    return _unpickle(file, load_storage)
-
-  if load() != _LEGACY_MAGIC:
-    raise ValueError("it is not a file of PyTorch")
-  load()  # Version of the protocol.
-  load()  # Sizes of types on the machine that wrote it.
-  content = load()
-  # The tensors above are views of these arrays, which get their values now.
-  for key in load():
-    (size,) = struct.unpack("<q", file.read(8))
-    storage = storages[key]
-    if size != storage.size:
-      raise ValueError(f"storage {key} has {size} values")
-    storage[:] = np.frombuffer(file.read(storage.nbytes), storage.dtype)
-  return content
-
-
-def _unpickle(file: BinaryIO, load_storage) -> Any:
-  """Reads one pickle, if what it asks for fits its size.
-
-  A few bytes that number an object 4 billion would take all memory.
+  A few bytes that give an object the number 4 billion would take all memory.
   """
-  start, stored = file.tell(), ("PUT", "BINPUT", "LONG_BINPUT")
-  for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+  stored = ("PUT", "BINPUT", "LONG_BINPUT")
+  for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
     if operation.name in stored and argument > count:
       raise ValueError(f"its objects are not numbered in order: {argument}")
-  file.seek(start)
-  return _Unpickler(file, load_storage).load()
+  return _Unpickler(io.BytesIO(content), load_storage).load()
 
 
 class _Unpickler(pickle.Unpickler):
-  """Knows the names that tensors need and no others."""
+  """Unpickles only the names that tensors need."""
 
   def __init__(self, file, load_storage):
     super().__init__(file, encoding="utf-8")
@@ -202,7 +167,7 @@ class _Unpickler(pickle.Unpickler):
     }
     if (module, name) not in known:
       raise pickle.UnpicklingError(
-        f"it asks to run {module}.{name}, which tensors do not need"
+        f"it would run {module}.{name}, which tensors do not need"
       )
     return known[module, name]
 
@@ -211,7 +176,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *unused):
-  """The view of a storage that a pickled tensor describes."""
+  """Return the view of a storage that a pickled tensor describes."""
   del unused  # Gradients and hooks.
   span = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
   empty = 0 in shape
@@ -232,7 +197,7 @@ def _rebuild_parameter(tensor, *unused):
 
 
 def _flatten(content: Any, prefix: str = "") -> dict[str, np.ndarray]:
-  """Arrays by dotted name; plain values between them are left out."""
+  """Return arrays by dotted name, without other values."""
   if isinstance(content, np.ndarray):
     return {prefix.removesuffix("."): content}
   if not isinstance(content, dict):

@@ -1,8 +1,8 @@
-"""The report of one or several runs: one HTML file that needs nothing else.
+"""The report of one or several runs, a single self-contained HTML file.
 
-runs.py reads what a run left on disk, curves.py turns codes into numbers,
-figures.py shows them by means of drawing.py, gallery.py finds pictures, page.py
-puts the page together.
+run_files.py reads a run, curves.py computes what figures.py draws with
+drawing.py, gallery.py shows queries with their nearest items, and page.py
+writes the page.
 """
 
 from dsh_jax.report.page import write as write

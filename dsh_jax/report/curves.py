@@ -1,38 +1,27 @@
-"""From the codes of a run to what the figures show."""
+"""Numbers for the figures, computed from the codes of a run."""
 
 import numpy as np
 
 from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import codes, evaluation, metrics
 
-_POINTS = 18  # Of a curve over the cut-off k.
-_MAX_ITEMS = 3000  # Of the database, for bits and the map.
-_DRAWN_LABELS = 6  # Of the map.
-_FEW_PAIRS = 20  # Fewer give peaks that dwarf the rest.
+_POINTS = 18  # On a curve over the cut-off k.
+_MAX_ITEMS = 3000  # Database items in the figures of bits and the map.
+_DRAWN_LABELS = 6  # Panels of the map.
+_FEW_PAIRS = 20  # Fewer pairs make peaks that dwarf the others.
 
 
 def cut_offs(num_items: int) -> list[int]:
-  """Returns cut-offs from 1 to `num_items`, evenly spread on a log scale.
-
-  Args:
-    num_items: N, at least 1.
-
-  Returns:
-    Rising, each once.
-  """
+  """Return rising cut-offs 1 ... num_items, evenly spaced on a log scale."""
   return sorted(set(np.geomspace(1, num_items, _POINTS).round().astype(int)))
 
 
 def by_cut_off(run: RunFiles, metric: str) -> tuple[list[int], dict[str, list]]:
-  """Scores the run at every cut-off.
-
-  Args:
-    run: The run.
-    metric: "ndcg" or "acg".
+  """Score the run at every cut-off by "ndcg" or "acg".
 
   Returns:
     The cut-offs, and "expected", "optimistic", "pessimistic" and "chance" ->
-    a mean over the queries of `run.sample` for each.
+    means over the queries of `run.sample`.
   """
   ks = cut_offs(len(run.database_codes))
   names = [f"{metric}@{k}" for k in ks]
@@ -45,10 +34,10 @@ def by_cut_off(run: RunFiles, metric: str) -> tuple[list[int], dict[str, list]]:
 
 
 def precision_recall(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
-  """Returns mean precision and recall at radius 0 to K, float64 [K+1] each.
+  """Return mean precision and recall at radius 0 to K, float64 [K+1] each.
 
-  The precision of a radius is the mean over the queries whose ball is not
-  empty; NaN if all are.
+  Precision is averaged over queries with a non-empty ball; NaN if there are
+  none.
   """
   precision, recall = metrics.precision_recall_curve(run.histogram)
   filled = run.histogram.sum(axis=2).cumsum(axis=1) > 0
@@ -59,10 +48,10 @@ def precision_recall(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distances_by_overlap(run: RunFiles) -> np.ndarray:
-  """Returns the share of pairs at each distance, float64 [S+1,K+1].
+  """Return the share of pairs at each distance, float64 [S+1,K+1].
 
-  Row s is the distribution of the pairs that share s labels; zeros if there
-  are too few to show one.
+  Row s is the distribution of the pairs that share s labels, or zeros if there
+  are too few pairs.
   """
   counts = run.histogram.sum(axis=0).T.astype(np.float64)
   totals = counts.sum(axis=1, keepdims=True)
@@ -71,7 +60,7 @@ def distances_by_overlap(run: RunFiles) -> np.ndarray:
 
 
 def _sample(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
-  """Returns codes float64 [n,K] of -1 and 1, and labels [n,L], of a part."""
+  """Return codes float64 [n,K] of -1 and 1, and labels [n,L], of a sample."""
   num_items = len(run.database_codes)
   count = min(num_items, _MAX_ITEMS)
   rows = np.arange(count) * num_items // count
@@ -80,10 +69,10 @@ def _sample(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bits(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the share of ones of each bit [K], and correlations [K,K].
+  """Return the share of ones of each bit [K], and correlations [K,K].
 
-  Both are float64, of up to 3,000 database items. A bit that never changes has
-  the correlation 0 with all, itself too.
+  Both are float64, from at most 3,000 database items. A constant bit has
+  correlation 0 with every bit, including itself.
   """
   signs, _ = _sample(run)
   centred = signs - signs.mean(axis=0)
@@ -97,12 +86,12 @@ def bits(run: RunFiles) -> tuple[np.ndarray, np.ndarray]:
 def plane(
   run: RunFiles,
 ) -> tuple[np.ndarray, float, list[tuple[str, np.ndarray]]]:
-  """Lays codes out in a plane by their two principal components.
+  """Project codes onto their two principal components.
 
   Returns:
-    Coordinates float64 [n,2] of up to 3,000 database items, the share of the
-    variance that they hold, and for each of the six most frequent labels its
-    name and which items carry it, bool [n].
+    Coordinates float64 [n,2] of at most 3,000 database items, the share of
+    variance they explain, and the name and members, bool [n], of each of the
+    six most frequent labels.
   """
   signs, labels = _sample(run)
   centred = signs - signs.mean(axis=0)

@@ -19,7 +19,7 @@ _SHARES = (
 
 
 def of_runs(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
-  """Returns the figure of a run that has logged them, else none."""
+  """Return the figure of a run that has logged them, else none."""
   if len(runs) > 1 or not runs[0].series(f"codes/{_RANK}")[0]:
     return []
   run = runs[0]

@@ -1,7 +1,7 @@
-"""How a figure is drawn: once, as SVG for light and dark and as PNG.
+"""Draws a figure once, as SVG for light and dark pages and as PNG.
 
-Lines, ticks and words are drawn in one colour that does not occur elsewhere,
-which in the SVG becomes `currentColor`: the page's own colour of text.
+Lines, ticks and text have one colour that occurs nowhere else. In the SVG it
+becomes `currentColor`, the text colour of the page.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import matplotlib.axes
 import matplotlib.figure
 
 INK = "#010203"
-# Told apart on white and on black, and by most colour-blind eyes.
+# Distinct on white and on black, and for most colour-blind readers.
 COLOURS = ("#3f8fd2", "#d9772b", "#2f9e77", "#b46ad0", "#cf5066", "#948a1f")
 _STYLE = {
   "font.size": 10,
@@ -42,14 +42,14 @@ _STYLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A drawn figure.
+  """A rendered figure.
 
   Attributes:
-    name: A short name, for files and ids.
-    title: Its title on the page.
-    caption: What it shows and how it is read.
-    svg: An element for the page, in the page's colour of text.
-    png: The same on white, a PNG file.
+    name: Short name, for files and ids.
+    title: Title on the page.
+    caption: What it shows and how to read it.
+    svg: An SVG element in the text colour of the page.
+    png: A PNG file with a white background.
   """
 
   name: str
@@ -66,18 +66,18 @@ def render(
   draw: Callable[[matplotlib.figure.Figure], None],
   size: tuple[float, float] = (5.0, 3.3),
 ) -> Figure:
-  """Draws a figure and encodes it.
+  """Draw a figure and encode it.
 
   Args:
-    name: A short name, for files and ids.
-    title: Its title on the page.
-    caption: What it shows and how it is read.
+    name: Short name, for files and ids.
+    title: Title on the page.
+    caption: What it shows and how to read it.
     draw: Draws into an empty matplotlib figure.
     size: Width and height, inches; 150 pixels each in the PNG.
   """
   style = _STYLE | {"svg.hashsalt": name}
   with matplotlib.rc_context(style), warnings.catch_warnings():
-    # A font without the glyphs of a label draws boxes; it is no error.
+    # Glyphs that the font lacks become boxes, which is no error.
     warnings.simplefilter("ignore", UserWarning)
     figure = matplotlib.figure.Figure(size, layout="constrained")
     draw(figure)
@@ -91,11 +91,11 @@ def render(
 
 
 def _to_element(svg: str, name: str, title: str) -> str:
-  """Returns an SVG file as an element of a page."""
+  """Return an SVG file as an element of a page."""
   svg = svg[svg.index("<svg") :]
   svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
   svg = svg.replace(INK, "currentColor")
-  # Numbered the same in every figure, and an id is unique in a page.
+  # matplotlib numbers ids alike in every figure; ids of a page are unique.
   svg = re.sub(r'\bid="([A-Za-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
   head, rest = svg.split(">", 1)
   head = re.sub(r' (width|height)="[^"]*"', "", head)
@@ -103,22 +103,17 @@ def _to_element(svg: str, name: str, title: str) -> str:
 
 
 def colour(place: int) -> str:
-  """Returns the colour, "#rrggbb", at a place of a legend, from 0."""
+  """Return the colour, "#rrggbb", of legend entry `place`, from 0."""
   return COLOURS[place % len(COLOURS)]
 
 
 def legend(axes: matplotlib.axes.Axes, **options) -> None:
-  """Adds a legend where a line has a name.
-
-  Args:
-    axes: Where the lines are.
-    **options: Of matplotlib's legend.
-  """
+  """Add a legend if a line has a name; `options` are matplotlib's."""
   handles, _ = axes.get_legend_handles_labels()
   if handles:
     axes.legend(**options)
 
 
 def label(name: str) -> str:
-  """Returns a legend's text; a leading underscore would hide the line."""
+  """Return a legend's text; matplotlib hides names that begin with _."""
   return f" {name}" if name.startswith("_") else name

@@ -1,4 +1,4 @@
-"""The figures of the report: of all runs together, and of one run."""
+"""The figures of the report: those that show all runs, and those of one run."""
 
 import re
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ import numpy as np
 from dsh_jax.report import curves, drawing
 from dsh_jax.report.run_files import RunFiles
 
-_CHOOSERS = ("validation", "test")  # Whose queries chose the epoch.
+_CHOOSERS = ("validation", "test")  # Splits whose queries choose the epoch.
 
 
 def shared(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
-  """Returns the figures in which all runs are drawn together."""
+  """Return the figures that show all runs together."""
   figures = []
   if any(run.series("train/loss")[0] for run in runs):
     figures.append(_loss(runs))
@@ -25,7 +25,7 @@ def shared(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
       runs,
       "ndcg",
       "NDCG@k",
-      "Rank quality of the first k items, 1 is the best order there is.",
+      "Rank quality of the first k items; 1 is the best possible order.",
     ),
     _over_k(
       runs,
@@ -39,7 +39,7 @@ def shared(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
 
 
 def of_run(run: RunFiles) -> list[drawing.Figure]:
-  """Returns the figures that show one run."""
+  """Return the figures that show one run."""
   return [_distances(run), _balance(run), _correlation(run), _map(run)]
 
 
@@ -61,14 +61,13 @@ def _loss(runs: Sequence[RunFiles]) -> drawing.Figure:
           color=drawing.colour(place + offset),
           label=drawing.label(text),
         )
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
+    axes.set(xlabel="step", ylabel="loss")
     drawing.legend(axes)
 
   return drawing.render(
     "loss",
     "Training loss",
-    "The loss of single batches; with one run, also the terms it is made of.",
+    "The loss of single batches, with its terms if there is one run.",
     draw,
   )
 
@@ -98,15 +97,14 @@ def _validation(runs: Sequence[RunFiles]) -> drawing.Figure:
           alpha=0.4,
           lw=1,
         )
-    axes.set_xlabel("step")
-    axes.set_ylabel("score")
+    axes.set(xlabel="step", ylabel="score")
     drawing.legend(axes)
 
   return drawing.render(
     "validation",
     "Scores while training",
-    "Upright: the step whose weights were kept. Validation queries are"
-    " searched in the training images.",
+    "Vertical line: the step whose weights were kept. Validation queries"
+    " search the training images.",
     draw,
   )
 
@@ -139,14 +137,13 @@ def _over_k(
       )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("k")
-    axes.set_ylabel(title)
+    axes.set(xlabel="k", ylabel=title)
     axes.set_ylim(bottom=0)
     drawing.legend(axes)
 
   band = (
-    " Line: mean over all orders of tied items; band: the worst to the best"
-    " order; dotted: chance."
+    " Line: mean over all orders of tied items. Band: worst to best order."
+    " Dotted: chance."
   )
   return drawing.render(metric, f"{title} over k", words + band, draw)
 
@@ -164,24 +161,21 @@ def _precision_recall(runs: Sequence[RunFiles]) -> drawing.Figure:
         color=drawing.colour(place),
         label=drawing.label(run.name),
       )
-    axes.set_xlabel("recall")
-    axes.set_ylabel("precision")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     drawing.legend(axes)
 
   return drawing.render(
     "precision_recall",
     "Precision and recall",
-    "A point is a Hamming radius from 0 on the left to all bits on the right:"
-    " everything within it is retrieved. Precision is the mean over queries"
-    " that retrieve anything at that radius.",
+    "Each point is a Hamming radius, from 0 on the left to all bits on the"
+    " right. Precision is the mean over queries that retrieve anything at that"
+    " radius.",
     draw,
   )
 
 
 def _ramp(count: int) -> list[tuple[float, ...]]:
-  """Returns colours of 0, 1, ... shared labels, readable on light and dark."""
+  """Return colours for 0, 1, ... shared labels, legible on light and dark."""
   colours = matplotlib.colormaps["viridis"](np.linspace(0.35, 0.85, count - 1))
   return [(0.56, 0.56, 0.58, 1.0), *map(tuple, colours)]
 
@@ -199,8 +193,7 @@ def _distances(run: RunFiles) -> drawing.Figure:
       axes.fill_between(distances, row, color=colour, alpha=0.15, lw=0)
       label = f"{overlap} shared"
       axes.plot(distances, row, color=colour, label=label)
-    axes.set_xlabel("Hamming distance")
-    axes.set_ylabel("share of pairs")
+    axes.set(xlabel="Hamming distance", ylabel="share of pairs")
     axes.set_xlim(0, run.num_bits)
     axes.set_ylim(bottom=0)
     drawing.legend(axes)
@@ -208,8 +201,8 @@ def _distances(run: RunFiles) -> drawing.Figure:
   return drawing.render(
     f"{file_name(run)}_distances",
     "Distance by number of shared labels",
-    "Query and database pairs. The more labels are shared, the further left"
-    " the hill should stand.",
+    "Pairs of a query and a database item. The more labels they share, the"
+    " smaller their distances should be.",
     draw,
   )
 
@@ -220,16 +213,14 @@ def _balance(run: RunFiles) -> drawing.Figure:
     share, _ = curves.bits(run)
     axes.bar(np.arange(len(share)), share, color=drawing.COLOURS[0], width=0.85)
     axes.axhline(0.5, color=drawing.INK, lw=1, linestyle=":")
-    axes.set_xlabel("bit")
-    axes.set_ylabel("share of ones")
-    axes.set_ylim(0, 1)
+    axes.set(xlabel="bit", ylabel="share of ones", ylim=(0, 1))
     axes.set_xlim(-0.6, len(share) - 0.4)
 
   return drawing.render(
     f"{file_name(run)}_balance",
     "Balance of the bits",
-    "A bit tells most where it is set for half of the database (dotted); one"
-    " that is always or never set tells nothing.",
+    "A bit carries most information if it is set for half of the database"
+    " (dotted), and none if it is always or never set.",
     draw,
   )
 
@@ -242,15 +233,14 @@ def _correlation(run: RunFiles) -> drawing.Figure:
     image = axes.imshow(
       correlation, vmin=-1, vmax=1, cmap="RdBu_r", interpolation="nearest"
     )
-    axes.set_xlabel("bit")
-    axes.set_ylabel("bit")
+    axes.set(xlabel="bit", ylabel="bit")
     figure.colorbar(image, ax=axes, shrink=0.9)
 
   return drawing.render(
     f"{file_name(run)}_correlation",
     "Correlation of the bits",
-    "Off the diagonal, pale is good: bits that go together (red) or against"
-    " each other (blue) say the same thing twice.",
+    "Off the diagonal, pale is good: correlated (red) or anticorrelated"
+    " (blue) bits are redundant.",
     draw,
   )
 
@@ -276,7 +266,7 @@ def _map(run: RunFiles) -> drawing.Figure:
   return drawing.render(
     f"{file_name(run)}_map",
     "Map of the codes",
-    "Database codes on their two principal components"
+    "Database codes projected onto their two principal components"
     f" ({share:.0%} of the variance). Each panel marks the items with one of"
     " the most frequent labels.",
     draw,
@@ -285,5 +275,5 @@ def _map(run: RunFiles) -> drawing.Figure:
 
 
 def file_name(run: RunFiles) -> str:
-  """Returns a run's name as part of a file name and of an element's id."""
+  """Return a run's name in a form fit for file names and element ids."""
   return re.sub(r"\W+", "-", run.name, flags=re.ASCII).strip("-") or "run"

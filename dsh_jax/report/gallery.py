@@ -1,4 +1,4 @@
-"""Queries and what was found for them, as pictures."""
+"""Images of queries and of their nearest database items."""
 
 import base64
 import dataclasses
@@ -16,19 +16,19 @@ from dsh_jax.retrieval import evaluation, metrics, neighbors
 METRIC = "ndcg@100"
 _TOP = 10
 _PER_GROUP = 3
-_MAX_SIDE = 128  # Pixels on the page; larger pictures are scaled down.
-# Of 0, 1, 2, 3 or more shared labels, on the picture of a gallery.
+_MAX_SIDE = 128  # Pixels on the page; larger images are scaled down.
+# Border colours for 0, 1, 2, 3 or more shared labels.
 _EDGES = ("#a3a5ab", "#7fb2e5", "#3f7fc4", "#1f4f96")
-_INK = "#1b1d22"  # Around the query.
+_INK = "#1b1d22"  # Border of the query.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tile:
-  """A picture.
+  """An image of the gallery.
 
   Attributes:
     image: uint8 [H,W,3].
-    id: Its name in the data set.
+    id: Id in the data set.
     labels: Names of its labels.
     distance: Hamming distance to the query; 0 for the query itself.
     shared: Number of labels shared with the query; 0 for the query itself.
@@ -42,7 +42,7 @@ class Tile:
 
   @property
   def source(self) -> str:
-    """The picture as a data URI."""
+    """The image as a data URI."""
     return data_uri(self.image)
 
 
@@ -53,7 +53,7 @@ class Row:
   Attributes:
     query: The query.
     score: Its score by `METRIC`.
-    found: The nearest items, nearest first.
+    found: Database items, nearest first.
   """
 
   query: Tile
@@ -62,11 +62,7 @@ class Row:
 
 
 def load_splits(run: RunFiles) -> data.Splits:
-  """Returns the images of a run, which must be those that it was scored on.
-
-  Raises:
-    UserError: They cannot be read, or are others than the run's.
-  """
+  """Return the splits of a run, which must be those it was scored on."""
   config = fields.unflatten(run.config)
   splits = factories.load_splits(config)
   for name in ("query", "database"):
@@ -78,15 +74,15 @@ def load_splits(run: RunFiles) -> data.Splits:
 
 
 def create(run: RunFiles, splits: data.Splits) -> dict[str, list[Row]]:
-  """Picks queries and finds their neighbours.
+  """Choose queries and find their neighbours.
 
   Args:
     run: The run.
     splits: From `load_splits`.
 
   Returns:
-    "Best", "Median" and "Worst" -> rows, three at most. Queries without a
-    relevant item are not among them; if none is left, there are no groups.
+    "Best", "Median" and "Worst" -> at most three rows each, without queries
+    that have no relevant item; empty if no query has one.
   """
   scores = evaluation.per_query(run.histogram, METRIC)
   able = np.flatnonzero(~metrics.without_relevant(run.histogram))
@@ -141,11 +137,11 @@ def _tile(split: data.Split, item: int, class_names: Sequence[str]) -> Tile:
 
 
 def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
-  """Draws the first query of each group and what was found for it.
+  """Draw the first query of each group with its nearest items.
 
   Args:
     groups: From `create`; at least one.
-    side: Of a picture, pixels.
+    side: Side of an image, pixels.
 
   Returns:
     A PNG file: a row for each group, the query on the left.
@@ -173,19 +169,15 @@ def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
 
 
 def data_uri(image: np.ndarray) -> str:
-  """Encodes an image for a page, scaled down if it is large.
+  """Return an image uint8 [H,W,3] as a data URI.
 
-  Args:
-    image: uint8 [H,W,3].
-
-  Returns:
-    A data URI, of a PNG or, if scaled down, a JPEG.
+  Images larger than `_MAX_SIDE` are scaled down to a JPEG, others are PNG.
   """
-  picture, kind = Image.fromarray(image), "png"
-  if max(picture.size) > _MAX_SIDE:
-    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+  scaled, kind = Image.fromarray(image), "png"
+  if max(scaled.size) > _MAX_SIDE:
+    scaled.thumbnail((_MAX_SIDE, _MAX_SIDE))
     kind = "jpeg"
   buffer = io.BytesIO()
-  picture.save(buffer, kind, quality=85)
+  scaled.save(buffer, kind, quality=85)
   encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
   return f"data:image/{kind};base64,{encoded}"

@@ -1,4 +1,4 @@
-"""The page: tables, figures and galleries put into one HTML file."""
+"""The report page: tables, figures and galleries in one HTML file."""
 
 import dataclasses
 import pathlib
@@ -22,12 +22,12 @@ from dsh_jax.report.run_files import RunFiles
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """What the page says of one run.
+  """The part of the page about one run.
 
   Attributes:
     run: The run.
     colour: Its colour in the shared figures, "#rrggbb".
-    figures: Those that show it alone.
+    figures: Figures of this run alone.
     gallery: "Best", "Median", "Worst" -> rows; empty if there is none.
     problem: Why there is no gallery; "" if there is one.
   """
@@ -40,20 +40,13 @@ class Part:
 
 
 def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
-  """Writes the report of runs.
+  """Write the report of runs and return the path of the HTML file.
 
   Args:
     workdirs: Folders of finished runs, at least one; several are compared.
-    out: The HTML file; figures go as PNG files into a folder beside it. "" is
-      report.html in the folder of the first run (comparison.html if there
-      are several).
-
-  Returns:
-    The HTML file.
-
-  Raises:
-    UserError: A folder does not hold a finished run, or the file cannot be
-      written.
+    out: The HTML file; figures are written as PNG files to a folder beside it.
+      "" is report.html (comparison.html for several runs) in the folder of
+      the first run.
   """
   runs = run_files.read_all(workdirs)
   name = "report.html" if len(runs) == 1 else "comparison.html"
@@ -84,11 +77,11 @@ def _part(run: RunFiles, place: int) -> Part:
   try:
     rows = gallery.create(run, gallery.load_splits(run))
   except (errors.UserError, OSError) as error:
-    problem = str(error)  # A report without pictures is still a report.
+    problem = str(error)  # The report is useful without images.
   if not rows and not problem:
     problem = (
-      f"None of the {len(run.sample)} queries looked at shares a label with an"
-      " item of the database."
+      f"None of the {len(run.sample)} sampled queries shares a label with a"
+      " database item."
     )
   return Part(
     run=run,
@@ -123,7 +116,7 @@ def _render(parts: Sequence[Part], shared: Sequence[drawing.Figure]) -> str:
 
 
 def _metrics(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
-  """Returns the rows of the table of scores, with bars from 0 to `top`."""
+  """Return the rows of the score table, with bars from 0 to `top`."""
   names = dict.fromkeys(name for run in runs for name in run.result["metrics"])
   rows = []
   for name in names:
@@ -134,7 +127,7 @@ def _metrics(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
 
 
 def _fields(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
-  """Returns the rows of the table of configurations."""
+  """Return the rows of the configuration table."""
   names = sorted({name for run in runs for name in run.config})
   return [
     {
@@ -147,6 +140,6 @@ def _fields(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> str:
-  """Returns a config value as text, long words with places to break."""
+  """Return a config value as text in which long words can break."""
   text = str(value) if value not in ("", [], None) else "–"
   return re.sub(r"([/,_])", "\\1\u200b", text)

@@ -1,4 +1,4 @@
-"""What a finished run left on disk, as the report needs it."""
+"""The files of a finished run, as the report reads them."""
 
 import dataclasses
 import functools
@@ -13,21 +13,21 @@ from dsh_jax import errors
 from dsh_jax.retrieval import histogram
 from dsh_jax.runs import workdir
 
-# Curves need every query's histogram in memory; more queries change a mean
-# by less than a line's width.
+# Curves hold the histogram of every query in memory; more queries would change
+# a mean by less than the width of its line.
 MAX_QUERIES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
-  """A run.
+  """A finished run.
 
   Attributes:
-    name: What the page calls it; different for every run of a page.
-    folder: Where it lies.
+    name: Name on the page, unique among its runs.
+    folder: Its workdir.
     config: The contents of config.json, dotted field -> value.
     result: The contents of result.json.
-    log: The lines of metrics.jsonl; empty if it is not there.
+    log: The lines of metrics.jsonl; empty if there is no such file.
     query_codes: uint32 [Q,ceil(K/32)].
     query_labels: uint8 [Q,L].
     database_codes: uint32 [N,ceil(K/32)].
@@ -50,7 +50,7 @@ class RunFiles:
 
   @functools.cached_property
   def sample(self) -> np.ndarray:
-    """Queries of which curves are drawn, int64 [<= MAX_QUERIES], rising."""
+    """Queries that curves average over, int64 [<= MAX_QUERIES], rising."""
     num_queries = len(self.query_codes)
     count = min(num_queries, MAX_QUERIES)
     return np.arange(count) * num_queries // count
@@ -67,22 +67,13 @@ class RunFiles:
     )
 
   def series(self, name: str) -> tuple[list[float], list[float]]:
-    """Returns steps and values of a logged scalar, such as "train/loss"."""
+    """Return steps and values of a logged scalar, such as "train/loss"."""
     lines = [line for line in self.log if name in line]
     return [line["step"] for line in lines], [line[name] for line in lines]
 
 
 def read(directory: str, name: str = "") -> RunFiles:
-  """Reads the run in a folder.
-
-  Args:
-    directory: The workdir of a run that has ended.
-    name: What to call it; the folder's name if empty.
-
-  Raises:
-    UserError: The folder does not hold a finished run, or its files are
-      damaged.
-  """
+  """Read the finished run in a folder; `name` defaults to the folder name."""
   folder = pathlib.Path(directory).expanduser()
   held = workdir.Workdir(str(folder))
   config = held.read_json("config.json")
@@ -96,8 +87,8 @@ def read(directory: str, name: str = "") -> RunFiles:
     if content is None:
       raise errors.UserError(
         f"--workdir={directory} does not hold a finished run: {folder / file}"
-        " is not there. Give the folder of a run that has ended, or run its"
-        " command again to finish it."
+        " is missing. Give the folder of a finished run, or run its command"
+        " again to finish it."
       )
   try:
     return RunFiles(
@@ -115,17 +106,13 @@ def read(directory: str, name: str = "") -> RunFiles:
     )
   except (KeyError, TypeError, ValueError) as error:
     raise errors.UserError(
-      f"{folder / 'codes.npz'} is not as a run writes it: {error}. Restore it"
-      " from a copy, or give another --workdir."
+      f"{folder / 'codes.npz'} is not a file of a run: {error}. Restore it from"
+      " a copy, or give another --workdir."
     ) from error
 
 
 def read_all(directories: Sequence[str]) -> list[RunFiles]:
-  """Reads runs, and names them so that no two have one name.
-
-  Raises:
-    UserError: As `read`.
-  """
+  """Read runs and give each a unique name."""
   runs = [read(directory) for directory in directories]
   if len({run.name for run in runs}) == len(runs):
     return runs
@@ -136,20 +123,20 @@ def read_all(directories: Sequence[str]) -> list[RunFiles]:
 
 
 def _read_log(path: pathlib.Path) -> list[dict[str, float]]:
-  """Returns the lines of a log; a run may have been copied without it."""
+  """Return the lines of a log, none if the file is missing."""
   try:
     content = path.read_bytes()
   except FileNotFoundError:
     return []
   except OSError as error:
     raise errors.UserError(
-      f"Cannot read {path}: {errors.describe(error)}. Mend it, or give another"
-      " --workdir."
+      f"Cannot read {path}: {errors.describe(error)}. Restore it, or give"
+      " another --workdir."
     ) from error
   lines = []
   for line in content.splitlines():
     try:
       lines.append(json.loads(line))
     except ValueError:
-      break  # The last line of a process that was killed.
+      break  # A killed process can leave an incomplete last line.
   return lines

@@ -9,12 +9,12 @@ WORD_BITS = 32
 
 
 def num_words(num_bits: int) -> int:
-  """Returns ceil(num_bits / 32), the words that hold so many bits."""
+  """Return ceil(num_bits / 32), the number of words of a code."""
   return -(-num_bits // WORD_BITS)
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
-  """Packs truth values into words, 32 to a word, lowest bit first.
+  """Pack booleans into words, 32 to a word, lowest bit first.
 
   Args:
     bits: bool [N, M], M >= 1.
@@ -30,19 +30,15 @@ def pack_bits(bits: np.ndarray) -> np.ndarray:
 
 
 def pack(relaxed: ArrayLike) -> np.ndarray:
-  """Binarises relaxed codes and packs them.
+  """Binarise relaxed codes and pack them.
 
   Args:
-    relaxed: [N, K] real or boolean, 1 <= K <= 256; a bit is set where the
-      value is above zero, so logits, tanh outputs, -1/+1 and 0/1 codes all
-      work. Rows may be none.
+    relaxed: [N, K] real or boolean, N >= 0, 1 <= K <= 256. A bit is set where
+      the value is above zero, so logits, tanh outputs, -1/+1 and 0/1 codes
+      all work. NaN is refused.
 
   Returns:
     uint32 [N, ceil(K/32)].
-
-  Raises:
-    UserError: If the array is not [N, K], holds NaN, is not real, or K is out
-      of range.
   """
   relaxed = np.asarray(relaxed)
   if relaxed.ndim != 2:
@@ -57,7 +53,7 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
   if np.iscomplexobj(relaxed):
     raise errors.UserError("Codes are complex; give real numbers.")
   try:
-    # Some types warn where they compare NaN, which is looked for below.
+    # Some types warn when they compare NaN, which is checked below.
     with np.errstate(invalid="ignore"):
       bits = relaxed > 0
       wrong = relaxed != relaxed
@@ -76,7 +72,7 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
-  """Unpacks words into bits, the inverse of `pack`.
+  """Unpack words into bits, the inverse of `pack`.
 
   Args:
     packed: uint32 [N, ceil(K/32)].
@@ -84,9 +80,6 @@ def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
 
   Returns:
     bool [N, K].
-
-  Raises:
-    UserError: If the words do not match `num_bits`.
   """
   packed = check(packed, num_bits, "codes")
   as_bytes = np.ascontiguousarray(packed.astype("<u4", copy=False)).view(
@@ -97,18 +90,12 @@ def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
 
 
 def check(packed: ArrayLike, num_bits: int, name: str) -> np.ndarray:
-  """Checks packed codes against their number of bits.
+  """Return packed codes as a NumPy array if they have `num_bits` bits.
 
   Args:
-    packed: uint32 [N, ceil(K/32)].
+    packed: uint32 [N, ceil(K/32)]; unused bits must be zero.
     num_bits: K, 1 to 256.
-    name: What to call the codes in an error, such as "query codes".
-
-  Returns:
-    The codes as a NumPy array; not copied if they are one.
-
-  Raises:
-    UserError: If type, shape or K do not match, or unused bits are set.
+    name: Name of the codes in error messages, such as "query codes".
   """
   packed = np.asarray(packed)
   if not 1 <= num_bits <= MAX_BITS:

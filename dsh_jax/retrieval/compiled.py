@@ -1,10 +1,10 @@
-"""Compiled loops for the CPU: what the loops in other modules share.
+"""Compiled CPU loops shared by the numba backends.
 
-Import the modules that import this one inside the function that needs them:
-compiling and even importing numba costs time that a program which never
-compares codes should not pay. The loops release the interpreter lock, and
-`threads.map_blocks` spreads them; numba's own threading is not used because its
-default layer may not be entered from two threads at a time.
+Import the modules that use this one only where they are needed: importing
+numba and compiling loops is slow, and many programs never compare codes. The
+loops release the GIL, and `threads.map_blocks` runs them in parallel. numba's
+own threading is not used, because its default layer must not be entered from
+two threads at a time.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,11 @@ TILE = 2048
 
 
 def compile_loop(function: Callable) -> Callable:
-  """Compiles a loop, and keeps the machine code on disk where that works.
+  """Compile a loop, and cache the machine code on disk if possible.
 
-  A changed file is compiled again, but not the loops of other files that call
-  into it: after a change of this one, delete `__pycache__`.
-
-  Args:
-    function: Of what numba's nopython mode knows; bounds are not checked.
+  Bounds are not checked. numba recompiles a changed file, but not the loops of
+  other files that call into it: after a change to this file, delete
+  `__pycache__`.
   """
   options = {"nogil": True, "boundscheck": False}
   try:
@@ -36,9 +34,9 @@ def compile_loop(function: Callable) -> Callable:
 
 @intrinsic
 def popcount(typing_context, word):
-  """Number of set bits of an unsigned integer, in its own type.
+  """Return the number of set bits of an unsigned integer, in its type.
 
-  It is the processor's instruction, vectorised by LLVM.
+  LLVM emits the processor's own instruction and vectorises it.
   """
 
   def generate(context, builder, signature, arguments):
@@ -49,7 +47,7 @@ def popcount(typing_context, word):
 
 @compile_loop
 def tile_distances(words, database, start, size, out):
-  """Writes the distances of one query to a tile of the database.
+  """Write the distances of one query to a tile of the database.
 
   Args:
     words: uint32 [words], the query.

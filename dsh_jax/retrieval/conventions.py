@@ -1,18 +1,19 @@
-"""How other code bases average what they print, by name."""
+"""How other code bases average their scores, by name."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-  """Settings of `evaluate.evaluate_codes`.
+  """Settings of `evaluation.evaluate_codes`.
 
   Attributes:
-    names: Metrics with the cut-off of the code's multi-label experiments.
-    normalizer: What AP@k is divided by.
-    drop_empty: Leaves queries without a relevant item out of the mean.
-    drop_unretrieved: Leaves queries out whose first k hold nothing relevant.
-    source: Where it stands.
+    names: Metrics, with the cut-offs of that code's multi-label experiments.
+    normalizer: Divisor of AP@k, a name of `metrics.NORMALIZERS`.
+    drop_empty: Whether the mean leaves out queries without a relevant item.
+    drop_unretrieved: Whether the mean leaves out queries whose first k items
+      are all irrelevant.
+    source: The file and function, and what it does.
   """
 
   names: tuple[str, ...]

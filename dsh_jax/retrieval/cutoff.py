@@ -1,9 +1,9 @@
-"""AP@k over the relevant items that were retrieved, under ties at rank k.
+"""AP@k divided by the number of relevant items retrieved, under ties.
 
-With this normaliser the number m of relevant items among the t slots that the
-cut leaves of its bucket sits in the denominator, P + m, so the mean over tie
-orders is a mean over m, and the best and the worst order are not simply the
-sorted ones: a relevant item late in the list can lower the average.
+The cut-off leaves t slots of the bucket that holds rank k. The number m of
+relevant items in them is part of the denominator, P + m, so the mean over tie
+orders is a mean over m. The best and the worst order are not simply sorted
+orders: a relevant item late in the list can lower the average.
 """
 
 import dataclasses
@@ -25,9 +25,8 @@ class Cut:
     items: [Q], N, items before it.
     edge: [Q, S+1], items of the cut bucket by overlap.
     slots: [Q], t, its ranks that count: 1 to all of them.
-    chances: Float64 [Q, V] twice: how many relevant items the slots hold, and
-      how probable that is over all orders, as of `hypergeometric.weights`; for
-      `expected` alone.
+    chances: [Q, V] twice, see `hypergeometric.weights`: numbers of relevant
+      items in the slots and their probabilities. Only `expected` needs it.
   """
 
   score: np.ndarray
@@ -49,14 +48,11 @@ class Cut:
     return np.minimum(self.slots, self.edge[:, 1:].sum(axis=1))
 
   def average(self, added: np.ndarray, m: np.ndarray) -> np.ndarray:
-    """Divides score + added by relevant + m; nothing retrieved is 0.
+    """Return (score + added) / (relevant + m), [Q]; 0 if nothing is retrieved.
 
     Args:
-      added: float64 [Q], sum of ACG@rank over relevant ranks of the slots.
-      m: float64 [Q], how many relevant ranks these are.
-
-    Returns:
-      float64 [Q].
+      added: [Q], sum of ACG@rank over the relevant ranks of the slots.
+      m: [Q], number of those ranks.
     """
     count = self.relevant + m
     return np.divide(
@@ -65,15 +61,9 @@ class Cut:
 
 
 def expected(cut: Cut) -> np.ndarray:
-  """Averages over all orders of the cut bucket.
+  """Average over all orders of the cut bucket, [Q].
 
   An order that retrieves nothing relevant counts as 0.
-
-  Args:
-    cut: The rankings, with their chances.
-
-  Returns:
-    float64 [Q].
   """
   slots = cut.slots
   marked = cut.edge[:, 1:].sum(axis=1)
@@ -96,19 +86,13 @@ def expected(cut: Cut) -> np.ndarray:
 
 
 def optimistic(cut: Cut) -> np.ndarray:
-  """Finds the highest value that an order of the cut bucket can give.
+  """Return the highest value that an order of the cut bucket gives, [Q].
 
   For a given m the best order puts the m relevant items of highest gain first.
   The m-th of them adds the term g_m = (C + T_m) / (N + m), T_m = the m highest
   gains. g rises and then falls, so the average falls, rises and falls (or a
   part of that): it is highest at the fewest m, or at the last m that raises
   it, found by bisection.
-
-  Args:
-    cut: The rankings.
-
-  Returns:
-    float64 [Q].
   """
   ordered = cut.edge[:, :0:-1]
   each = np.arange(cut.edge.shape[1], dtype=np.float64)[:0:-1]
@@ -135,17 +119,11 @@ def optimistic(cut: Cut) -> np.ndarray:
 
 
 def pessimistic(cut: Cut) -> np.ndarray:
-  """Finds the lowest value that an order of the cut bucket can give.
+  """Return the lowest value that an order of the cut bucket gives, [Q].
 
   For a given m the worst order puts the m relevant items of lowest gain last,
-  in rising order. What one more item adds to the sum never falls with m, so
-  the average falls and then rises, and its lowest point is found by bisection.
-
-  Args:
-    cut: The rankings.
-
-  Returns:
-    float64 [Q].
+  in rising order. The increase of the sum from one more item never falls with
+  m, so the average falls and then rises; bisection finds its lowest point.
   """
   ordered = cut.edge[:, 1:]
   each = np.arange(1, cut.edge.shape[1], dtype=np.float64)
@@ -165,16 +143,13 @@ def pessimistic(cut: Cut) -> np.ndarray:
 def _runs(
   items: np.ndarray, gain: np.ndarray, counts: np.ndarray, each: np.ndarray
 ) -> np.ndarray:
-  """Sums ACG@rank over runs of equal items that follow each other.
+  """Sum ACG@rank over consecutive runs of items of equal gain, [Q].
 
   Args:
     items: float64 [Q], items before the first run.
     gain: float64 [Q], sum of gains before it.
     counts: float64 [Q, S], items of each run, in rank order.
     each: float64 [S], their gains.
-
-  Returns:
-    float64 [Q].
   """
   order = np.triu(np.ones((len(each),) * 2), 1)
   before = items[:, None] + counts @ order
@@ -185,7 +160,7 @@ def _runs(
 def _last_true(
   test: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-  """Bisects for the last whole number in (low, high] where `test` holds.
+  """Bisect for the last whole number in (low, high] where `test` holds.
 
   Args:
     test: True up to some number, false after it; called with float64 [Q].

@@ -1,9 +1,9 @@
-"""Metrics by name, and the evaluation of codes from end to end."""
+"""Metrics by name, and the evaluation of codes."""
 
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import numpy as np
@@ -28,10 +28,10 @@ METRICS = (
   "recall@k",
   "precision@r<=R",
 )
-# Cells of the histogram that are held at a time, eight bytes each; metrics
-# need a few arrays of that size beside it.
+# Largest histogram held in memory, in cells of eight bytes; metrics need a few
+# more arrays of that size.
 MAX_CELLS = 1 << 22
-# Queries whose metrics are computed at a time: their arrays stay in the cache.
+# Queries scored at a time, so that their arrays stay in the cache.
 QUERY_BLOCK = 256
 
 _NAME = re.compile(
@@ -42,7 +42,7 @@ _NAME = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-  """A metric name taken apart.
+  """A parsed metric name.
 
   Attributes:
     kind: "ndcg", "acg", "map", "wmap", "precision", "recall" or "ball".
@@ -56,14 +56,11 @@ class Metric:
 
 
 def parse(name: str, field: str = "config.eval.metrics") -> Metric:
-  """Takes a metric name apart.
+  """Parse a metric name.
 
   Args:
-    name: One of `METRICS` with a number, or "all" for k, filled in.
-    field: Where the name is from, as the error names it.
-
-  Raises:
-    UserError: If there is no such metric.
+    name: One of `METRICS`, with a number or "all" for k.
+    field: Field or flag to change, for the error message.
   """
   match = _NAME.fullmatch(name) if isinstance(name, str) else None
   if match is None:
@@ -82,19 +79,16 @@ def per_query(
   ties: str = "expected",
   normalizer: str = "retrieved",
 ) -> np.ndarray:
-  """Scores every query by a metric's name.
+  """Score every query by a metric's name.
 
   Args:
-    hist: int64 [Q, K+1, S+1], or the `Rankings` made of it.
+    hist: int64 [Q, K+1, S+1], or `Rankings` made from it.
     name: Such as "ndcg@100", "map@all" or "precision@r<=2".
     ties: "expected", "optimistic" or "pessimistic".
     normalizer: "relevant" or "retrieved", for map and wmap.
 
   Returns:
     float64 [Q].
-
-  Raises:
-    UserError: If a name is unknown, or the histogram is not as said.
   """
   metric = parse(name)
   if metric.kind == "ball":
@@ -118,25 +112,29 @@ def score(
   names: Sequence[str] = metrics.DEFAULT_METRICS,
   normalizer: str = "retrieved",
 ) -> dict[str, dict[str, np.ndarray]]:
-  """Scores every query by every name: all tie modes, and chance.
+  """Score every query by every metric, in all tie modes and by chance.
 
   Args:
     hist: int64 [Q, K+1, S+1].
-    names: Names of metrics.
+    names: Metric names.
     normalizer: "relevant" or "retrieved", for map and wmap.
 
   Returns:
     name -> {"expected", "optimistic", "pessimistic", "chance"} -> float64 [Q].
-
-  Raises:
-    UserError: If a name is unknown, there are no queries, or the histogram is
-      not as said.
   """
   if len(hist) == 0:
     raise errors.UserError("There are no queries to score; give at least one.")
 
   def work(first, last):
-    return _score_block(rankings.read(hist[first:last]), names, normalizer)
+    found = rankings.read(hist[first:last])
+    scores = {}
+    for name in names:
+      scores[name] = {
+        ties: per_query(found, name, ties, normalizer) for ties in rankings.TIES
+      }
+      chance = per_query(found.all_tied, name, "expected", normalizer)
+      scores[name]["chance"] = chance
+    return scores
 
   parts = threads.map_blocks(work, len(hist), QUERY_BLOCK)
   return {
@@ -146,21 +144,6 @@ def score(
     }
     for name in names
   }
-
-
-def _score_block(
-  found: rankings.Rankings, names: Sequence[str], normalizer: str
-) -> dict[str, dict[str, np.ndarray]]:
-  """Scores the rankings of some queries; see `score`."""
-  scores = {}
-  for name in names:
-    scores[name] = {
-      ties: per_query(found, name, ties, normalizer) for ties in rankings.TIES
-    }
-    scores[name]["chance"] = per_query(
-      found.all_tied, name, "expected", normalizer
-    )
-  return scores
 
 
 def evaluate_codes(
@@ -177,20 +160,20 @@ def evaluate_codes(
   backend: str | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, dict]:
-  """Ranks the database for every query and averages the metrics.
+  """Rank the database for every query and average the metrics.
 
   Args:
-    query_packed: uint32 [Q, ceil(K/32)], see `codes.pack`.
-    database_packed: uint32 [N, ceil(K/32)].
+    query_packed: uint32 [Q, ceil(K/32)], see `codes.pack`; Q >= 1.
+    database_packed: uint32 [N, ceil(K/32)], N >= 1.
     query_labels: [Q, L] of 0 and 1. A query without labels is allowed.
     database_labels: [N, L] of 0 and 1.
     num_bits: K.
-    names: Names of metrics.
-    drop_empty: Leaves queries without a relevant item out of every mean;
+    names: Metric names.
+    drop_empty: Whether every mean leaves out queries without a relevant item;
       otherwise they count as 0.
     normalizer: "relevant" or "retrieved", for map@k and wmap@k.
-    drop_unretrieved: Leaves a query out of the mean of map@k and wmap@k if no
-      tie order puts a relevant item among its first k.
+    drop_unretrieved: Whether the mean of map@k and wmap@k leaves out a query
+      if no tie order puts a relevant item among its first k.
     backend: See `histogram.joint_histogram`.
     devices: See `histogram.joint_histogram`.
 
@@ -198,13 +181,10 @@ def evaluate_codes(
     {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
     float}}, "counts": {"queries", "database", "queries_without_relevant",
     "queries_without_label": int; "empty_balls@r<=R": int for every radius
-    asked for}}. A mean over no query at all is 0.
-
-  Raises:
-    UserError: If a name is unknown, codes and labels do not fit each other,
-      or there are no queries or no database items.
+    among the metrics}}. A mean over no query is 0.
   """
-  parsed = {name: parse(name) for name in names}
+  for name in names:
+    parse(name)
   if normalizer not in metrics.NORMALIZERS:
     raise errors.unknown(
       "normalizer", normalizer, metrics.NORMALIZERS, "config.eval.normalizer"
@@ -217,31 +197,62 @@ def evaluate_codes(
       f"There are {len(query_packed)} query codes but {len(query_sets)} query"
       " labels; every item needs one of each."
     )
-  num_queries = len(query_packed)
   num_labels = labels.count(query_sets)
   most = int(num_labels.max(initial=0))
   block = max(1, MAX_CELLS // ((num_bits + 1) * (most + 1)))
 
+  def histograms():
+    # At least one block, so that the histogram raises if there are no queries.
+    for start in range(0, max(1, len(query_packed)), block):
+      rows = slice(start, start + block)
+      yield histogram.joint_histogram(
+        query_packed[rows],
+        database_packed,
+        query_labels[rows],
+        database_labels,
+        num_bits,
+        backend=backend,
+        devices=devices,
+      )
+
+  means, counts = average(
+    histograms(), names, normalizer, drop_empty, drop_unretrieved
+  )
+  counts = {
+    "queries": len(query_packed),
+    "database": len(np.asarray(database_packed)),
+    "queries_without_relevant": counts.pop("queries_without_relevant"),
+    "queries_without_label": int(np.sum(num_labels == 0)),
+    **counts,
+  }
+  return {"metrics": means, "counts": counts}
+
+
+def average(
+  histograms: Iterable[np.ndarray],
+  names: Sequence[str],
+  normalizer: str,
+  drop_empty: bool,
+  drop_unretrieved: bool = False,
+) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+  """Average the metrics over blocks of queries.
+
+  Args:
+    histograms: int64 [q, D, S+1] of each block, q >= 1; at least one block.
+    names: See `evaluate_codes`, as for the arguments that follow.
+    normalizer: "relevant" or "retrieved".
+    drop_empty: Whether to leave out queries without a relevant item.
+    drop_unretrieved: Whether to leave out those that retrieve none of them.
+
+  Returns:
+    name -> {"expected", "optimistic", "pessimistic", "chance": float}, and
+    the counts "queries_without_relevant" and "empty_balls@r<=R".
+  """
+  parsed = {name: parse(name) for name in names}
   scores: dict[str, dict[str, list]] = {name: {} for name in parsed}
   kept: dict[str, list] = {name: [] for name in parsed}
-  counts = {
-    "queries": num_queries,
-    "database": len(np.asarray(database_packed)),
-    "queries_without_relevant": 0,
-    "queries_without_label": int(np.sum(num_labels == 0)),
-  }
-  # At least one block, so that no queries is an error told by the histogram.
-  for start in range(0, max(1, num_queries), block):
-    rows = slice(start, start + block)
-    hist = histogram.joint_histogram(
-      query_packed[rows],
-      database_packed,
-      query_labels[rows],
-      database_labels,
-      num_bits,
-      backend=backend,
-      devices=devices,
-    )
+  counts = {"queries_without_relevant": 0}
+  for hist in histograms:
     empty = metrics.without_relevant(hist)
     counts["queries_without_relevant"] += int(empty.sum())
     for name, values in score(hist, list(parsed), normalizer).items():
@@ -263,4 +274,4 @@ def evaluate_codes(
       ties: float(np.concatenate(values)[keep].mean()) if keep.any() else 0.0
       for ties, values in by_ties.items()
     }
-  return {"metrics": means, "counts": counts}
+  return means, counts

@@ -15,20 +15,15 @@ from dsh_jax.retrieval import codes
 def write_index(
   path: str | os.PathLike, packed: np.ndarray, num_bits: int
 ) -> None:
-  """Writes codes as an index that FAISS searches.
+  """Write codes as an index that FAISS searches; row i becomes id i.
 
-  Row i of the codes is id i of the index. FAISS counts bits in whole bytes;
-  the bits between K and the next multiple of 8 are zero and change no
-  distance.
+  FAISS counts bits in whole bytes; the bits between K and the next multiple of
+  8 are zero and change no distance.
 
   Args:
-    path: File to write; it is whole or absent.
+    path: File to write, whole or not at all.
     packed: uint32 [N, ceil(K/32)].
     num_bits: K, 1 to 256.
-
-  Raises:
-    UserError: If the codes do not match `num_bits`, FAISS is not installed,
-      or the file cannot be written.
   """
   faiss = _import_faiss()
   packed = codes.check(packed, num_bits, "codes")
@@ -47,19 +42,15 @@ def write_index(
 def read_index(
   path: str | os.PathLike, num_bits: int | None = None
 ) -> tuple[np.ndarray, int]:
-  """Reads the codes of an IndexBinaryFlat.
+  """Read the codes of an IndexBinaryFlat.
 
   Args:
-    path: The file.
+    path: File to read.
     num_bits: K; None takes the index's own number, a multiple of 8.
 
   Returns:
     packed: uint32 [N, ceil(K/32)].
     num_bits: K.
-
-  Raises:
-    UserError: If the file cannot be read, is no flat binary index, has another
-      number of bits, or more than 256, or FAISS is not installed.
   """
   faiss = _import_faiss()
   try:
@@ -68,8 +59,8 @@ def read_index(
     raise errors.UserError(f"Cannot read the index {path}: {error}") from error
   if not isinstance(index, faiss.IndexBinaryFlat):
     raise errors.UserError(
-      f"{path} holds a {type(index).__name__}; only IndexBinaryFlat keeps the"
-      " codes as they are."
+      f"{path} holds a {type(index).__name__}; only IndexBinaryFlat stores"
+      " unchanged codes."
     )
   num_bits = index.d if num_bits is None else num_bits
   num_bytes = -(-num_bits // 8)

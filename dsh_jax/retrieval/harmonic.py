@@ -16,7 +16,7 @@ _TABLE = (
 
 
 def _harmonic(ranks: np.ndarray) -> np.ndarray:
-  """H(n) = 1 + 1/2 + ... + 1/n, float64, for n >= 0."""
+  """Return H(n) = 1 + 1/2 + ... + 1/n, float64, for n >= 0."""
   large = np.maximum(ranks, _SMALL)
   inverse = 1 / large
   square = inverse * inverse
@@ -27,10 +27,10 @@ def _harmonic(ranks: np.ndarray) -> np.ndarray:
 
 
 def difference(start: np.ndarray, count: np.ndarray) -> np.ndarray:
-  """Sums 1 / rank over the ranks start + 1 ... start + count.
+  """Sum 1 / rank over the ranks start + 1 ... start + count.
 
-  The result is accurate relative to itself, also where `count` is tiny beside
-  `start` and subtracting two harmonic numbers would leave few digits.
+  The relative error stays near 1e-15 even if `count` is tiny beside `start`,
+  where subtracting two harmonic (or digamma) values loses six digits.
 
   Args:
     start: float64, whole numbers >= 0.
@@ -58,12 +58,12 @@ def difference(start: np.ndarray, count: np.ndarray) -> np.ndarray:
 def run(
   items: np.ndarray, gain: np.ndarray, count: np.ndarray, each: np.ndarray
 ) -> np.ndarray:
-  """Sums ACG@rank over a run of equal items.
+  """Sum ACG@rank over a run of items of equal gain.
 
   Args:
-    items: float64, items before the run; whole numbers, as `count`.
+    items: float64, whole numbers: items before the run.
     gain: float64, sum of the gains before the run.
-    count: float64, items of the run, of the shape of `items`.
+    count: float64 of the shape of `items`, whole numbers: items of the run.
     each: float64, gain of each of them.
 
   Returns:
@@ -75,14 +75,13 @@ def run(
 
 @functools.lru_cache(maxsize=16)
 def discount_sums(num_ranks: int) -> np.ndarray:
-  """Running sums of 1 / log2(rank + 1).
+  """Return running sums of 1 / log2(rank + 1), read-only because cached.
 
   Args:
     num_ranks: The last rank, >= 0.
 
   Returns:
-    float64 [num_ranks + 1]; entry n is the sum over the ranks 1 ... n. Not
-    writable, because it is shared.
+    float64 [num_ranks + 1]; entry n is the sum over the ranks 1 ... n.
   """
   discounts = 1 / np.log2(np.arange(2, num_ranks + 2))
   sums = np.zeros(num_ranks + 1)

@@ -3,8 +3,8 @@
     hist[q, d, s] = database items at distance d from query q that share s
                     labels with it                      int64 [Q, K+1, S+1]
 
-It is all that a metric averaged over tie orders needs, it does not grow with
-the database, and sums of it over chunks, devices and hosts are exact.
+Every metric averaged over tie orders is a function of it. Its size does not
+depend on N, and its sums over chunks, devices and hosts are exact.
 """
 
 import functools
@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike
 from dsh_jax import errors
 from dsh_jax.retrieval import codes, labels
 
-# Labels that are packed at a time.
+# Label rows packed at a time.
 LABEL_ROWS = 1 << 20
-# Each is a module with a function `add`, imported when it is first used.
+# Modules with a function `add`, imported on first use.
 BACKENDS = {
   "numba": "dsh_jax.retrieval.histogram_numba",
   "xla": "dsh_jax.retrieval.histogram_xla",
@@ -29,16 +29,16 @@ BACKENDS = {
 
 
 def default_backend() -> str:
-  """Chooses a key of `BACKENDS`: the fused loop on a CPU, XLA elsewhere."""
+  """Choose a key of `BACKENDS`: numba on a CPU, XLA elsewhere."""
   has_numba = importlib.util.find_spec("numba") is not None
   return "numba" if has_numba and jax.default_backend() == "cpu" else "xla"
 
 
 class Accumulator:
-  """Adds up the joint histogram while the database streams past.
+  """Joint histogram of a database that arrives in parts.
 
   Attributes:
-    counts: int64 [Q, K+1, S'+1] so far, S' = the bound given at the start.
+    counts: int64 [Q, K+1, max_shared+1] so far.
     num_items: Database items so far.
   """
 
@@ -52,20 +52,16 @@ class Accumulator:
     backend: str | None = None,
     devices: Sequence[jax.Device] | None = None,
   ):
-    """Starts with an empty database.
+    """Start with an empty database.
 
     Args:
       query_packed: uint32 [Q, ceil(K/32)], Q >= 1.
       query_labels: [Q, L] of 0 and 1.
       num_bits: K.
-      max_shared: A bound on the labels that two items share; the most labels
-        of a query if None.
-      backend: "numba", "xla", or None for the one that suits the platform.
-      devices: For "xla"; all local devices if None.
-
-    Raises:
-      UserError: If codes and labels do not fit each other or `num_bits`, or
-        the backend is unknown.
+      max_shared: Upper bound on the labels that two items share; None takes
+        the largest number of labels of a query.
+      backend: "numba", "xla", or None for the default of the platform.
+      devices: For "xla"; None takes all local devices.
     """
     self._queries, query_labels = _check_items(
       query_packed, query_labels, num_bits, "query"
@@ -94,16 +90,12 @@ class Accumulator:
     database_labels: ArrayLike,
     chunk_rows: int | None = None,
   ) -> None:
-    """Adds database items.
+    """Add database items.
 
     Args:
       database_packed: uint32 [N, ceil(K/32)], N >= 1.
       database_labels: [N, L] of 0 and 1.
-      chunk_rows: Items at a time, at least 1; changes the speed alone.
-
-    Raises:
-      UserError: If an argument is not as said, the items do not fit the
-        queries, or they may share more labels than `max_shared`.
+      chunk_rows: Items at a time, at least 1; affects only the speed.
     """
     database, item_labels = _check_items(
       database_packed, database_labels, self._num_bits, "database"
@@ -116,7 +108,7 @@ class Accumulator:
       )
     if chunk_rows is not None and chunk_rows < 1:
       raise errors.UserError(f"chunk_rows is {chunk_rows}; allowed: 1 or more.")
-    # Labels are packed a part at a time, as they may lie in a mapped file.
+    # Packed in parts, because the labels may be a memory-mapped file.
     for start in range(0, len(database), LABEL_ROWS):
       rows = slice(start, start + LABEL_ROWS)
       sets = labels.pack(item_labels[rows], "database labels")
@@ -138,7 +130,7 @@ class Accumulator:
       self.num_items += len(sets)
 
   def result(self) -> np.ndarray:
-    """Returns the histogram, without overlaps that no two items can have.
+    """Return the histogram without overlaps that no two items can have.
 
     Returns:
       int64 [Q, K+1, S+1], S = the smaller of the most labels of a query and
@@ -159,26 +151,22 @@ def joint_histogram(
   devices: Sequence[jax.Device] | None = None,
   chunk_rows: int | None = None,
 ) -> np.ndarray:
-  """Counts database items by distance and by shared labels, for every query.
+  """Count database items by distance and by shared labels, for every query.
 
   Args:
-    query_packed: uint32 [Q, ceil(K/32)], see `codes.pack`.
-    database_packed: uint32 [N, ceil(K/32)].
+    query_packed: uint32 [Q, ceil(K/32)], see `codes.pack`; Q >= 1.
+    database_packed: uint32 [N, ceil(K/32)], N >= 1.
     query_labels: [Q, L] of 0 and 1.
     database_labels: [N, L] of 0 and 1.
     num_bits: K.
-    backend: "numba", "xla", or None for the one that suits the platform; all
-      give the same bits.
-    devices: For "xla"; all local devices if None.
-    chunk_rows: Database items at a time, at least 1; changes the speed alone.
+    backend: "numba", "xla", or None for the default of the platform; all
+      return the same counts.
+    devices: For "xla"; None takes all local devices.
+    chunk_rows: Database items at a time, at least 1; affects only the speed.
 
   Returns:
     int64 [Q, K+1, S+1]; every query's counts add up to N. S is the smaller of
     the most labels of a query and the most labels of a database item.
-
-  Raises:
-    UserError: If codes, labels and `num_bits` do not fit each other, there are
-      no queries or no database items, or another argument is not as said.
   """
   accumulator = Accumulator(
     query_packed, query_labels, num_bits, backend=backend, devices=devices
@@ -188,11 +176,11 @@ def joint_histogram(
 
 
 def sum_over_hosts(counts: np.ndarray) -> np.ndarray:
-  """Sums the counts of all processes, each of which saw its own rows.
+  """Sum the counts of all processes, each of which saw its own rows.
 
   Args:
-    counts: int64 [Q, K+1, S+1], the same shape everywhere
-      (`Accumulator.counts` is).
+    counts: int64 [Q, K+1, S+1], of the same shape on every process
+      (as `Accumulator.counts` is).
 
   Returns:
     int64 of the same shape: the sum, on every process.
@@ -201,7 +189,7 @@ def sum_over_hosts(counts: np.ndarray) -> np.ndarray:
     return counts
   from jax.experimental import multihost_utils
 
-  # Two 32-bit halves, because JAX would cut int64 down to int32.
+  # Two 32-bit halves, because JAX would truncate int64 to int32.
   halves = np.ascontiguousarray(counts).view(np.uint32)
   gathered = np.asarray(multihost_utils.process_allgather(halves))
   return np.ascontiguousarray(gathered).view(np.int64).sum(axis=0)
@@ -210,7 +198,7 @@ def sum_over_hosts(counts: np.ndarray) -> np.ndarray:
 def _check_items(
   packed: ArrayLike, item_labels: ArrayLike, num_bits: int, kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Checks that codes and labels of one kind fit, but not each label."""
+  """Check that codes fit labels, except the values of the labels."""
   packed = codes.check(packed, num_bits, f"{kind} codes")
   item_labels = np.asarray(item_labels)
   labels.pack(item_labels[:1], f"{kind} labels")

@@ -4,23 +4,21 @@ import numpy as np
 
 from dsh_jax.retrieval import compiled, threads
 
-# Database rows that are transposed at a time.
+# Database rows transposed at a time.
 CHUNK_ROWS = 1 << 17
-
-
 # Queries that share a pass over one tile of the database.
 QUERY_BLOCK = 16
 
 
 @compiled.compile_loop
 def _add_chunk(queries, query_sets, database, database_sets, counts):
-  """Counts pairs by distance and overlap; no array of pairs exists.
+  """Count pairs by distance and overlap without an array of pairs.
 
   Args:
     queries: uint32 [Q, words], the codes.
     query_sets: uint32 [Q, words], the label sets.
-    database: uint32 [words, N]; transposed, so that the loops over items
-      vectorise. N < 2^31.
+    database: uint32 [words, N], N < 2^31; transposed, so that the loops over
+      items vectorise.
     database_sets: uint32 [words, N].
     counts: int64 [Q, K+1, S+1], added to.
   """
@@ -29,8 +27,8 @@ def _add_chunk(queries, query_sets, database, database_sets, counts):
   width = np.uint32(num_overlaps)
   one = np.uint32(1)
   bins = np.empty(compiled.TILE, np.uint32)
-  # Four counters a bin: an increment that waits for the one before it, to the
-  # same address, would take several cycles.
+  # Four counters a bin: consecutive increments of one address would each wait
+  # several cycles for the one before.
   lanes = np.zeros((num_queries, 4, num_distances * num_overlaps), np.uint32)
   for start in range(0, num_items, compiled.TILE):
     size = min(compiled.TILE, num_items - start)
@@ -73,7 +71,7 @@ def add(
   counts: np.ndarray,
   chunk_rows: int | None = None,
 ) -> None:
-  """Adds every pair of a query and a database item to `counts`.
+  """Add every pair of a query and a database item to `counts`.
 
   Args:
     queries: uint32 [Q, words], the codes.
@@ -81,8 +79,8 @@ def add(
     database: uint32 [N, words].
     database_sets: uint32 [N, words].
     counts: int64 [Q, K+1, S+1], added to; no pair may share more than S.
-    chunk_rows: Database rows at a time; does not change the result.
-      `CHUNK_ROWS` if None.
+    chunk_rows: Database rows at a time, `CHUNK_ROWS` if None; affects only
+      the speed.
   """
   queries = np.ascontiguousarray(queries)
   query_sets = np.ascontiguousarray(query_sets)

@@ -1,7 +1,7 @@
-"""The joint histogram in XLA: any accelerator, any number of devices.
+"""The joint histogram in XLA, on any accelerator and number of devices.
 
-Every device streams its own share of each chunk and adds to its own integer
-counts; the host sums them, so no split of the work changes a bit.
+Every device adds its share of each chunk to its own integer counts; the host
+sums them, so the result does not depend on how the work is split.
 """
 
 import functools
@@ -13,32 +13,29 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 AXIS = "devices"
-# Pairs a device holds at a time, some 8 bytes each.
+# Pairs that a device holds at a time, about 8 bytes each.
 PAIRS_PER_CHUNK = 1 << 24
-# Counts are int32 on the device, so they go to the host before this many rows.
+# Counts are int32 on the device, so the host fetches them before they overflow.
 MAX_ROWS_PER_FETCH = 1 << 30
 
 
 def default_binning(platform: str) -> str:
-  """Chooses how pairs are binned: "scatter" or "onehot".
+  """Choose how pairs are binned on a `jax.Device.platform`.
 
-  A TPU has no fast scatter but a matrix unit; a CPU adds in sequence and has
-  no use for products with one-hot matrices. For a GPU, which adds atomically,
-  the choice is not measured; `benchmarks/retrieval_speed.py` times both.
-
-  Args:
-    platform: As in `jax.Device.platform`.
+  Return "onehot" for a TPU, which has a matrix unit but no fast scatter, and
+  "scatter" elsewhere. On a GPU, which adds atomically, the choice is not
+  measured; `benchmarks/speed/retrieval_speed.py` times both.
   """
   return "onehot" if platform == "tpu" else "scatter"
 
 
 def _bits(words: jax.Array) -> jax.Array:
-  """Counts bits along the first axis: uint32 [words, ...] -> int32 [...]."""
+  """Count bits along the first axis: uint32 [words, ...] -> int32 [...]."""
   return jax.lax.population_count(words).astype(jnp.int32).sum(axis=0)
 
 
 def _pairs(queries, query_sets, database, database_sets):
-  """Distances and overlaps, int32 [Q, n] each, of words [words, Q or n]."""
+  """Return distances and overlaps, int32 [Q, n], of [words, Q or n]."""
   distances = _bits(queries[:, :, None] ^ database[:, None, :])
   overlaps = _bits(query_sets[:, :, None] & database_sets[:, None, :])
   return distances, overlaps
@@ -85,11 +82,17 @@ _BINNING = {"scatter": _scatter, "onehot": _onehot}
 
 
 @functools.lru_cache(maxsize=8)
-def _make_step(devices: tuple[jax.Device, ...], binning: str):
-  """Makes the compiled step over `devices` and the two shardings it uses."""
-  mesh = jax.make_mesh(
+def make_mesh(devices: tuple[jax.Device, ...]) -> jax.sharding.Mesh:
+  """Return the mesh over devices, with the one axis `AXIS`."""
+  return jax.make_mesh(
     (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
   )
+
+
+@functools.lru_cache(maxsize=8)
+def _make_step(devices: tuple[jax.Device, ...], binning: str):
+  """Make the compiled step over `devices` and its two shardings."""
+  mesh = make_mesh(devices)
   split = PartitionSpec(AXIS)
   whole = PartitionSpec()
   count = _BINNING[binning]
@@ -111,8 +114,17 @@ def _make_step(devices: tuple[jax.Device, ...], binning: str):
   return step, NamedSharding(mesh, split), NamedSharding(mesh, whole)
 
 
-def _split(rows: np.ndarray, num_devices: int, size: int) -> np.ndarray:
-  """Pads rows [n, words] to words of every device [P, words, size]."""
+def rows_per_device(
+  num_items: int, num_queries: int, num_devices: int, chunk_rows: int | None
+) -> int:
+  """Return the rows of a chunk on each device; None takes what fits."""
+  if chunk_rows is None:
+    chunk_rows = num_devices * max(256, PAIRS_PER_CHUNK // num_queries)
+  return min(-(-chunk_rows // num_devices), -(-num_items // num_devices))
+
+
+def split_rows(rows: np.ndarray, num_devices: int, size: int) -> np.ndarray:
+  """Pad and split rows [n, words] over devices: [P, words, size]."""
   padded = np.zeros((num_devices * size, rows.shape[1]), rows.dtype)
   padded[: len(rows)] = rows
   return padded.reshape(num_devices, size, -1).transpose(0, 2, 1)
@@ -128,7 +140,7 @@ def add(
   devices: Sequence[jax.Device] | None = None,
   binning: str | None = None,
 ) -> None:
-  """Adds every pair of a query and a database item to `counts`.
+  """Add every pair of a query and a database item to `counts`.
 
   Args:
     queries: uint32 [Q, words], the codes.
@@ -136,17 +148,15 @@ def add(
     database: uint32 [N, words].
     database_sets: uint32 [N, words].
     counts: int64 [Q, K+1, S+1], added to; no pair may share more than S.
-    chunk_rows: Database rows at a time, over all devices; does not change the
-      result. At most 2^24 a device.
-    devices: The devices that share the work; all local ones if None.
-    binning: "scatter" or "onehot"; by platform if None.
+    chunk_rows: Database rows at a time over all devices, at most 2^24 a
+      device; affects only the speed.
+    devices: Devices that share the work; None takes all local ones.
+    binning: "scatter" or "onehot"; None chooses by platform.
   """
   devices = tuple(devices if devices is not None else jax.local_devices())
   binning = binning or default_binning(devices[0].platform)
   num_devices = len(devices)
-  if chunk_rows is None:
-    chunk_rows = num_devices * max(256, PAIRS_PER_CHUNK // len(queries))
-  size = min(-(-chunk_rows // num_devices), -(-len(database) // num_devices))
+  size = rows_per_device(len(database), len(queries), num_devices, chunk_rows)
   size = max(1, min(size, 1 << 24))
   step, split, whole = _make_step(devices, binning)
   device_queries = jax.device_put(np.ascontiguousarray(queries.T), whole)
@@ -165,8 +175,8 @@ def add(
       pending,
       device_queries,
       device_sets,
-      jax.device_put(_split(database[rows], num_devices, size), split),
-      jax.device_put(_split(database_sets[rows], num_devices, size), split),
+      jax.device_put(split_rows(database[rows], num_devices, size), split),
+      jax.device_put(split_rows(database_sets[rows], num_devices, size), split),
       jax.device_put(valid.reshape(num_devices, size), split),
     )
     pending_rows += num_devices * size

@@ -8,24 +8,21 @@ from dsh_jax.retrieval import codes
 
 
 def pack(labels: ArrayLike, name: str = "labels") -> np.ndarray:
-  """Packs 0/1 label vectors.
+  """Pack 0/1 label vectors.
 
   Args:
     labels: [N, L] of zeros and ones, any real or boolean type, L >= 1. An item
-      without any label is allowed.
-    name: What to call the labels in an error, such as "query labels".
+      without labels is allowed.
+    name: Name of the labels in error messages, such as "query labels".
 
   Returns:
     uint32 [N, ceil(L/32)].
-
-  Raises:
-    UserError: If the array is not [N, L] or holds anything but 0 and 1.
   """
   labels = np.asarray(labels)
   if labels.ndim != 2 or labels.shape[1] == 0:
     raise errors.UserError(
       f"The {name} have shape {labels.shape}; give 0/1 vectors [items, classes]"
-      " (class numbers must be made one-hot first)."
+      " (convert class numbers to one-hot first)."
     )
   if labels.dtype != bool:
     wrong = (labels != 0) & (labels != 1)
@@ -37,12 +34,5 @@ def pack(labels: ArrayLike, name: str = "labels") -> np.ndarray:
 
 
 def count(packed: np.ndarray) -> np.ndarray:
-  """Counts the labels of every item.
-
-  Args:
-    packed: uint32 [N, ceil(L/32)].
-
-  Returns:
-    int64 [N], 0 to L.
-  """
+  """Count the labels of every item, uint32 [N, words] -> int64 [N]."""
   return np.bitwise_count(packed).sum(axis=1, dtype=np.int64)

@@ -1,16 +1,14 @@
 """Retrieval metrics from a joint histogram, exact under ties, in float64.
 
 Every function takes hist, int64 [Q, K+1, S+1] (`histogram.joint_histogram`), or
-the `Rankings` made of it where several metrics share one; scores are float64
-[Q]. Items at one distance are tied; `ties` says how the orders inside a tie
-count:
+`Rankings` made from it, which several metrics can share. Scores are float64
+[Q]; a query without any relevant item scores 0. The cut-off k is at least 1;
+None is the whole database. Items at one distance are tied, and `ties` chooses
+among the orders inside a tie:
 
   expected     the mean over all orders
-  optimistic   the highest value that an order gives
+  optimistic   the highest value of an order
   pessimistic  the lowest
-
-A cut-off k of None means the whole database. A query without any relevant item
-scores 0.
 
 Source: tie-aware means after McSherry and Najork, Computing information
 retrieval performance measures efficiently in the presence of tied scores,
@@ -40,18 +38,9 @@ NORMALIZERS = ("relevant", "retrieved")
 def precision(
   hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
-  """Share of relevant items among the first k.
+  """Return the share of relevant items among the first k, 0 to 1.
 
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    k: Cut-off, >= 1; None is the size of the database.
-    ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q], 0 to 1. Ranks beyond the database hold nothing relevant.
-
-  Raises:
-    UserError: If an argument is not as said.
+  Ranks beyond the database count as irrelevant.
   """
   return acg(rankings.read(hist, ties).binary, k, ties)
 
@@ -59,18 +48,9 @@ def precision(
 def acg(
   hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
-  """Average cumulative gain: mean number of shared labels in the first k.
+  """Return the average cumulative gain: mean shared labels of the first k.
 
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    k: Cut-off, >= 1; None is the size of the database.
-    ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q], 0 to S. Ranks beyond the database add 0.
-
-  Raises:
-    UserError: If an argument is not as said.
+  It is 0 to S; ranks beyond the database add 0.
   """
   found = rankings.read(hist, ties)
   k = _cut(found, k)
@@ -80,19 +60,7 @@ def acg(
 def recall(
   hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
-  """Share of a query's relevant items that are among the first k.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    k: Cut-off, >= 1; None is the size of the database.
-    ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q], 0 to 1.
-
-  Raises:
-    UserError: If an argument is not as said.
-  """
+  """Return the share of a query's relevant items among the first k, 0 to 1."""
   found = rankings.read(hist, ties).binary
   gain = _gain_in_first(found, _cut(found, k), ties)
   return _divide(gain, found.total_relevant)
@@ -101,21 +69,10 @@ def recall(
 def ndcg(
   hist: np.ndarray | Rankings, k: int | None = None, ties: str = "expected"
 ) -> np.ndarray:
-  """Normalised discounted cumulative gain, gain 2^s - 1, discount log2(1+r).
+  """Return NDCG@k, gain 2^s - 1, discount log2(1 + r), 0 to 1.
 
   The divisor is the sum over the first k ranks r in the best order. Any number
   of shared labels is allowed.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    k: Cut-off, >= 1; None is the size of the database.
-    ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q], 0 to 1.
-
-  Raises:
-    UserError: If an argument is not as said.
   """
   found = rankings.read(hist, ties)
   k = min(_cut(found, k), found.num_items)
@@ -147,21 +104,15 @@ def average_precision(
   normalizer: str = "relevant",
   ties: str = "expected",
 ) -> np.ndarray:
-  """Average precision: mean of precision@rank over the relevant ranks.
+  """Return the mean of precision@rank over the relevant ranks, 0 to 1.
 
   Args:
     hist: int64 [Q, K+1, S+1].
     k: Cut-off, >= 1; None is the size of the database.
     normalizer: Divides the sum over the relevant ranks up to k. "relevant":
       min(k, relevant items in the database). "retrieved": relevant items among
-      the first k, the habit of most released hashing code.
+      the first k, as in most released hashing code.
     ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q], 0 to 1.
-
-  Raises:
-    UserError: If an argument is not as said.
   """
   found = rankings.read(hist, ties).binary
   return weighted_average_precision(found, k, normalizer, ties)
@@ -173,19 +124,9 @@ def weighted_average_precision(
   normalizer: str = "relevant",
   ties: str = "expected",
 ) -> np.ndarray:
-  """Weighted average precision: mean of ACG@rank over the relevant ranks.
+  """Return the mean of ACG@rank over the relevant ranks, 0 to S.
 
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    k: Cut-off, >= 1; None is the size of the database.
-    normalizer: "relevant" or "retrieved", as in `average_precision`.
-    ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q], 0 to S.
-
-  Raises:
-    UserError: If an argument is not as said.
+  The arguments are those of `average_precision`.
   """
   found = rankings.read(hist, ties)
   k = _cut(found, k)
@@ -201,54 +142,28 @@ def weighted_average_precision(
 def precision_within_radius(
   hist: np.ndarray | Rankings, radius: int
 ) -> np.ndarray:
-  """Share of relevant items in the Hamming ball; an empty ball counts as 0.
+  """Return the share of relevant items in the Hamming ball, 0 to 1.
 
-  Ties do not matter to it.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    radius: Largest distance, >= 0.
-
-  Returns:
-    float64 [Q], 0 to 1.
-
-  Raises:
-    UserError: If an argument is not as said.
+  An empty ball counts as 0. `radius` is the largest distance, >= 0; ties do
+  not matter.
   """
   inside = _ball(hist, radius)
   return _divide(inside[:, 1:].sum(axis=1), inside.sum(axis=1))
 
 
 def empty_balls(hist: np.ndarray | Rankings, radius: int) -> np.ndarray:
-  """Tells which queries find nothing within a Hamming radius.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    radius: Largest distance, >= 0.
-
-  Returns:
-    bool [Q].
-
-  Raises:
-    UserError: If an argument is not as said.
-  """
+  """Return which queries find nothing within a Hamming radius, bool [Q]."""
   return _ball(hist, radius).sum(axis=1) == 0
 
 
 def precision_recall_curve(
   hist: np.ndarray | Rankings,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Precision and recall of the Hamming balls of every radius.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
+  """Return precision and recall of the Hamming balls of every radius.
 
   Returns:
     precision: float64 [Q, K+1], by radius 0 ... K; 0 where the ball is empty.
     recall: float64 [Q, K+1]; 0 for a query without relevant items.
-
-  Raises:
-    UserError: If the histogram is not as said.
   """
   found = rankings.read(hist)
   items = found.items_before + found.items
@@ -257,22 +172,12 @@ def precision_recall_curve(
 
 
 def without_relevant(hist: np.ndarray | Rankings) -> np.ndarray:
-  """Tells which queries share no label with any item.
-
-  Args:
-    hist: int64 [Q, K+1, S+1].
-
-  Returns:
-    bool [Q].
-
-  Raises:
-    UserError: If the histogram is not as said.
-  """
+  """Return which queries share no label with any item, bool [Q]."""
   return rankings.read(hist).total_relevant == 0
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-  """Divides, float64; 0 where the denominator is 0."""
+  """Divide in float64, with 0 where the denominator is 0."""
   shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
   return np.divide(
     numerator, denominator, out=np.zeros(shape), where=denominator != 0
@@ -280,7 +185,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _relative_gains(found: Rankings) -> np.ndarray:
-  """Returns (2^s - 1) / 2^largest, float64 [Q, S+1], which cannot overflow.
+  """Return (2^s - 1) / 2^largest, float64 [Q, S+1], which cannot overflow.
 
   largest is the largest overlap of a query with any item; above it, where
   there is nothing to weigh, the gain is that of largest.
@@ -291,7 +196,7 @@ def _relative_gains(found: Rankings) -> np.ndarray:
 
 
 def _cut(found: Rankings, k: int | None) -> int:
-  """Checks a cut-off and fills it in."""
+  """Check a cut-off and replace None by the size of the database."""
   if k is None:
     return found.num_items
   if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
@@ -303,12 +208,12 @@ def _cut(found: Rankings, k: int | None) -> int:
 
 
 def _at(values: np.ndarray, buckets: np.ndarray) -> np.ndarray:
-  """Picks one bucket a query: [Q, D, ...] and [Q] -> [Q, ...]."""
+  """Index one bucket per query: [Q, D, ...] and [Q] -> [Q, ...]."""
   return values[np.arange(len(values)), buckets]
 
 
 def _ball(hist: np.ndarray | Rankings, radius: int) -> np.ndarray:
-  """Counts items within a radius by overlap, float64 [Q, S+1]."""
+  """Count items within a radius by overlap, float64 [Q, S+1]."""
   if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
     raise errors.UserError(f"The radius is {radius!r}; give a whole number.")
   if radius < 0:
@@ -317,7 +222,7 @@ def _ball(hist: np.ndarray | Rankings, radius: int) -> np.ndarray:
 
 
 def _gain_in_first(found: Rankings, k: int, ties: str) -> np.ndarray:
-  """Sums overlaps over the first k ranks, float64 [Q]."""
+  """Sum overlaps over the first k ranks, float64 [Q]."""
   k = min(k, found.num_items)
   edge = found.edge(k)
   slots = k - _at(found.items_before, edge)
@@ -332,20 +237,11 @@ def _gain_in_first(found: Rankings, k: int, ties: str) -> np.ndarray:
 def _gain_at_relevant(
   found: Rankings, reach: np.ndarray, ties: str
 ) -> np.ndarray:
-  """Sums ACG@rank over the relevant ranks up to `reach`.
+  """Sum ACG@rank over the relevant ranks up to `reach`, float64 [Q] each.
 
-  At rank N + u of a bucket stands a relevant item in p of n orders; then the
-  u - 1 ranks above it in the bucket hold (u - 1)(p - 1)/(n - 1) others, of
-  mean gain G/p. If overlaps order the bucket, each cell is a run of equal
-  items.
-
-  Args:
-    found: The rankings.
-    reach: float64 [Q], last rank that counts.
-    ties: "expected", "optimistic" or "pessimistic".
-
-  Returns:
-    float64 [Q].
+  Rank N + u of a bucket holds a relevant item in p of n orders; then the u - 1
+  ranks above it in the bucket hold (u - 1)(p - 1)/(n - 1) others, of mean gain
+  G/p. If overlaps order the bucket, each cell is a run of equal items.
   """
   buckets = slice(found.first(min(int(reach.max(initial=1)), found.num_items)))
   if ties == "expected":

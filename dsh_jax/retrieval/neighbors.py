@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from dsh_jax import errors
 from dsh_jax.retrieval import histogram
 
-# Each is a module with functions `top_k` and `within_radius`.
+# Modules with functions `top_k` and `within_radius`, imported on first use.
 BACKENDS = {
   "numba": "dsh_jax.retrieval.neighbors_numba",
   "xla": "dsh_jax.retrieval.neighbors_xla",
@@ -26,26 +26,23 @@ def top_k(
   devices: Sequence[jax.Device] | None = None,
   chunk_rows: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Finds the k database items nearest to each query.
+  """Find the k database items nearest to each query.
 
-  The database streams past in chunks, so it may be a memory-mapped file.
+  The database is read in chunks, so it may be a memory-mapped file.
 
   Args:
-    queries: uint32 [Q, words], packed as by `codes.pack`, Q >= 1.
-    database: uint32 [N, words] of the same number of bits.
+    queries: uint32 [Q, words] from `codes.pack`, Q >= 1.
+    database: uint32 [N, words] with the same number of bits.
     k: 1 to N.
-    backend: "numba", "xla", or None for the one that suits the platform; all
-      give the same result.
-    devices: For "xla", the devices that share the database; all local ones if
-      None.
-    chunk_rows: Database items at a time, at least 1; changes the speed alone.
+    backend: "numba", "xla", or None for the default of the platform; all
+      return the same result.
+    devices: For "xla", devices that share the database; None takes all local
+      ones.
+    chunk_rows: Database items at a time, at least 1; affects only the speed.
 
   Returns:
     distances: int32 [Q, k], rising.
     indices: int64 [Q, k], rows of the database; ties by lowest row.
-
-  Raises:
-    UserError: If an argument is not as said.
   """
   queries, database = _check(queries, database, chunk_rows)
   if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
@@ -67,11 +64,11 @@ def within_radius(
   devices: Sequence[jax.Device] | None = None,
   chunk_rows: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Finds all database items within a Hamming radius of each query.
+  """Find all database items within a Hamming radius of each query.
 
   Args:
-    queries: uint32 [Q, words], packed as by `codes.pack`, Q >= 1.
-    database: uint32 [N, words] of the same number of bits, N >= 1.
+    queries: uint32 [Q, words] from `codes.pack`, Q >= 1.
+    database: uint32 [N, words] with the same number of bits, N >= 1.
     radius: Largest distance, >= 0.
     backend: As in `top_k`.
     devices: As in `top_k`.
@@ -81,9 +78,6 @@ def within_radius(
     offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].
     distances: int32 [M], M in all, rising for each query.
     indices: int64 [M], rows of the database; ties by lowest row.
-
-  Raises:
-    UserError: If an argument is not as said.
   """
   queries, database = _check(queries, database, chunk_rows)
   if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
@@ -97,13 +91,13 @@ def within_radius(
     queries, database, radius, chunk_rows, **options
   )
   query = np.repeat(np.arange(len(queries)), np.diff(offsets))
-  # Rows already rise, and a stable sort leaves them so among equals.
+  # Rows already rise; a stable sort keeps them rising among equal distances.
   order = np.argsort(query * (radius + 1) + distances, kind="stable")
   return offsets, distances[order], rows[order]
 
 
 def _backend(name: str | None, devices: Sequence[jax.Device] | None):
-  """Finds the module of a backend, and the options that it alone takes."""
+  """Return the module of a backend and its own options."""
   name = name or histogram.default_backend()
   if name not in BACKENDS:
     raise errors.unknown("backend", name, BACKENDS, "backend")
@@ -114,7 +108,7 @@ def _backend(name: str | None, devices: Sequence[jax.Device] | None):
 def _check(
   queries: ArrayLike, database: ArrayLike, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Checks both sets of codes."""
+  """Check both sets of codes."""
   arrays = []
   for packed, kind in ((queries, "query"), (database, "database")):
     packed = np.asarray(packed)

@@ -1,4 +1,4 @@
-"""Nearest neighbours on a CPU, without an array of distances."""
+"""Nearest neighbours on a CPU, without an array of all distances."""
 
 from collections.abc import Callable
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from dsh_jax.retrieval import compiled, threads
 
-# Database rows that are transposed at a time.
+# Database rows transposed at a time.
 CHUNK_ROWS = 1 << 18
 # Entries of the lists of nearest items that a thread works on at a time.
 LIST_ENTRIES = 1 << 17
 # Queries that share a pass over one tile of the database.
 QUERY_BLOCK = 16
-# Items that are passed over at once if none of them is near enough.
+# Items skipped at once if none of them is near enough.
 GROUP = 64
 
 
 @compiled.compile_loop
 def _tighten(counts, k, limit, below):
-  """Lowers the limit while k items stay below it."""
+  """Lower the limit while at least k items stay below it."""
   while below - counts[limit - 1] >= k:
     limit -= 1
     below -= counts[limit]
@@ -27,12 +27,11 @@ def _tighten(counts, k, limit, below):
 
 @compiled.compile_loop
 def _keep_nearest(queries, database, first_row, filled, distances, rows):
-  """Merges a chunk of the database into every query's list of nearest items.
+  """Merge a chunk of the database into every query's list of nearest items.
 
-  Counts per distance tell at any time which distance can still enter a list;
-  groups of items beyond it are passed over by their minimum. Candidates are
-  appended in the order of rows, so a stable counting sort by distance leaves
-  ties by lowest row.
+  Counts per distance give the largest distance that can still enter a list;
+  groups whose minimum exceeds it are skipped. Candidates are appended in row
+  order, so a stable counting sort by distance orders ties by lowest row.
 
   Args:
     queries: uint32 [Q, words].
@@ -45,14 +44,14 @@ def _keep_nearest(queries, database, first_row, filled, distances, rows):
   num_queries, k = distances.shape
   num_items = database.shape[1]
   num_distances = 32 * queries.shape[1] + 1
-  # At most 2k entries are in use; the rest is room for the candidates of a
-  # tile and slack that keeps clearing out rare.
+  # At most 2k entries are in use; the rest holds the candidates of a tile and
+  # slack, so that compaction is rare.
   capacity = 3 * k + 2 * compiled.TILE
   kept_distances = np.empty((num_queries, capacity), np.uint16)
   kept_rows = np.empty((num_queries, capacity), np.int64)
   sizes = np.zeros(num_queries, np.int64)
   counts = np.zeros((num_queries, num_distances), np.int64)
-  # Entries at distances below the limit are in use; that many there are.
+  # Entries at distances below the limit are in use; `belows` counts them.
   limits = np.full(num_queries, num_distances, np.int64)
   belows = np.zeros(num_queries, np.int64)
   buffer = np.empty(compiled.TILE, np.uint32)
@@ -125,7 +124,7 @@ def _keep_nearest(queries, database, first_row, filled, distances, rows):
 
 @compiled.compile_loop
 def _count_within(queries, database, radius, counts):
-  """Adds to counts, int64 [Q], the items within the radius."""
+  """Add the number of items within the radius to counts, int64 [Q]."""
   buffer = np.empty(compiled.TILE, np.uint32)
   for start in range(0, database.shape[1], compiled.TILE):
     length = min(compiled.TILE, database.shape[1] - start)
@@ -139,7 +138,7 @@ def _count_within(queries, database, radius, counts):
 
 @compiled.compile_loop
 def _list_within(queries, database, first_row, radius, places, distances, rows):
-  """Writes the items within the radius from `places`, int64 [Q], onwards."""
+  """Write the items within the radius from `places`, int64 [Q], onwards."""
   buffer = np.empty(compiled.TILE, np.uint32)
   for start in range(0, database.shape[1], compiled.TILE):
     length = min(compiled.TILE, database.shape[1] - start)
@@ -161,7 +160,7 @@ def _each_chunk(
   chunk_rows: int | None,
   block: int = QUERY_BLOCK,
 ) -> None:
-  """Calls work(some queries, words [words, n] of a chunk, its first row)."""
+  """Call work(queries, chunk [words, n], first row) for all chunks."""
   chunk_rows = chunk_rows or CHUNK_ROWS
   for start in range(0, len(database), chunk_rows):
     chunk = np.ascontiguousarray(database[start : start + chunk_rows].T)
@@ -175,7 +174,7 @@ def _each_chunk(
 def top_k(
   queries: np.ndarray, database: np.ndarray, k: int, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Finds the k nearest items; see `search.top_k`, which checks arguments."""
+  """Find the k nearest items; `neighbors.top_k` checks the arguments."""
   queries = np.ascontiguousarray(queries)
   distances = np.zeros((len(queries), k), np.int32)
   rows = np.zeros((len(queries), k), np.int64)
@@ -197,17 +196,7 @@ def count_within(
   radius: int,
   chunk_rows: int | None = None,
 ) -> np.ndarray:
-  """Counts the items within a radius.
-
-  Args:
-    queries: uint32 [Q, words].
-    database: uint32 [N, words].
-    radius: Largest distance, >= 0.
-    chunk_rows: Database rows at a time; `CHUNK_ROWS` if None.
-
-  Returns:
-    int64 [Q].
-  """
+  """Count the items within a radius of each query, int64 [Q]."""
   queries = np.ascontiguousarray(queries)
   counts = np.zeros(len(queries), np.int64)
 
@@ -222,13 +211,7 @@ def count_within(
 def within_radius(
   queries: np.ndarray, database: np.ndarray, radius: int, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Lists the items within a radius in the order of rows.
-
-  Args:
-    queries: uint32 [Q, words].
-    database: uint32 [N, words].
-    radius: Largest distance, >= 0.
-    chunk_rows: Database rows at a time; `CHUNK_ROWS` if None.
+  """List the items within a radius in row order; see `neighbors`.
 
   Returns:
     offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].

@@ -1,4 +1,4 @@
-"""Nearest neighbours in XLA: the database is spread over the devices.
+"""Nearest neighbours in XLA, with the database split over devices.
 
 Every device keeps the nearest items of the rows it has seen; the host merges
 the lists of the devices at the end.
@@ -10,38 +10,31 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-AXIS = "devices"
-# Pairs a device holds at a time, some 8 bytes each.
-PAIRS_PER_CHUNK = 1 << 24
-# A distance and a place in the chunk share one int32: 257 * 2^22 < 2^31.
+from dsh_jax.retrieval import histogram_xla
+
+# A distance and a position in the chunk share one int32: 257 * 2^22 < 2^31.
 MAX_ROWS_PER_DEVICE = 1 << 22
+_AXIS = histogram_xla.AXIS
 _FAR = np.iinfo(np.int32).max
 
 
 def _distances(queries: jax.Array, database: jax.Array) -> jax.Array:
-  """Hamming distances int32 [Q, n] of words [words, Q] and [words, n]."""
+  """Return Hamming distances int32 [Q, n] of [words, Q] and [words, n]."""
   different = queries[:, :, None] ^ database[:, None, :]
   return jax.lax.population_count(different).astype(jnp.int32).sum(axis=0)
 
 
 @functools.lru_cache(maxsize=8)
-def _mesh(devices: tuple[jax.Device, ...]) -> jax.sharding.Mesh:
-  return jax.make_mesh(
-    (len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices
-  )
-
-
-@functools.lru_cache(maxsize=8)
 def _make_top_k_step(devices: tuple[jax.Device, ...], k: int):
-  """Makes the compiled step that merges a chunk into the devices' lists."""
+  """Make the compiled step that merges a chunk into the devices' lists."""
 
   def step(distances, rows, queries, database, first_row, last_row):
     size = database.shape[2]
     places = jnp.arange(size, dtype=jnp.int32)
-    start = first_row + size * jax.lax.axis_index(AXIS).astype(jnp.int32)
-    # Order by distance, then by place; padding comes last.
+    start = first_row + size * jax.lax.axis_index(_AXIS).astype(jnp.int32)
+    # Order by distance, then by position; padding comes last.
     keys = _distances(queries, database[0]) * size + places[None, :]
     keys = jnp.where((start + places < last_row)[None, :], keys, _FAR)
     keys = -jax.lax.top_k(-keys, min(k, size))[0]
@@ -57,10 +50,10 @@ def _make_top_k_step(devices: tuple[jax.Device, ...], k: int):
     )
     return merged[0][None, :, :k], merged[1][None, :, :k]
 
-  split, whole = PartitionSpec(AXIS), PartitionSpec()
+  split, whole = PartitionSpec(_AXIS), PartitionSpec()
   mapped = jax.shard_map(
     step,
-    mesh=_mesh(devices),
+    mesh=histogram_xla.make_mesh(devices),
     in_specs=(split, split, whole, split, whole, whole),
     out_specs=(split, split),
     check_vma=False,
@@ -70,12 +63,12 @@ def _make_top_k_step(devices: tuple[jax.Device, ...], k: int):
 
 @functools.lru_cache(maxsize=8)
 def _make_distance_step(devices: tuple[jax.Device, ...]):
-  """Makes the compiled step that gives all distances of a chunk."""
-  split, whole = PartitionSpec(AXIS), PartitionSpec()
+  """Make the compiled step that computes all distances of a chunk."""
+  split, whole = PartitionSpec(_AXIS), PartitionSpec()
   return jax.jit(
     jax.shard_map(
       lambda queries, database: _distances(queries, database[0])[None],
-      mesh=_mesh(devices),
+      mesh=histogram_xla.make_mesh(devices),
       in_specs=(whole, split),
       out_specs=split,
       check_vma=False,
@@ -84,18 +77,16 @@ def _make_distance_step(devices: tuple[jax.Device, ...]):
 
 
 def _chunks(queries, database, chunk_rows, devices):
-  """Yields the first row of each chunk and its words [P, words, size]."""
+  """Yield the first row of each chunk and its words [P, words, size]."""
   num_devices = len(devices)
-  if chunk_rows is None:
-    chunk_rows = num_devices * max(256, PAIRS_PER_CHUNK // len(queries))
-  size = min(-(-chunk_rows // num_devices), -(-len(database) // num_devices))
+  size = histogram_xla.rows_per_device(
+    len(database), len(queries), num_devices, chunk_rows
+  )
   size = max(1, min(size, MAX_ROWS_PER_DEVICE))
-  split = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
+  split = NamedSharding(histogram_xla.make_mesh(devices), PartitionSpec(_AXIS))
   for start in range(0, len(database), num_devices * size):
     rows = database[start : start + num_devices * size]
-    padded = np.zeros((num_devices * size, database.shape[1]), np.uint32)
-    padded[: len(rows)] = rows
-    words = padded.reshape(num_devices, size, -1).transpose(0, 2, 1)
+    words = histogram_xla.split_rows(rows, num_devices, size)
     yield start, jax.device_put(words, split)
 
 
@@ -106,10 +97,10 @@ def top_k(
   chunk_rows: int | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Finds the k nearest items of at most 2^31 - 1; see `search.top_k`."""
+  """Find the k nearest of at most 2^31 - 1 items; see `neighbors.top_k`."""
   devices = tuple(devices if devices is not None else jax.local_devices())
-  split = NamedSharding(_mesh(devices), PartitionSpec(AXIS))
-  whole = NamedSharding(_mesh(devices), PartitionSpec())
+  split = NamedSharding(histogram_xla.make_mesh(devices), PartitionSpec(_AXIS))
+  whole = NamedSharding(histogram_xla.make_mesh(devices), PartitionSpec())
   words = jax.device_put(np.ascontiguousarray(queries.T), whole)
   empty = np.full((len(devices), len(queries), k), _FAR, np.int32)
   distances = jax.device_put(empty, split)
@@ -139,9 +130,9 @@ def within_radius(
   chunk_rows: int | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Lists the items within a radius; see `search_numba.within_radius`."""
+  """List the items within a radius; see `neighbors_numba`."""
   devices = tuple(devices if devices is not None else jax.local_devices())
-  whole = NamedSharding(_mesh(devices), PartitionSpec())
+  whole = NamedSharding(histogram_xla.make_mesh(devices), PartitionSpec())
   words = jax.device_put(np.ascontiguousarray(queries.T), whole)
   step = _make_distance_step(devices)
   found = []

@@ -1,4 +1,4 @@
-"""Rankings as tied buckets: what every metric reads off a joint histogram."""
+"""Rankings as tied buckets, with the sums that metrics share."""
 
 import functools
 
@@ -13,9 +13,9 @@ TIES = ("expected", "optimistic", "pessimistic")
 class Rankings:
   """The rankings of Q queries, each D tied buckets in rank order.
 
-  Made once of a histogram and handed to several metrics, it saves them the
-  sums they share. All arrays are float64 and hold whole numbers, exact below
-  2^53. "Before" always means: in earlier buckets.
+  Made once from a histogram, it caches the sums that metrics share. All arrays
+  are float64 and hold whole numbers, exact below 2^53. "Before" always means:
+  in earlier buckets.
 
   Attributes:
     cells: [Q, D, S+1], items by bucket and overlap, S >= 1.
@@ -26,14 +26,11 @@ class Rankings:
   """
 
   def __init__(self, hist: np.ndarray):
-    """Reads a histogram.
+    """Read a histogram.
 
     Args:
       hist: Integers [Q, D, S+1], Q, D >= 1; each query's add up to the same
         N >= 1.
-
-    Raises:
-      UserError: If it is anything else.
     """
     hist = np.asarray(hist)
     whole = np.issubdtype(hist.dtype, np.integer)
@@ -60,7 +57,7 @@ class Rankings:
     ends = np.cumsum(self.items, axis=1)
     self.items_before = ends - self.items
     self.num_items = int(ends[0, -1])
-    # By cut-off; shared with `binary`, for which they are the same.
+    # By cut-off; `binary` shares them, because they are the same.
     self._chances = {}
 
   @classmethod
@@ -96,7 +93,7 @@ class Rankings:
 
   @functools.cached_property
   def binary(self) -> "Rankings":
-    """The same rankings with every overlap above 1 taken for 1."""
+    """The same rankings with every overlap above 1 replaced by 1."""
     cells = np.stack([self.cells[:, :, 0], self.relevant], axis=2)
     made = Rankings._of_cells(cells)
     made._chances = self._chances
@@ -104,21 +101,18 @@ class Rankings:
 
   @functools.cached_property
   def all_tied(self) -> "Rankings":
-    """The same items in one bucket: codes that are all equal."""
+    """The same items in one bucket, as if all codes were equal."""
     return Rankings._of_cells(self.cells.sum(axis=1, keepdims=True))
 
   def edge(self, k: int) -> np.ndarray:
-    """Finds the bucket that holds rank k, int64 [Q]; k is from 1 to N."""
+    """Return the bucket of rank k, 1 <= k <= N, int64 [Q]."""
     return np.sum(self.items_before < k, axis=1) - 1
 
   def cut_chances(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Finds how many relevant items of the bucket of rank k are in the first k.
-
-    Args:
-      k: Cut-off, 1 to N.
+    """Return how many relevant items of the bucket of rank k the cut keeps.
 
     Returns:
-      values: [Q, V], numbers of them.
+      values: [Q, V], possible numbers.
       probabilities: [Q, V], over all orders of the bucket.
     """
     if k not in self._chances:
@@ -131,24 +125,24 @@ class Rankings:
     return self._chances[k]
 
   def first(self, k: int) -> int:
-    """Counts the leading buckets that hold the first k ranks of every query."""
+    """Count the leading buckets that hold the first k ranks of every query."""
     return int(np.max(self.edge(k))) + 1
 
   @functools.cached_property
   def optimistic(self) -> tuple[np.ndarray, np.ndarray]:
-    """What precedes a cell if high overlaps stand first inside a bucket.
+    """Items and overlaps before a cell, high overlaps first in a bucket.
 
-    How many items [Q, D, S+1], and the sum of their overlaps [Q, D, S+1].
+    The number of items [Q, D, S+1], and the sum of their overlaps [Q, D, S+1].
     """
     return self._preceding(np.tril(np.ones((len(self.overlaps),) * 2), -1))
 
   @functools.cached_property
   def pessimistic(self) -> tuple[np.ndarray, np.ndarray]:
-    """The same if low overlaps stand first."""
+    """The same with low overlaps first."""
     return self._preceding(np.triu(np.ones((len(self.overlaps),) * 2), 1))
 
   def _preceding(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums what precedes a cell; order[i, j]: overlap i stands before j."""
+    """Sum over earlier cells; order[i, j]: overlap i is before j."""
     items = self.cells @ order
     items += self.items_before[:, :, None]
     gain = self.cells @ (self.overlaps[:, None] * order)
@@ -157,15 +151,11 @@ class Rankings:
 
 
 def read(hist: "np.ndarray | Rankings", ties: str = "expected") -> Rankings:
-  """Takes what a metric was given, and checks the name of the tie mode.
+  """Return the rankings of a histogram, and check the name of the tie mode.
 
   Args:
-    hist: Integers [Q, D, S+1], or the rankings made of them, returned as they
-      are.
+    hist: Integers [Q, D, S+1], or `Rankings`, returned unchanged.
     ties: One of `TIES`.
-
-  Raises:
-    UserError: If either is not as said.
   """
   if ties not in TIES:
     raise errors.unknown("tie mode", ties, TIES, "ties")

@@ -1,8 +1,8 @@
-"""Ranking by real-valued similarity: the reference above all codes.
+"""Ranking by real-valued similarity: the reference for all codes.
 
-The metrics of codes are functions of tied buckets. A real-valued ranking is
-the same with (almost) one item a bucket, so the same metrics score it. On the
-host, in float64: rounding would tie, or reorder, features that differ.
+A real-valued ranking is a sequence of tied buckets with (almost) one item
+each, so the metrics of codes score it. It is computed on the host in float64,
+because rounding would tie or reorder different features.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,18 @@ from numpy.typing import ArrayLike
 from dsh_jax import errors
 from dsh_jax.retrieval import evaluation, metrics
 
-# Cells of a histogram [Q,N,S+1] that are held at a time.
+# Largest histogram [Q,N,S+1] held in memory, in cells.
 _MAX_CELLS = 1 << 22
 
 
 def check_features(
   features: ArrayLike, num_features: int | None = None
 ) -> np.ndarray:
-  """Returns features as a finite float64 matrix.
+  """Return features as a finite float64 matrix [N,F].
 
   Args:
     features: Real numbers [N,F], N, F >= 1.
-    num_features: F that they must have; None takes any.
-
-  Returns:
-    float64 [N,F].
-
-  Raises:
-    UserError: They have another shape, or hold NaN or infinity.
+    num_features: Required F; None allows any.
   """
   features = np.asarray(features, np.float64)
   if features.ndim != 2 or 0 in features.shape:
@@ -39,7 +33,7 @@ def check_features(
     )
   if num_features is not None and features.shape[1] != num_features:
     raise errors.UserError(
-      f"Features have {features.shape[1]} columns; those before had"
+      f"Features have {features.shape[1]} columns, but earlier features have"
       f" {num_features}. Use one network for all splits."
     )
   if not np.isfinite(features).all():
@@ -50,13 +44,13 @@ def check_features(
 def rank_histogram(
   similarity: np.ndarray, query_labels: ArrayLike, database_labels: ArrayLike
 ) -> np.ndarray:
-  """Turns real-valued similarities into tied buckets, as metrics read them.
+  """Return the histogram of a ranking by real-valued similarity.
 
   Bucket d holds the items with the d-th largest distinct similarity, so only
   exactly equal values are tied.
 
   Args:
-    similarity: Float [Q,N], the larger the earlier; Q, N >= 1.
+    similarity: Float [Q,N], larger first; Q, N >= 1.
     query_labels: [Q,L] of 0 and 1.
     database_labels: [N,L] of 0 and 1.
 
@@ -88,35 +82,30 @@ def evaluate_cosine(
   drop_empty: bool = False,
   normalizer: str = "retrieved",
 ) -> dict[str, dict]:
-  """Scores the ranking of the database by the cosine of features.
+  """Score the ranking of the database by the cosine of features.
 
   Args:
     query_features: [Q,F].
     database_features: [N,F].
     query_labels: [Q,L] of 0 and 1.
     database_labels: [N,L] of 0 and 1.
-    names: Names of metrics; those within a Hamming radius have no meaning here
-      and are left out.
-    drop_empty: Leaves queries without a relevant item out of every mean.
+    names: Metric names; those within a Hamming radius are left out, because
+      they mean nothing here.
+    drop_empty: Whether every mean leaves out queries without a relevant item.
     normalizer: "relevant" or "retrieved", for map@k and wmap@k.
 
   Returns:
     {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
     float}}, "counts": {"queries", "database", "queries_without_relevant":
-    int}}. A mean over no query at all is 0.
-
-  Raises:
-    UserError: Features that are not finite matrices of one width, labels that
-      do not fit them, or an unknown metric or normalizer.
+    int}}. A mean over no query is 0.
   """
   names = [n for n in names if evaluation.parse(n).kind != "ball"]
   query = _unit(check_features(query_features))
   database = _unit(
     check_features(database_features, num_features=query.shape[1])
   )
-  query_labels, database_labels = (
-    np.asarray(query_labels), np.asarray(database_labels)
-  )  # fmt: skip
+  query_labels = np.asarray(query_labels)
+  database_labels = np.asarray(database_labels)
   for what, x, y in (
     ("query", query, query_labels),
     ("database", database, database_labels),
@@ -128,31 +117,22 @@ def evaluate_cosine(
       )
   most = int(query_labels.sum(axis=1).max(initial=0))
   block = max(1, _MAX_CELLS // (len(database) * (most + 1)))
-  parts, empty = [], []
-  for start in range(0, len(query), block):
-    stop = start + block
-    hist = rank_histogram(
-      query[start:stop] @ database.T, query_labels[start:stop], database_labels
+  histograms = (
+    rank_histogram(
+      query[start : start + block] @ database.T,
+      query_labels[start : start + block],
+      database_labels,
     )
-    parts.append(evaluation.score(hist, names, normalizer))
-    empty.append(metrics.without_relevant(hist))
-  empty = np.concatenate(empty)
-  kept = ~empty if drop_empty else np.ones(len(query), bool)
-  scores = {}
-  for name in names:
-    scores[name] = {}
-    for ties in parts[0][name]:
-      values = np.concatenate([part[name][ties] for part in parts])[kept]
-      scores[name][ties] = float(values.mean()) if len(values) else 0.0
-  counts = {
-    "queries": len(query),
-    "database": len(database),
-    "queries_without_relevant": int(empty.sum()),
+    for start in range(0, len(query), block)
+  )
+  means, counts = evaluation.average(histograms, names, normalizer, drop_empty)
+  return {
+    "metrics": means,
+    "counts": {"queries": len(query), "database": len(database), **counts},
   }
-  return {"metrics": scores, "counts": counts}
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-  """Returns rows of norm 1; a zero row stays zero."""
+  """Return rows of norm 1; a zero row stays zero."""
   norm = np.linalg.norm(x, axis=1, keepdims=True)
   return x / np.where(norm > 0, norm, 1)

@@ -1,4 +1,4 @@
-"""Blocks of rows spread over the processors this process may use."""
+"""Blocks of rows, processed by all cores that this process may use."""
 
 import concurrent.futures
 from collections.abc import Callable
@@ -10,16 +10,13 @@ from dsh_jax import parallel
 def map_blocks(
   work: Callable[[int, int], Any], num_rows: int, block: int
 ) -> list:
-  """Calls `work(first, last)` for blocks of rows, on all processors.
+  """Return the results of `work(first, last)` for blocks of rows, in order.
 
   Args:
-    work: Handles rows first to last - 1; gains speed only as far as it
-      releases the interpreter lock, as NumPy and the compiled loops do.
-    num_rows: How many rows there are.
-    block: Rows a call, at least 1.
-
-  Returns:
-    What the calls returned, in order.
+    work: Processes rows first to last - 1. Threads speed it up only where it
+      releases the GIL, as NumPy and the compiled loops do.
+    num_rows: Total number of rows.
+    block: Rows per call, at least 1.
   """
   starts = range(0, num_rows, block)
   if len(starts) < 2:

@@ -1,10 +1,10 @@
-"""Rows of a table that need no training: classical hashing of features.
+"""Baselines without training: classical hashing of features.
 
-Each method is fitted on the features of the training images and then encodes
-any features; none sees a label. All of it is float64 NumPy on the host, so what
-a `fit_...` is given is finite float64, as `real_valued.check_features` returns;
-what encoders are given, they check, and raise UserError. `real_valued` ranks by
-the features themselves.
+A `fit_...` function fits a method to features of the training images, without
+labels, and returns an encoder of any features. All of it is float64 NumPy on
+the host: `fit_...` takes finite float64 [N,F] (`real_valued.check_features`),
+the number of bits K and the seed of the method's random numbers.
+`real_valued` ranks by the features themselves.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import codes, evaluation, real_valued
+from dsh_jax.retrieval import real_valued
 
 # features float [N,F] -> relaxed codes float64 [N,K]; bit = value > 0.
 Encoder = Callable[[ArrayLike], np.ndarray]
@@ -22,16 +22,10 @@ _ITQ_ITERATIONS = 50
 
 
 def fit_random(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
-  """Makes codes of independent fair coins: the floor of every table.
+  """Return an encoder that flips fair coins: the floor of every table.
 
-  Args:
-    features: [N,F], not looked at.
-    num_bits: K.
-    seed: Of the coins.
-
-  Returns:
-    An encoder. The coins of item i of a call depend on the call's number, so
-    query and database get different ones.
+  The coins depend on the number of the call, so query and database get
+  different ones.
   """
   del features
   rng = np.random.default_rng(seed)
@@ -43,20 +37,12 @@ def fit_random(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
 
 
 def fit_lsh(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
-  """Makes signs of random projections of centred features.
+  """Return an encoder by signs of random projections of centred features.
 
   Source: Charikar, "Similarity estimation techniques from rounding algorithms",
   STOC 2002.
   Differences: features are centred on the training mean, since those of a
   network with ReLU lie in one orthant.
-
-  Args:
-    features: [N,F] of the training images.
-    num_bits: K.
-    seed: Of the Gaussian directions.
-
-  Returns:
-    An encoder.
   """
   mean = features.mean(axis=0)
   rng = np.random.default_rng(seed)
@@ -65,19 +51,11 @@ def fit_lsh(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
 
 
 def fit_pca_sign(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
-  """Makes signs of the K leading principal components.
+  """Return an encoder by signs of the K leading principal components.
 
   Source: the PCA-Direct baseline of Gong and Lazebnik, CVPR 2011.
   Differences: with K > F, the further bits are signs of random rotations of
   all components.
-
-  Args:
-    features: [N,F] of the training images.
-    num_bits: K.
-    seed: Of the rotations that K > F needs.
-
-  Returns:
-    An encoder.
   """
   mean, axes = _principal_axes(features, num_bits)
   rng = np.random.default_rng(seed)
@@ -89,23 +67,15 @@ def fit_pca_sign(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
 
 
 def fit_itq(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
-  """Makes iterative quantisation: a rotation of PCA that is close to signs.
+  """Return an encoder by iterative quantisation, a rotation of PCA.
 
   Alternates B = sign(V R) and the rotation R closest to it, 50 times, from a
   random R; V are the K leading principal components.
 
   Source: Gong and Lazebnik, "Iterative Quantization: A Procrustean Approach to
   Learning Binary Codes", CVPR 2011.
-  Differences: with K > F the components are filled up with zeros, so that the
+  Differences: with K > F the components are padded with zeros, so that the
   K x K rotation spreads F directions over K bits.
-
-  Args:
-    features: [N,F] of the training images.
-    num_bits: K.
-    seed: Of the first rotation.
-
-  Returns:
-    An encoder.
   """
   mean, axes = _principal_axes(features, num_bits)
   missing = num_bits - axes.shape[1]
@@ -120,7 +90,7 @@ def fit_itq(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
 
 
 def fit_spectral(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
-  """Makes Spectral Hashing: sine waves along the principal components.
+  """Return an encoder by Spectral Hashing, without random numbers.
 
   On component j, which spans [a_j, b_j] on the training features, mode m is
   sin(pi/2 + m pi (x - a_j)/(b_j - a_j)). The K pairs (j, m), m >= 1, of the
@@ -128,14 +98,6 @@ def fit_spectral(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
 
   Source: Weiss, Torralba and Fergus, "Spectral Hashing", NIPS 2008.
   Differences: none known.
-
-  Args:
-    features: [N,F] of the training images.
-    num_bits: K.
-    seed: Unused; nothing here is random.
-
-  Returns:
-    An encoder.
   """
   del seed
   mean, axes = _principal_axes(features, num_bits)
@@ -167,20 +129,16 @@ METHODS: dict[str, Callable[..., Encoder]] = {
 def fit(
   name: str, features: ArrayLike, num_bits: int, seed: int = 0
 ) -> Encoder:
-  """Fits a method by name.
+  """Fit a method by name.
 
   Args:
     name: A key of `METHODS`.
     features: [N,F] of the training images, of any real type.
     num_bits: K, at least 1.
-    seed: Of what is random in the method, >= 0.
+    seed: Seed of the method's random numbers, >= 0.
 
   Returns:
     features [M,F] -> float64 [M,K] whose signs are the code.
-
-  Raises:
-    UserError: An unknown name, no bits, or features that are not a finite
-      matrix.
   """
   if name not in METHODS:
     raise errors.unknown("unsupervised method", name, METHODS, "the method")
@@ -191,51 +149,10 @@ def fit(
   return METHODS[name](real_valued.check_features(features), num_bits, seed)
 
 
-def evaluate_hashing(
-  name: str,
-  train_features: ArrayLike,
-  query_features: ArrayLike,
-  database_features: ArrayLike,
-  query_labels: ArrayLike,
-  database_labels: ArrayLike,
-  num_bits: int,
-  seed: int = 0,
-  **options,
-) -> dict[str, dict]:
-  """Fits a method on the training features and scores its codes.
-
-  Args:
-    name: A key of `METHODS`.
-    train_features: [M,F].
-    query_features: [Q,F].
-    database_features: [N,F].
-    query_labels: [Q,L] of 0 and 1.
-    database_labels: [N,L] of 0 and 1.
-    num_bits: K, 1 to 256.
-    seed: Of what is random in the method, >= 0.
-    **options: Of `evaluation.evaluate_codes`.
-
-  Returns:
-    What `evaluation.evaluate_codes` returns.
-
-  Raises:
-    UserError: As `fit` and `evaluation.evaluate_codes`.
-  """
-  encode = fit(name, train_features, num_bits, seed)
-  return evaluation.evaluate_codes(
-    codes.pack(encode(query_features)),
-    codes.pack(encode(database_features)),
-    query_labels,
-    database_labels,
-    num_bits,
-    **options,
-  )
-
-
 def _principal_axes(
   features: np.ndarray, num_bits: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mean [F] and the min(K,F) leading axes [F,min(K,F)]."""
+  """Return the mean [F] and the min(K,F) leading axes [F,min(K,F)]."""
   mean = features.mean(axis=0)
   centred = features - mean
   _, axes = np.linalg.eigh(centred.T @ centred)
@@ -243,11 +160,11 @@ def _principal_axes(
 
 
 def _random_rotation(rng: np.random.Generator, size: int) -> np.ndarray:
-  """Returns a uniformly drawn orthogonal matrix [size,size]."""
+  """Return a uniformly random orthogonal matrix [size,size]."""
   q, r = np.linalg.qr(rng.standard_normal((size, size)))
   return q * np.sign(np.diag(r))
 
 
 def _centre(features: ArrayLike, mean: np.ndarray) -> np.ndarray:
-  """Returns features minus the training mean, float64 [N,F]."""
+  """Return features minus the training mean, float64 [N,F]."""
   return real_valued.check_features(features, len(mean)) - mean

@@ -68,7 +68,8 @@ class Checkpoints:
     Args:
       step: Steps taken; names the checkpoint.
       tree: Nested dictionaries and dataclasses of host arrays.
-      metadata: What JSON can hold, but for the keys "sha256" and "metadata_sha256".
+      metadata: What JSON can hold, but for the keys "sha256" and
+        "metadata_sha256".
 
     Raises:
       StorageError: It cannot be written; those before it are whole.
@@ -171,4 +172,6 @@ def digest(tree: Any) -> str:
 
 
 def _digest_json(metadata):
-  return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+  return hashlib.sha256(
+    json.dumps(metadata, sort_keys=True).encode()
+  ).hexdigest()

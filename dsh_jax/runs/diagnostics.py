@@ -21,7 +21,7 @@ _HIGH_CORRELATION = 0.5
 
 
 class Diagnostics:
-  """Describes the codes of a fixed sample of the validation queries.
+  """Describe the codes of a fixed sample of the validation queries.
 
   Without these it is one of the training images.
   """
@@ -32,7 +32,7 @@ class Diagnostics:
     mesh: parallel.DeviceMesh,
     splits: data.Splits,
   ):
-    """Reads the sample; nothing is compiled yet.
+    """Read the sample; nothing is compiled yet.
 
     Args:
       made: The programs of the run.
@@ -51,7 +51,7 @@ class Diagnostics:
     self._mesh = mesh
 
   def __call__(self, weights: Any, step: int) -> dict[str, float]:
-    """Describes the codes of some weights.
+    """Describe the codes of some weights.
 
     Args:
       weights: (params, batch_stats), on devices.
@@ -73,7 +73,7 @@ class Diagnostics:
 
 
 def relaxed(method: losses.Method, logits: np.ndarray, step: int) -> np.ndarray:
-  """Returns the relaxed codes of logits [N,num_outputs] at a step."""
+  """Return the relaxed codes of logits [N,num_outputs] at a step."""
   return np.asarray(method.activation(jnp.asarray(logits), jnp.asarray(step)))
 
 
@@ -83,7 +83,7 @@ def describe(
   bits: np.ndarray,
   labels: np.ndarray,
 ) -> dict[str, float]:
-  """Describes codes.
+  """Describe codes.
 
   Args:
     logits: float [N,F], F being K for most methods; N at least 2.
@@ -130,7 +130,7 @@ def describe(
 
 
 def warning(found: dict[str, float], num_classes: int) -> str:
-  """Returns what to say about the codes; "" if there is nothing.
+  """Return what to say about the codes; "" if there is nothing.
 
   Args:
     found: What `Diagnostics` returned.

@@ -52,7 +52,7 @@ def load(
   num_classes: int,
   num_steps: int,
 ) -> Programs:
-  """Returns the programs of a configuration, made on the first call.
+  """Return the programs of a configuration, made on the first call.
 
   Args:
     config: As in configs/default.py.
@@ -70,7 +70,7 @@ def load(
 
 
 def numbers(config: ml_collections.ConfigDict) -> steps.RunNumbers:
-  """Returns what the train steps of a run are given, host arrays."""
+  """Return what the train steps of a run are given, host arrays."""
   return steps.RunNumbers(
     seed=np.asarray(config.seed, np.int32),
     learning_rate=np.asarray(config.optimizer.learning_rate, np.float32),

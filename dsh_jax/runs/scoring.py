@@ -8,8 +8,8 @@ import ml_collections
 import numpy as np
 
 from dsh_jax import data
-from dsh_jax.runs import encoding
 from dsh_jax.retrieval import evaluation, metrics
+from dsh_jax.runs import encoding
 
 
 class Scorer:

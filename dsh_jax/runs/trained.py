@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsh_jax.runs import checkpoint, encoding, workdir
-from dsh_jax.config import factories, fields
 from dsh_jax import errors, parallel, steps
+from dsh_jax.config import factories, fields
+from dsh_jax.runs import checkpoint, encoding, workdir
 
 
 class TrainedRun:
@@ -70,7 +70,9 @@ class TrainedRun:
         self.encode_step(), mesh, self.config.eval.batch_size
       )
       self._weights_on_devices = mesh.replicate(self.weights)
-    return self._encoder(self._weights_on_devices, images.__getitem__, len(images))
+    return self._encoder(
+      self._weights_on_devices, images.__getitem__, len(images)
+    )
 
   def encode_step(self):
     """Returns the function of `steps.make_encode_step` for this run."""

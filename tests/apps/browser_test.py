@@ -1,4 +1,4 @@
-"""The pages in a real browser: no console errors, all pictures load."""
+"""The pages in a real browser: no console errors, all images load."""
 
 import shutil
 
@@ -34,7 +34,7 @@ def browser():
 
 
 def check(browser, width, scheme):
-  """Nothing is reported, pictures are there, nothing sticks out."""
+  """Check for console errors, missing images and horizontal overflow."""
   browser.execute_cdp_cmd(
     "Emulation.setDeviceMetricsOverride",
     {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": True},

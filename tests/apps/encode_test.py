@@ -1,4 +1,4 @@
-"""Encoding a folder, searching it, taking the encoder away."""
+"""Encoding a folder, searching it, exporting the encoder."""
 
 import json
 import pathlib
@@ -22,7 +22,7 @@ POSTGRES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
 
 @pytest.fixture(scope="module")
 def workdir(command):
-  """A finished run whose pictures are found."""
+  """A finished run whose data set is available."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", command.environment["XDG_CACHE_HOME"])
     yield command.finished[0]
@@ -30,7 +30,7 @@ def workdir(command):
 
 @pytest.fixture(scope="module")
 def folder(workdir, tmp_path_factory):
-  """Twelve pictures of the run's database as files, and two broken ones."""
+  """Twelve images of the run's database as files, and two broken ones."""
   folder = tmp_path_factory.mktemp("pictures")
   split = index_lib.load(str(workdir / "codes.npz"))._split
   (folder / "sub").mkdir()
@@ -45,7 +45,7 @@ def folder(workdir, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoded(command, workdir, folder):
-  """What the command wrote and printed."""
+  """Output files and printed text of the command."""
   out = folder.parent / "codes.npz"
   process = command.start(
     f"--workdir={workdir}",
@@ -67,9 +67,9 @@ def test_codes_of_files_are_those_of_the_run(workdir, encoded):
   np.testing.assert_array_equal(index.codes, run.codes[rows])
 
 
-def test_unreadable_pictures_are_named_and_left_out(encoded):
+def test_unreadable_images_are_listed_and_skipped(encoded):
   out, printed, err = encoded
-  assert "Encoding 14 pictures" in err
+  assert "Encoding 14 images" in err
   assert "Left out broken.jpg: not a JPEG" in err and "empty.png" in err
   assert f"--index={out}" in printed
   with np.load(out, allow_pickle=False) as saved:
@@ -77,7 +77,7 @@ def test_unreadable_pictures_are_named_and_left_out(encoded):
   assert not out.with_name("codes.npz.parts").exists()
 
 
-def test_it_continues_after_a_kill(workdir, folder, encoded, tmp_path):
+def test_encoding_resumes_after_a_kill(workdir, folder, encoded, tmp_path):
   class Killed(BaseException):
     pass
 
@@ -106,7 +106,7 @@ def test_it_continues_after_a_kill(workdir, folder, encoded, tmp_path):
       np.testing.assert_array_equal(got[name], want[name])
 
 
-def test_parts_of_other_pictures_are_not_used(workdir, folder, tmp_path):
+def test_parts_of_other_images_are_not_reused(workdir, folder, tmp_path):
   out = tmp_path / "codes.npz"
   parts = tmp_path / "codes.npz.parts"
   parts.mkdir()
@@ -116,7 +116,7 @@ def test_parts_of_other_pictures_are_not_used(workdir, folder, tmp_path):
   assert len(index_lib.load(str(out))) == 12
 
 
-def test_lists_name_pictures(folder, tmp_path):
+def test_lists_of_images(folder, tmp_path):
   listed = folder / "list.txt"
   listed.write_text("00 é.PNG 1 0 0\nsub/01 é.PNG\n\n00 é.PNG 1 0 0\n", "utf-8")
   assert image_files.find(str(listed)) == (folder, ["00 é.PNG", "sub/01 é.PNG"])
@@ -130,14 +130,16 @@ def test_lists_name_pictures(folder, tmp_path):
   "changed, words",
   [
     ({"--images": "nowhere"}, "neither a folder nor a list"),
-    ({"--images": "EMPTY"}, "has no pictures"),
-    ({"--images": "BROKEN"}, "None of the 1 pictures"),
+    ({"--images": "EMPTY"}, "has no images"),
+    ({"--images": "BROKEN"}, "None of the 1 images"),
     ({"--out": "codes.txt"}, "ends in .npz"),
     ({"--workdir": "nowhere"}, "does not hold a finished run"),
     ({"--out": "/proc/no/codes.npz"}, "Cannot write --out"),
   ],
 )
-def test_wrong_input_is_told(changed, words, workdir, folder, tmp_path):
+def test_wrong_input_is_a_one_line_error(
+  changed, words, workdir, folder, tmp_path
+):
   (tmp_path / "empty").mkdir()
   (tmp_path / "broken").mkdir()
   shutil.copy(folder / "broken.jpg", tmp_path / "broken")
@@ -152,7 +154,7 @@ def test_wrong_input_is_told(changed, words, workdir, folder, tmp_path):
   assert not (tmp_path / "codes.npz").exists()
 
 
-def test_search_finds_a_picture_itself(
+def test_search_finds_the_query_itself(
   workdir, folder, encoded, capsys, tmp_path
 ):
   query = folder / "04 é.PNG"
@@ -186,7 +188,7 @@ def test_search_finds_a_picture_itself(
     ([], "--query"),
   ],
 )
-def test_search_tells_what_is_wrong(flags, words, encoded, folder):
+def test_wrong_searches_are_one_line_errors(flags, words, encoded, folder):
   given = [flag.format(folder=folder) for flag in flags]
   with pytest.raises(errors.UserError, match=words):
     search.main([f"--index={encoded[0]}", *given])
@@ -194,13 +196,13 @@ def test_search_tells_what_is_wrong(flags, words, encoded, folder):
 
 @pytest.fixture(scope="module")
 def taken(workdir, tmp_path_factory):
-  """What the command exported."""
+  """The folder that the command exported."""
   out = tmp_path_factory.mktemp("export") / "away"
   export.main([f"--workdir={workdir}", f"--out={out}"])
   return out
 
 
-def test_the_exported_encoder_gives_the_bits_of_the_run(workdir, taken):
+def test_the_exported_encoder_returns_the_codes_of_the_run(workdir, taken):
   exported = jax.export.deserialize(
     bytearray((taken / "encoder.stablehlo").read_bytes())
   )
@@ -235,7 +237,7 @@ def test_the_loader_needs_only_jax(taken, tmp_path):
 
 
 @pytest.mark.parametrize("num_bits", [1, 31, 32, 33, 48, 64])
-def test_packing_on_the_device_is_packing_on_the_host(num_bits):
+def test_packing_on_device_equals_packing_on_host(num_bits):
   relaxed = np.random.default_rng(num_bits).standard_normal((5, num_bits))
   relaxed[0] = 0
   np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""Tests of the command line for codes that other code made."""
+"""Tests of the command that scores the codes of other programs."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from dsh_jax.retrieval import evaluation as retrieval_evaluate
 
 @pytest.fixture
 def files(tmp_path):
-  """Writes the same random items as -1/+1, as 0/1, and as a run does."""
+  """Write the same random items as -1/+1, as 0/1, and as codes.npz."""
   rng = np.random.default_rng(0)
   arrays = {}
   for kind, size in (("query", 6), ("database", 60)):
@@ -65,7 +65,7 @@ def test_command_prints_the_table_and_writes_the_numbers(files):
   assert "empty_balls@r<=5" in written["counts"]
 
 
-def test_mistakes_end_in_one_line(files):
+def test_mistakes_are_one_line_errors(files):
   done = subprocess.run(
     [
       *(sys.executable, "-m", "dsh_jax.apps.evaluate"),

@@ -18,7 +18,7 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 @contextlib.contextmanager
 def started(command, index, *more):
-  """Starts the command; yields its address."""
+  """Start the command and yield its address."""
   process = command.start(
     f"--index={index}", "--port=0", *more, module="dsh_jax.apps.serve"
   )
@@ -33,13 +33,13 @@ def started(command, index, *more):
 
 @pytest.fixture(scope="module")
 def address(command):
-  """Of a server of the finished run's database."""
+  """The address of a server for the finished run's database."""
   with started(command, command.finished[0] / "codes.npz") as address:
     yield address
 
 
 def ask(address, path, data=None, **headers):
-  """Returns (status, headers, bytes)."""
+  """Return (status, headers, bytes)."""
   request = urllib.request.Request(address + path, data, headers)
   try:
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -49,7 +49,7 @@ def ask(address, path, data=None, **headers):
 
 
 def upload(address, content, name="a <b>.png", field="picture"):
-  """Posts a file as a browser does."""
+  """Post a file as a browser does."""
   body = (
     f'--edge\r\nContent-Disposition: form-data; name="{field}";'
     f' filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
@@ -60,7 +60,7 @@ def upload(address, content, name="a <b>.png", field="picture"):
   )
 
 
-def test_the_page_shows_pictures_to_pick(address):
+def test_the_page_shows_images_to_choose(address):
   status, headers, page = ask(address, "/")
   assert status == 200 and headers["X-Frame-Options"] == "DENY"
   assert page.count(b"<img") == 24 and b"<script" not in page
@@ -69,7 +69,7 @@ def test_the_page_shows_pictures_to_pick(address):
   assert Image.open(io.BytesIO(content)).size == (32, 32)
 
 
-def test_a_picked_picture_is_its_own_nearest(address):
+def test_an_image_is_its_own_nearest_neighbour(address):
   status, _, page = ask(address, "/similar/5")
   assert status == 200
   # Others may share its code; those of lower row come first.
@@ -78,7 +78,7 @@ def test_a_picked_picture_is_its_own_nearest(address):
   assert 'src="/picture/' in first
 
 
-def test_an_uploaded_picture_is_looked_for(address):
+def test_an_uploaded_image_is_searched(address):
   _, _, picture = ask(address, "/picture/7")
   status, _, page = upload(address, picture)
   text = page.decode()
@@ -86,10 +86,10 @@ def test_an_uploaded_picture_is_looked_for(address):
   assert "distance 0" in text and "data:image/png" in text
 
 
-def test_what_is_no_picture_is_refused(address):
+def test_uploads_that_are_not_images_are_refused(address):
   for content in (b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(1000)):
     status, _, page = upload(address, content)
-    assert status == 415 and b"not a picture" in page
+    assert status == 415 and b"not an image" in page
   assert upload(address, b"x", field="other")[0] == 400
   assert ask(address, "/search", b"{}")[0] == 400
   assert ask(address, "/search")[0] == 405
@@ -104,14 +104,14 @@ def test_large_uploads_are_refused_before_they_are_read(address):
   caught.value.close()
 
 
-def test_nothing_but_pictures_of_the_index_is_served(address):
+def test_only_images_of_the_index_are_served(address):
   for path in ("/picture/200", "/similar/200", "/picture/x", "/etc/passwd"):
     assert ask(address, path)[0] == 404
   assert ask(address, "/picture/..%2f..%2fcodes.npz")[0] == 404
   assert ask(address, "/", Host="elsewhere.example")[0] == 400
 
 
-def test_many_at_once_get_the_same_answer(address):
+def test_concurrent_requests_get_the_same_answer(address):
   _, _, picture = ask(address, "/picture/7")
   with concurrent.futures.ThreadPoolExecutor(16) as pool:
     uploads = [pool.submit(upload, address, picture) for _ in range(32)]
@@ -132,7 +132,7 @@ def test_without_the_run_it_still_shows_neighbours(command, tmp_path):
   np.savez(index, **held, root=str(tmp_path), workdir=str(tmp_path / "gone"))
   with started(command, index) as address:
     status, _, page = ask(address, "/")
-    assert status == 200 and b"Pictures cannot be uploaded" in page
+    assert status == 200 and b"Images cannot be uploaded" in page
     assert b"<form" not in page
     assert ask(address, "/similar/3")[0] == 200
     assert ask(address, "/picture/3")[0] == 404
@@ -147,7 +147,7 @@ def test_without_the_run_it_still_shows_neighbours(command, tmp_path):
     (["--index=nothing.npz"], "cannot be read as an index"),
   ],
 )
-def test_wrong_flags_are_told(flags, words, command, tmp_path):
+def test_wrong_flags_are_one_line_errors(flags, words, command, tmp_path):
   with np.load(command.finished[0] / "codes.npz") as saved:
     held = {name: saved[name] for name in saved.files}
   index = tmp_path / "codes.npz"

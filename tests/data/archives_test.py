@@ -1,4 +1,4 @@
-"""Names that cannot leave their folder, and files that are missing or bad."""
+"""Paths that cannot leave their folder, and missing or damaged files."""
 
 import fake_archives
 import pytest
@@ -35,7 +35,7 @@ def test_paths_that_lead_elsewhere_are_refused(path):
 
 
 @given(st.text())
-def test_a_clean_path_stays(text):
+def test_cleaning_a_path_twice_changes_nothing(text):
   try:
     path = archives.clean_path(text)
   except errors.UserError:
@@ -55,7 +55,7 @@ def source(request, tmp_path):
   return archives.open_first(str(tmp_path), ("x.zip/x/",), ".txt", "the web")
 
 
-def test_folder_and_zip_are_alike(source):
+def test_folder_and_zip_read_the_same(source):
   assert source.list(".txt") == ["a.txt", "b/c.txt"]
   assert "b/c.txt" in source and "b\\c.txt" in source and "d" not in source
   assert archives.read_lines(source, "a.txt") == ["one", "two"]
@@ -73,7 +73,7 @@ def test_large_files_are_refused(source, monkeypatch):
     source.read("a.txt")
 
 
-def test_a_missing_source_says_what_where_and_from_where(tmp_path):
+def test_a_missing_source_names_files_folder_and_download(tmp_path):
   (tmp_path / "x").mkdir()
   with pytest.raises(errors.UserError) as caught:
     archives.open_first(str(tmp_path), ("x", "x.zip"), ".txt", "the web")

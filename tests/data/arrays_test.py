@@ -75,7 +75,7 @@ data.load_splits("listfile", "", {folder!r}, 24, **{options!r})
 """
 
 
-def test_killed_builds_continue_and_give_the_same(built, options, tmp_path):
+def test_killed_builds_resume_with_equal_results(built, options, tmp_path):
   """SIGKILL at five moments of the build, then a run to the end."""
   code = _KILLED.format(folder=str(tmp_path), options=options)
   parts = []
@@ -102,7 +102,7 @@ def test_killed_builds_continue_and_give_the_same(built, options, tmp_path):
   assert not list(tmp_path.glob("listfile/*/incomplete*"))
 
 
-def test_a_half_built_array_is_continued(copied, options, monkeypatch):
+def test_a_partial_build_is_resumed(copied, options, monkeypatch):
   """Only parts without a finished file are decoded again."""
   root, folder = copied
   shutil.rmtree(folder)
@@ -139,7 +139,7 @@ def test_damaged_files_are_named(copied, options, name, kept):
     _load(root, options)
 
 
-def test_no_space_is_known_before_decoding(options, tmp_path, monkeypatch):
+def test_lack_of_space_is_found_before_decoding(options, tmp_path, monkeypatch):
   usage = shutil.disk_usage(tmp_path)
   monkeypatch.setattr(
     shutil, "disk_usage", lambda path: usage._replace(free=2**20)
@@ -165,7 +165,7 @@ def test_a_data_folder_that_cannot_be_written(options, tmp_path):
     _load(tmp_path / "file" / "data", options)
 
 
-def test_unreadable_pictures_are_counted(options, tmp_path):
+def test_unreadable_images_are_counted(options, tmp_path):
   folder = tmp_path / "archive"
   options = fake_archives.csv(folder, 110) | NUMBERS
   (folder / "pictures" / "003.jpg").write_bytes(b"no picture")

@@ -28,7 +28,7 @@ def test_evaluation_takes_the_centre(images):
   )
 
 
-def test_without_room_or_flip_training_is_evaluation(images):
+def test_without_crop_or_flip_training_equals_evaluation(images):
   augmentation = augment.Augmentation(6, 0, False, MEAN, STD)
   np.testing.assert_array_equal(
     augmentation(jax.random.key(0), images, 8),
@@ -60,7 +60,7 @@ def test_every_result_is_a_window_of_the_padded_image(images):
   assert len(seen) == 32  # Every place and both directions occur.
 
 
-def test_a_part_of_the_batch_gets_what_the_whole_batch_gets(images):
+def test_a_shard_is_augmented_like_the_whole_batch(images):
   augmentation = augment.Augmentation(5, 2, True)
   key = jax.random.key(7)
   whole = augmentation(key, images, 8)

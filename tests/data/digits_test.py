@@ -59,7 +59,7 @@ def test_two_processes_agree_and_are_quiet(built, splits):
   # One of them built; the other waited, or came late.
   assert sorted(lines)[-1] == "dsh_digits: decoding 15,000 images"
   assert set(lines[:-1]) <= {
-    "Waiting for another process that prepares the same data.",
+    "Waiting for another process that is preparing the same data.",
     "dsh_digits: decoding 15,000 images",
   }
   assert len(list(folder.glob("arrays/*-v1-????????"))) == 1
@@ -82,7 +82,7 @@ def test_sizes_and_types(splits):
   assert splits.train_in_database is False
 
 
-def test_fewer_images_are_of_the_same_groups(built):
+def test_fewer_images_come_from_the_same_groups(built):
   load = functools.partial(data.load_splits, data_dir=str(built[0]))
   fewer = load(num_train=400, num_database=900)
   assert (len(fewer.train), len(fewer.validation)) == (400, 500)

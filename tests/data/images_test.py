@@ -1,4 +1,4 @@
-"""Decoding of pictures of every kind, and of what only looks like one."""
+"""Decoding of images of every format, and of damaged ones."""
 
 import zlib
 
@@ -106,7 +106,7 @@ def test_truncated_in_the_last_rows():
     images.decode(encoded[: len(encoded) - 2000], 256)
 
 
-def test_other_formats_are_not_even_tried():
+def test_other_formats_are_refused_unparsed():
   with pytest.raises(images.UnreadableError):
     images.decode(_save(Image.new("RGB", (9, 9)), "TIFF"), 8)
 
@@ -144,7 +144,7 @@ _VALID = {
   st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=8),
   st.integers(0, 3000),
 )
-def test_damaged_bytes_are_a_picture_or_unreadable(kind, changes, kept):
+def test_damaged_bytes_decode_or_are_unreadable(kind, changes, kept):
   encoded = bytearray(_VALID[kind][:kept])
   for place, value in changes:
     if encoded:

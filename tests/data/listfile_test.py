@@ -1,4 +1,4 @@
-"""A person's own lists, right and wrong."""
+"""User-made lists, valid and invalid."""
 
 import pathlib
 import tempfile
@@ -44,7 +44,7 @@ def test_a_list_of_validation_queries_and_class_names(tmp_path):
   assert splits.class_names == tuple("abcde")
 
 
-def test_a_csv_is_split_by_itself(tmp_path):
+def test_a_csv_is_split_automatically(tmp_path):
   splits = _load(tmp_path, fake_archives.csv(tmp_path))
   assert splits.protocol == "auto"
   assert splits.class_names == ("c0", "c1", "c2", "c3", "c4")
@@ -52,7 +52,7 @@ def test_a_csv_is_split_by_itself(tmp_path):
   assert sizes == [49, 5, 6] and len(splits.database) == 54
 
 
-def test_a_changed_picture_or_list_is_noticed(tmp_path):
+def test_a_changed_image_or_list_is_rebuilt(tmp_path):
   options = fake_archives.csv(tmp_path)
   first = _load(tmp_path, options)
   path = tmp_path / "pictures" / "000.jpg"
@@ -128,7 +128,7 @@ def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
     ("a.jpg,x\na.jpg,y\n", "", "line 2 .*other labels"),
     ("a.jpg,see\n", "sea\nsky\n", "Did you mean 'sea'.*config.data.classes"),
     ("a.jpg,x\n", "x\nx\n", "different class name"),
-    ('"a.jpg,x\n', "", "no CSV"),
+    ('"a.jpg,x\n', "", "not CSV"),
     ("path,labels\n", "", "lists no image"),
     ("..,x\n", "", "not allowed"),
   ],
@@ -146,7 +146,7 @@ def test_which_files_are_needed(tmp_path, given_options):
     _load(tmp_path, given_options)
 
 
-def test_a_list_that_is_not_there(tmp_path):
+def test_a_missing_list(tmp_path):
   with pytest.raises(errors.UserError, match="Cannot read the list"):
     _load(tmp_path, {"csv": str(tmp_path / "none.csv")})
 
@@ -189,8 +189,8 @@ def test_any_bytes_are_a_listing_or_a_clear_error(content):
   ),
   st.sampled_from(["\n", "\r\n"]),
 )
-def test_what_is_written_is_what_is_read(images, end):
-  """Never a wrong label, whatever the names and line ends."""
+def test_lists_are_read_as_written(images, end):
+  """Names and line ends never change a label."""
   expected = {
     name: tuple(int(n) for n in np.flatnonzero(row))
     for name, row in images.items()

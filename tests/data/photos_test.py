@@ -21,7 +21,7 @@ def _load(name, folder, options, protocol="", **more):
 
 
 def _all_labels(splits):
-  """Returns {id: set of names of its labels} of queries and database."""
+  """Return {id: set of label names} of queries and database."""
   return {
     item: {splits.class_names[n] for n in np.flatnonzero(row)}
     for split in (
@@ -111,8 +111,8 @@ def test_absent_images_are_counted_or_stop_the_build(tmp_path):
   assert _load("mirflickr25k", other, options, max_missing=0.1)
 
 
-def test_images_that_are_not_what_their_names_say(tmp_path):
-  """PNG in .jpg, CMYK, grey, and one picture upside down."""
+def test_images_of_unexpected_formats(tmp_path):
+  """PNG in .jpg, CMYK, grey, and an image upside down."""
   options = fake_archives.mirflickr25k(tmp_path) | NUMBERS
   image = Image.new("RGB", (30, 40), (200, 100, 0))
   exif = Image.Exif()

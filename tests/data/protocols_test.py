@@ -1,4 +1,4 @@
-"""Who is in which split."""
+"""Which images are in which split."""
 
 import dataclasses
 
@@ -58,7 +58,7 @@ def test_train_in_database():
   assert not rows["validation"] & rows["train"]
 
 
-def test_unlabelled_images_can_stay():
+def test_unlabelled_images_can_be_kept():
   rows = _rows(_apply(dataclasses.replace(COUNTED, keep_unlabelled=True)))
   assert sum(map(len, rows.values())) == 100
 
@@ -157,7 +157,7 @@ def test_too_few_images(change, words):
     _apply(dataclasses.replace(COUNTED, **change))
 
 
-def test_every_protocol_of_every_data_set_says_where_it_is_from():
+def test_every_protocol_names_its_source():
   for dataset in data.DATASETS.values():
     assert dataset.protocols
     for protocol in dataset.protocols.values():

@@ -61,7 +61,7 @@ def test_every_backbone_has_a_size_test():
     ("alexnet", ("fc6", "fc7"), (4096, 4096)),
   ],
 )
-def test_taps_have_a_layer_each(backbone, feature_layers, widths):
+def test_each_feature_layer_has_a_dense_layer(backbone, feature_layers, widths):
   _, _, variables = _shapes(backbone, feature_layers=feature_layers)
   head = variables["params"]["head"]
   assert {layer: head[layer]["kernel"].shape for layer in head} == {

@@ -22,7 +22,7 @@ def expected():
 
 
 def _load(backbone, expected, folder):
-  """Returns the network, its variables from a file, and images."""
+  """Return the network, its variables from a file, and images."""
   shapes = json.loads(str(expected[f"{backbone}/shapes"]))
   weights = random_weights.draw_weights(shapes)
   path = folder / f"{backbone}.npz"

@@ -1,4 +1,4 @@
-"""Weights from files: what is read, refused and said."""
+"""Reading weights files, and the errors for wrong ones."""
 
 import json
 import pathlib
@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(__file__).parents[1]
 
 
 def _write_safetensors(path, tensors):
-  """Writes float32 and bfloat16 arrays as the format's description says."""
+  """Write float32 and bfloat16 arrays in the safetensors format."""
   header, data = {"__metadata__": {"format": "pt"}}, b""
   for name, array in tensors.items():
     first, data = len(data), data + array.tobytes()
@@ -57,9 +57,8 @@ def variables():
   return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree)
 
 
-@pytest.mark.parametrize("name", ["tensors.pth", "tensors_legacy.pth"])
-def test_reads_both_torch_formats(name):
-  tensors = weight_files.read(str(FOLDER / name))
+def test_reads_the_zip_format_of_torch():
+  tensors = weight_files.read(str(FOLDER / "tensors.pth"))
   base = np.arange(12, dtype=np.float32).reshape(3, 4)
   wanted = {
     "state_dict.a.weight": base,
@@ -109,16 +108,19 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
     def __reduce__(self):
       return pathlib.Path.touch, (trap,)
 
-  content = pickle.dumps({"x": Trap()}, protocol=2)
-  for name, legacy in (("a.pth", False), ("b.pth", True)):
-    if legacy:
-      (tmp_path / name).write_bytes(content)
-    else:
-      with zipfile.ZipFile(tmp_path / name, "w") as archive:
-        archive.writestr("archive/data.pkl", content)
-    with pytest.raises(errors.UserError, match="asks to run"):
-      weight_files.read(str(tmp_path / name))
+  with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+    archive.writestr(
+      "archive/data.pkl", pickle.dumps({"x": Trap()}, protocol=2)
+    )
+  with pytest.raises(errors.UserError, match="would run"):
+    weight_files.read(str(tmp_path / "a.pth"))
   assert not trap.exists()
+
+
+def test_the_format_before_torch_1_6_is_refused(tmp_path):
+  (tmp_path / "a.pth").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2))
+  with pytest.raises(errors.UserError, match=r"torch\.save it again"):
+    weight_files.read(str(tmp_path / "a.pth"))
 
 
 def test_pickled_numpy_arrays_are_refused(tmp_path):
@@ -133,7 +135,7 @@ def test_pickled_numpy_arrays_are_refused(tmp_path):
 def test_damaged_files_are_named(tmp_path, name):
   content = b"not weights at all"
   if name == "cut.pth":
-    content = (FOLDER / "tensors_legacy.pth").read_bytes()[:-20]
+    content = (FOLDER / "tensors.pth").read_bytes()[:-20]
   if name == "cut.safetensors":
     array = np.ones((4, 4), np.float32)
     _write_safetensors(tmp_path / name, {"x": array})
@@ -147,12 +149,13 @@ def test_damaged_files_are_named(tmp_path, name):
 @pytest.mark.parametrize("number", [2**28, 2**32 - 1])
 def test_a_small_file_takes_little_memory(tmp_path, number):
   put = struct.pack("<BI", pickle.LONG_BINPUT[0], number)
-  (tmp_path / "a.pth").write_bytes(pickle.PROTO + b"\x02}" + put + b".")
+  with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+    archive.writestr("archive/data.pkl", pickle.PROTO + b"\x02}" + put + b".")
   with pytest.raises(errors.UserError, match="numbered"):
     weight_files.read(str(tmp_path / "a.pth"))
 
 
-def test_absent_and_unknown_files(tmp_path):
+def test_missing_files_and_unknown_endings(tmp_path):
   with pytest.raises(errors.UserError, match="No weights file"):
     pretrained.find(str(tmp_path / "none.pth"))
   (tmp_path / "a.h5").write_bytes(b"")
@@ -240,7 +243,7 @@ def test_command_line_in_process(tmp_path, weights, capsys):
     weights_app.main([f"--file={tmp_path}/b.npz"])
 
 
-def test_names_of_a_bottleneck():
+def test_torchvision_names_of_a_bottleneck():
   path = ("batch_stats", "layer3_5", "bn3", "var")
   assert naming.torch_name("resnet50", path) == "layer3.5.bn3.running_var"
 

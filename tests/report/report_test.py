@@ -1,4 +1,4 @@
-"""The report: one page that needs nothing else, of runs on disk."""
+"""The report of runs on disk, a self-contained page."""
 
 import html.parser
 import json
@@ -18,14 +18,14 @@ NASTY = "<script>alert(1)</script>&\"'$_^{"
 
 @pytest.fixture(scope="module")
 def folder(command):
-  """The folder of a finished run, whose pictures are found."""
+  """The folder of a finished run, whose data set is available."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", command.environment["XDG_CACHE_HOME"])
     yield command.finished[0]
 
 
 def copy(folder, target, **changed):
-  """Copies a run without its checkpoints, with other fields in its result."""
+  """Copy a run without its checkpoints, with changed fields in its result."""
   target.mkdir()
   for name in ("config.json", "result.json", "metrics.jsonl", "codes.npz"):
     shutil.copy(folder / name, target)
@@ -50,7 +50,7 @@ class Page(html.parser.HTMLParser):
 
 
 def check_alone(text):
-  """Nothing is loaded from elsewhere, and nothing runs."""
+  """Check that the page loads nothing else and has no scripts."""
   page = Page(text)
   for tag, attributes in page.elements:
     assert tag not in {"script", "iframe", "object", "link"} or (
@@ -64,7 +64,7 @@ def check_alone(text):
   return page
 
 
-def test_the_main_command_writes_it_at_the_end_and_says_what_is_next(command):
+def test_training_writes_the_report_and_prints_the_next_commands(command):
   workdir, *_ = command.finished
   code, out, err = command.run(
     *commands.SMALL, "--report", f"--workdir={workdir}"
@@ -89,7 +89,7 @@ def test_the_main_command_writes_it_at_the_end_and_says_what_is_next(command):
   assert {"ndcg.png", "finished_gallery.png", "finished_map.png"} < set(drawn)
 
 
-def test_several_runs_stand_side_by_side(folder, tmp_path):
+def test_several_runs_are_compared(folder, tmp_path):
   second = copy(folder, tmp_path / "second", method="other")
   path = report.write([str(folder), str(second)], str(tmp_path / "out.html"))
   text = path.read_text()
@@ -108,31 +108,31 @@ def test_names_are_escaped(folder, tmp_path):
   assert any(NASTY in words for words in page.words)
 
 
-def test_without_pictures_there_is_a_report(folder, tmp_path):
+def test_the_report_is_written_without_images(folder, tmp_path):
   other = copy(folder, tmp_path / "run", split_sha256={"query": "0"})
   text = report.write([str(other)]).read_text()
-  assert "No pictures: The query split of digits is not the one" in text
+  assert "No images: The query split of digits is not the one" in text
 
 
-def test_without_anything_to_find_the_report_says_so(folder, tmp_path):
+def test_the_report_says_that_no_query_has_a_relevant_item(folder, tmp_path):
   other = copy(folder, tmp_path / "run")
   with np.load(other / "codes.npz") as saved:
     arrays = dict(saved)
   arrays["query_labels"][:] = 0
   np.savez(other / "codes.npz", **arrays)
   text = report.write([str(other)]).read_text()
-  assert "No pictures: None of the 40 queries looked at shares a label" in text
+  assert "No images: None of the 40 sampled queries shares a label" in text
   assert "The query is on the left" not in text
 
 
-def test_two_runs_of_one_name_are_told_apart(folder, tmp_path):
+def test_runs_of_equal_name_get_unique_names(folder, tmp_path):
   (tmp_path / "a").mkdir()
   twin = copy(folder, tmp_path / "a" / folder.name)
   first, second = run_files.read_all([str(folder), str(twin)])
   assert first.name != second.name
 
 
-def test_an_unfinished_run_is_one_line(command, tmp_path):
+def test_an_unfinished_run_is_a_one_line_error(command, tmp_path):
   process = command.start(
     f"--workdir={tmp_path}", module="dsh_jax.apps.compare"
   )
@@ -145,7 +145,7 @@ def test_an_unfinished_run_is_one_line(command, tmp_path):
 
 
 def tiny_run(bits, query_labels, database_labels, database_bits=None):
-  """A run of which only the codes matter."""
+  """Return a run with codes and labels only."""
   if database_bits is None:
     database_bits = bits
   return run_files.RunFiles(
@@ -163,7 +163,7 @@ def tiny_run(bits, query_labels, database_labels, database_bits=None):
   )
 
 
-def test_the_numbers_of_the_curves():
+def test_curves_equal_hand_computed_numbers():
   bits = np.array([[1, 1, 0], [0, 1, 0]])
   labels = np.array([[1, 1], [0, 1]], np.uint8)
   run = tiny_run(bits, labels, labels)

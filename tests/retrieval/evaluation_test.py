@@ -1,4 +1,4 @@
-"""Tests of metrics by name and of evaluation from end to end."""
+"""Tests of metrics by name and of the evaluation of codes."""
 
 import fractions
 

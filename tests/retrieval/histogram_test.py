@@ -84,7 +84,7 @@ def test_devices_change_no_bit(num_devices, binning):
   np.testing.assert_array_equal(counts, expected)
 
 
-def test_stream_gives_what_the_whole_gives(monkeypatch):
+def test_streaming_equals_one_call(monkeypatch):
   monkeypatch.setattr(histogram, "LABEL_ROWS", 33)
   (queries, database, query_labels, database_labels), expected = _problem(
     32, 6, 4, 100
@@ -134,8 +134,8 @@ def test_bad_input_is_refused():
     accumulator.add(packed, some + 1)
 
 
-def test_kernels_work_where_nothing_can_be_cached(tmp_path):
-  """A read-only installation without a home only compiles again."""
+def test_kernels_work_without_a_cache(tmp_path):
+  """A read-only installation without a home recompiles on every start."""
   program = """
 import numba.core.caching as caching
 for locator in list(caching.CacheImpl._locator_classes):
@@ -149,8 +149,8 @@ print(compiled.compile_loop(lambda x: x + 1)(15))
   assert done.stdout.strip() == "16", done.stderr
 
 
-def test_hosts_add_up():
-  """Two processes see a part of the database each; both hold the sum."""
+def test_counts_of_hosts_are_summed():
+  """Two processes each read a part of the database; both get the sum."""
   program = """
 import sys
 import jax
@@ -180,7 +180,7 @@ print(histogram.sum_over_hosts(counts).tolist())
     assert out.splitlines()[-1] == str([[[2**41 + 1, 6]]]), err
 
 
-def test_imports_wait_for_use():
+def test_numba_and_faiss_are_imported_on_use():
   program = """
 import sys
 from dsh_jax.retrieval import evaluation, neighbors

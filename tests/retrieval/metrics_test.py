@@ -28,7 +28,7 @@ for _normalizer in metrics.NORMALIZERS:
 
 
 def score_orders(orders, k):
-  """Scores orders of overlaps, [orders, N], from the definitions alone."""
+  """Score orders of overlaps, [orders, N], by the definitions."""
   size = orders.shape[1]
   ideal = np.sort(orders[0])[::-1][:k]
   in_all = np.count_nonzero(orders[0])
@@ -54,7 +54,7 @@ def score_orders(orders, k):
 
 
 def all_orders(hist):
-  """Lists every distinct order of overlaps that agrees with the distances."""
+  """List every distinct order of overlaps that the distances allow."""
   buckets = [
     sorted(set(itertools.permutations(np.repeat(np.arange(len(row)), row))))
     for row in hist
@@ -63,7 +63,7 @@ def all_orders(hist):
 
 
 def random_problems(count, seed):
-  """Makes histograms of few enough items that all orders can be listed."""
+  """Make histograms of so few items that all orders can be listed."""
   rng = np.random.default_rng(seed)
   made = 0
   while made < count:
@@ -119,7 +119,7 @@ def test_queries_do_not_see_each_other():
 
 
 def big_problem():
-  """Makes four histograms of 400 items, too many to list all orders."""
+  """Make four histograms of 400 items, too many to list all orders."""
   rng = np.random.default_rng(5)
   sizes = rng.multinomial(400, [0.02, 0.05, 0.1, 0.1, 0.1, 0.13, 0.2, 0.3], 4)
   near, far = [0.55, 0.3, 0.1, 0.05], [0.8, 0.2, 0, 0]

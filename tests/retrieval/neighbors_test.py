@@ -65,8 +65,8 @@ def test_devices_change_nothing(num_devices):
   np.testing.assert_array_equal(indices, order[:, :30])
 
 
-def test_long_lists_are_cleared_out_on_the_way():
-  """Items that come nearer and nearer overflow the room for candidates."""
+def test_full_candidate_lists_are_compacted():
+  """Ever nearer items overflow the space for candidates."""
   bits = np.tril(np.ones((64, 64), bool))[::-1].repeat(400, axis=0)
   database = np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
   queries = np.zeros((2, 2), np.uint32)

@@ -77,7 +77,7 @@ def test_clusters_are_found():
   assert result["metrics"]["map@all"]["expected"] > 0.9
 
 
-def test_what_does_not_fit_is_explained():
+def test_mismatched_arguments_are_refused():
   features, labels = make_clusters(0, 20)
   with pytest.raises(errors.UserError, match="20 query features"):
     real_valued.evaluate_cosine(features, features, labels[:7], labels)

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from dsh_jax.runs import checkpoint
 from dsh_jax import errors
+from dsh_jax.runs import checkpoint
 
 
 def _tree(seed):
@@ -84,7 +84,9 @@ def test_a_flipped_bit_in_the_metadata_is_noticed(tmp_path, caplog):
   with checkpoint.Checkpoints(tmp_path) as saved:
     with caplog.at_level(logging.WARNING):
       _, metadata = saved.restore(_tree(0))
-  assert metadata == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+  assert (
+    metadata == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+  )
 
 
 def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):

@@ -6,8 +6,8 @@ import signal
 import commands
 import pytest
 
-from dsh_jax.runs import interrupts
 from dsh_jax import train
+from dsh_jax.runs import interrupts
 
 
 @pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGINT", 130)])

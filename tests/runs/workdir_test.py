@@ -14,8 +14,8 @@ import commands
 import numpy as np
 import pytest
 
-from dsh_jax.runs import checkpoint, logs, workdir
 from dsh_jax import errors
+from dsh_jax.runs import checkpoint, logs, workdir
 
 CONFIG = {"bits": 16, "data": {"name": "digits"}}
 

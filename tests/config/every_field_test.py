@@ -1,0 +1,237 @@
+"""Every config field changes the run or is refused."""
+
+import functools
+import json
+
+import commands
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import default, digits
+from dsh_jax import errors, parallel, steps
+from dsh_jax.config import factories, fields
+
+# Change where files lie, or time and memory alone; their own tests show that
+# results stay as they are.
+RESOURCES = {
+  "data.dir",
+  "deterministic",
+  "eval.batch_size",
+  "train.prefetch",
+  "train.steps_per_dispatch",
+}
+# Refused with the embedded data; used by data sets of files.
+REFUSED = {
+  "method": "dsrh",
+  "loss.name": "dsrh",
+  "data.manual_dir": "x",
+  "data.max_missing": 0.5,
+  "data.resize": "crop",
+}
+
+SMALL = {
+  "bits": 16,
+  "tensorboard": False,
+  "data.num_train": 64,
+  "data.num_query": 20,
+  "data.num_database": 60,
+  "data.num_validation": 20,
+  "data.image_size": 32,
+  "train.batch_size": 16,
+  "train.num_epochs": 2,
+  "eval.batch_size": 64,
+}
+
+
+def _program(config):
+  """The initial weights, the train step and the encode step as text."""
+  mesh = parallel.DeviceMesh(config.parallel, jax.devices()[:1])
+  method = factories.create_method(config, 10)
+  network = factories.create_network(config, method, mesh.axis_name)
+  augmentation = factories.create_augmentation(config)
+  num_steps = 4 * config.train.num_epochs
+  tx = factories.create_optimizer(config, method, num_steps)
+  step = steps.make_train_step(
+    network,
+    method,
+    tx,
+    augmentation,
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+    axis_name=mesh.axis_name,
+    accumulate=config.train.accumulate,
+    skip_nonfinite=config.train.on_nonfinite == "skip",
+  )
+  encode = steps.make_encode_step(network, method, augmentation)
+  state = jax.eval_shape(
+    functools.partial(
+      steps.create_state, network, method, tx, augmentation.crop_size
+    ),
+    jax.random.key(0),
+  )
+  side = config.data.image_size
+  images = jax.ShapeDtypeStruct(
+    (config.train.batch_size, side, side, 3), jnp.uint8
+  )
+  labels = jax.ShapeDtypeStruct((config.train.batch_size, 10), jnp.uint8)
+  axes = {"axis_env": [(mesh.axis_name, 1)]} if mesh.axis_name else {}
+  weights = state.params, state.batch_stats
+  programs = (
+    jax.make_jaxpr(step, **axes)(state, images, labels),
+    jax.make_jaxpr(encode, **axes)(weights, images),
+  )
+  return [
+    (str(p), [np.asarray(c).tolist() for c in p.consts]) for p in programs
+  ]
+
+
+def _splits(config):
+  """The ids and labels of all splits, and the shape of an image."""
+  splits = factories.load_splits(config)
+  return dict(splits.sha256), splits.train.take([0]).shape
+
+
+# Path -> value, what shows the change, other fields that it needs.
+EFFECTS = {
+  "seed": (1, _program, {}),
+  "bits": (24, _program, {}),
+  "parallel": ("jit", _program, {}),
+  "dtype": ("bfloat16", _program, {}),
+  "data.seed": (1, _splits, {}),
+  "data.labels": ("3", _splits, {}),
+  "data.num_train": (80, _splits, {}),
+  "data.num_query": (21, _splits, {}),
+  "data.num_database": (31, _splits, {}),
+  "data.num_validation": (21, _splits, {}),
+  "data.image_size": (40, _splits, {}),
+  "data.crop_size": (24, _program, {}),
+  "data.crop_padding": (2, _program, {}),
+  "data.flip": (True, _program, {}),
+  "data.mean": ((0.4, 0.5, 0.5), _program, {}),
+  "data.std": ((0.2, 0.25, 0.25), _program, {}),
+  "model.backbone": ("resnet18", _program, {}),
+  "model.feature_layers": (("stage1", "stage2"), _program, {}),
+  "model.head_bias": (False, _program, {}),
+  "model.head_batch_norm": (True, _program, {}),
+  "model.remat": (True, _program, {}),
+  "train.batch_size": (32, _program, {}),
+  "train.num_epochs": (21, _program, {}),
+  "train.accumulate": (2, _program, {}),
+  "train.on_nonfinite": ("skip", _program, {}),
+  "optimizer.name": ("adam", _program, {}),
+  "optimizer.learning_rate": (0.1, _program, {}),
+  "optimizer.schedule": ("constant", _program, {}),
+  "optimizer.halve_every_steps": (7, _program, {"optimizer.schedule": "halve"}),
+  "optimizer.drop_at": ((0.3,), _program, {"optimizer.schedule": "drop"}),
+  "optimizer.weight_decay": (0.1, _program, {}),
+  "optimizer.momentum": (0.5, _program, {"optimizer.name": "sgd"}),
+  "optimizer.multipliers": ((("backbone", 0.5),), _program, {}),
+}
+
+# Path -> value; seen in what a run leaves behind.
+SEEN_IN_A_RUN = {
+  "tensorboard": True,
+  "train.validate_every_epochs": 4,
+  "train.checkpoint_every_steps": 5,
+  "train.log_every_steps": 2,
+  "eval.metrics": "('ndcg@5',)",
+  "eval.select": "last",
+  "eval.select_metric": "acg@100",
+  "eval.drop_empty": True,
+  "eval.normalizer": "relevant",
+}
+# Names of what lies elsewhere; a name that does not exist is refused.
+NAMES = {
+  "data.name": "unknown",
+  "data.protocol": "unknown",
+  "model.pretrained": "unknown.pth",
+}
+
+
+def _config(changes):
+  config = digits.get_config()
+  for path, value in {**SMALL, **changes}.items():
+    section, _, name = path.rpartition(".")
+    owner = fields.get(config, section) if section else config
+    owner[name] = value
+  return config
+
+
+def test_every_field_is_listed():
+  declared = set(fields.flatten(default.get_config())) | {"loss.name"}
+  known = set(EFFECTS) | set(SEEN_IN_A_RUN) | set(NAMES) | set(REFUSED)
+  assert declared == known | RESOURCES
+
+
+@pytest.mark.parametrize("path", EFFECTS)
+def test_setting_a_field_changes_the_run(path, command):
+  value, observe, needed = EFFECTS[path]
+  needed = {"data.dir": command.data_dir, **needed}
+  before = observe(_config(needed))
+  assert observe(_config({**needed, path: value})) != before
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_a_field_that_changes_nothing_is_refused(path):
+  config = _config({path: REFUSED[path]})
+  with pytest.raises(errors.UserError, match=f"config.{path} is refused"):
+    fields.check_overrides(config, [path])
+
+
+@pytest.mark.parametrize(
+  "path, value, others",
+  [
+    ("optimizer.momentum", 0.5, {}),
+    ("optimizer.halve_every_steps", 7, {}),
+    ("optimizer.drop_at", (0.3,), {}),
+    ("data.mean", (0.4, 0.4, 0.4), {"model.pretrained": "file.pth"}),
+    ("data.std", (0.4, 0.4, 0.4), {"model.pretrained": "file.pth"}),
+  ],
+)
+def test_a_field_is_refused_where_others_leave_it_unused(path, value, others):
+  config = _config({**others, path: value})
+  with pytest.raises(errors.UserError, match=f"config.{path} is refused"):
+    fields.check_overrides(config, [path])
+
+
+def _left_behind(workdir):
+  """The scores, the validations, the log and the files of a run."""
+  result = json.loads((workdir / "result.json").read_text())
+  names = {path.name.partition(".out.")[0] for path in workdir.rglob("*")}
+  kept = ("metrics", "validation", "selected_step", "select", "counts")
+  log = len(commands.read_log(workdir))
+  return {name: result[name] for name in kept}, names, log
+
+
+@pytest.mark.slow
+def test_fields_of_logs_and_scores_change_what_a_run_leaves(command, tmp_path):
+  assert command.finished  # Builds the data once.
+  changes = {"": None, **SEEN_IN_A_RUN, **NAMES}
+  done = command.run_forked(
+    [
+      [
+        *commands.SMALL,
+        # Some queries have nothing relevant, so that all conventions differ.
+        "--config.data.num_database=30",
+        *([f"--config.{path}={value}"] if path else []),
+        f"--workdir={tmp_path}/{path or 'as_it_is'}",
+      ]
+      for path, value in changes.items()
+    ]
+  )
+  found = dict(zip(changes, done, strict=True))
+  before = _left_behind(tmp_path / "as_it_is")
+  for path in SEEN_IN_A_RUN:
+    assert found[path][0] == 0, found[path][2]
+    assert _left_behind(tmp_path / path) != before, path
+  for path, value in NAMES.items():
+    code, _, err = found[path]
+    assert code == 2 and value in err, (path, err)
+
+
+def test_the_command_line_refuses_a_method_that_applies_nothing(command):
+  ((code, _, err),) = command.run_forked([["--config.method=dsrh"]])
+  assert code == 2 and "--config=FILE:method=dsrh" in err
+  assert err.count("\n") == 1
