@@ -7,8 +7,8 @@ that are done are left as they are, a cell that fails is reported and the
 others go on, and a table that was ended goes on where it stopped. Written to
 the workdir: table.md, table.csv, table.tex and table.png, of whatever is done.
 
-One process runs all cells, or with --shard=I/N every N-th, beside others with
-the same workdir: on a CPU, one for each core,
+One process runs all cells, or with --shard=I/N those of every N-th method,
+beside others with the same workdir: on a CPU, one for each core,
 
   taskset -c 0 python -m benchmarks.tables ... --shard=0/2 &
   taskset -c 1 python -m benchmarks.tables ... --shard=1/2
@@ -26,9 +26,9 @@ from benchmarks.tables import (
   cells,
   in_process,
   prepare,
-  rates,
   references,
   runner,
+  schedule,
 )
 from dsh_jax import errors
 from dsh_jax.apps import command
@@ -44,7 +44,12 @@ _JOBS = flags.DEFINE_integer(
   " another in this process.",
   lower_bound=0,
 )
-_SHARD = flags.DEFINE_string("shard", "0/1", "I/N: every N-th cell, from I.")
+_SHARD = flags.DEFINE_string(
+  "shard",
+  "0/1",
+  "I/N: the cells of every N-th method, from I; with more shards than methods,"
+  " every N-th cell.",
+)
 _OVERRIDE = flags.DEFINE_multi_string(
   "override", [], "PATH=VALUE, a config field of all cells; may be repeated."
 )
@@ -59,50 +64,6 @@ _TIMEOUT = flags.DEFINE_float(
   0,
   "With --jobs, a cell that takes longer has failed; 0: no limit.",
 )
-
-
-class _Queue:
-  """Turns the table's cells into jobs, when their learning rate is known."""
-
-  def __init__(self, table: cells.Table, workdir: pathlib.Path):
-    self._table = table
-    self._workdir = workdir
-
-  def items(self, shard: int, num_shards: int) -> list[object]:
-    """Return what is to be run, in order."""
-    table = self._table
-    mine = [*table.grid, *table.further, *table.wanted][shard::num_shards]
-    if table.reference_methods and shard == 0:
-      return [references, *mine]
-    return mine
-
-  def make_job(self, item) -> runner.Job | str | None:
-    """Return the job of an item; None while its grid is not through."""
-    table, workdir = self._table, self._workdir
-    if item is references:
-      return references.make_job(table, workdir)
-    if item in table.further:
-      needed = rates.needed(table, workdir, item)
-      if needed is None:
-        return None
-      return self._job(item) if needed else runner.NOT_NEEDED
-    if not item.in_grid and table.grid:
-      choice = rates.choose(table, workdir, item.method)
-      if not choice.is_final:
-        return None
-      if choice.rate is None:
-        return self._job(table.grid_of(item.method)[0])
-      item = table.cell_at(item, choice.rate)
-    return self._job(item)
-
-  def _job(self, cell):
-    folder = self._workdir / cell.folder
-    return runner.Job(
-      title=cell.title,
-      command=self._table.command(cell, folder),
-      settings=self._table.settings(cell),
-      folder=folder,
-    )
 
 
 class _Progress:
@@ -142,8 +103,8 @@ def run_table(
   shard: str = "0/1",
 ) -> int:
   """Run what is not done yet; return the number of runs without result."""
-  index, num_shards = _parse_shard(shard)
-  queue = _Queue(table, workdir)
+  index, num_shards = schedule.parse_shard(shard)
+  queue = schedule.Queue(table, workdir)
   name = "lock" if num_shards == 1 else f"lock-{index}-of-{num_shards}"
   with runner.only_one(workdir, name):
     if index == 0:
@@ -158,16 +119,6 @@ def run_table(
     else:
       in_process.run(items, queue.make_job, progress)
   return progress.num_failed
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-  index, _, count = text.partition("/")
-  if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-    raise errors.UserError(
-      f"--shard is {text!r}; it must be I/N with I from 0 to N - 1, such as"
-      " 0/2."
-    )
-  return int(index), int(count)
 
 
 def _run(argv: Sequence[str]) -> int:

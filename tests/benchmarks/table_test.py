@@ -138,18 +138,6 @@ def test_a_cell_is_what_its_command_gives(folder, done):
       np.testing.assert_array_equal(got[name], want[name])
 
 
-def test_shards_share_the_cells(folder, done):
-  workdir = folder / "shards"
-  outputs = [
-    _command("tables", folder, f"--workdir={workdir}", f"--shard={part}/2")
-    for part in (1, 0)
-  ]
-  assert "dhn 8 bits seed 1: done" in outputs[0].stdout
-  assert "dhn 8 bits seed 0: done" in outputs[1].stdout
-  assert "dhn 8 bits seed 1" not in outputs[1].stdout
-  assert "2 of 3 runs are done" in (workdir / "table.md").read_text()
-
-
 def test_dry_run_tells_what_it_would_take(folder, done):
   done = _command("tables", folder, "--dry_run", "--jobs=2")
   assert done.returncode == 0, done.stderr
