@@ -26,6 +26,7 @@ from benchmarks.tables import (
   cells,
   in_process,
   prepare,
+  processes,
   references,
   runner,
   schedule,
@@ -115,7 +116,7 @@ def run_table(
     num_likely = sum(item not in table.further for item in items)
     progress = _Progress(num_likely, num_jobs)
     if num_jobs:
-      runner.run(items, queue.make_job, num_jobs, progress, timeout_secs)
+      processes.run(items, queue.make_job, num_jobs, progress, timeout_secs)
     else:
       in_process.run(items, queue.make_job, progress)
   return progress.num_failed

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 
-from benchmarks.tables import runner
+from benchmarks.tables import processes, runner
 from dsh_jax import errors
 
 _POLL_SECS = 2.0
@@ -28,8 +28,8 @@ def run(
 
   Args:
     items: Things to run.
-    make_job: As of `runner.run`.
-    after_each: As of `runner.run`.
+    make_job: As of `processes.run`.
+    after_each: As of `processes.run`.
 
   Raises:
     SystemExit: A signal arrived; the run under way goes on when it is started
@@ -48,7 +48,7 @@ def run(
       if job.command[1:3] == ["-m", "dsh_jax.main"]:
         _run_here(job)
       else:
-        runner.run([job], lambda job: job, 1, lambda *_: None)
+        processes.run([job], lambda job: job, 1, lambda *_: None)
       secs = time.monotonic() - started
     after_each(job, runner.state(job.folder, job.settings), secs)
 

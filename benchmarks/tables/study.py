@@ -13,7 +13,6 @@ import math
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib.figure
 import ml_collections
 import numpy as np
 from absl import flags
@@ -23,10 +22,12 @@ from benchmarks.tables import (
   cells,
   in_process,
   prepare,
+  processes,
   rates,
   runner,
   significance,
-  table_text,
+  study_plot,
+  table_lines,
 )
 from dsh_jax import errors
 from dsh_jax.apps import command
@@ -145,7 +146,7 @@ def write(study: Study, workdir: pathlib.Path) -> pathlib.Path:
   scores = read_scores(study, workdir)
   path = workdir / "study.md"
   path.write_text(_markdown(study, scores), encoding="utf-8")
-  _draw(study, scores, workdir / "study.png")
+  study_plot.save(study, scores, workdir / "study.png")
   return path
 
 
@@ -186,7 +187,7 @@ def _markdown(study, scores):
     " test over seeds, for these queries, after Holm's correction for all"
     f" settings. {num_done} of {len(table.wanted)} runs are done. For all runs:"
     f" `{' '.join(table.overrides)}`; else the method's preset.",
-    table_text.grid_lines(
+    table_lines.grid_lines(
       ["method", table.metrics[0]],
       [
         [name, _text(study, scores, cell)] for name, cell in study.plain.items()
@@ -197,7 +198,7 @@ def _markdown(study, scores):
     lines = [
       [f"{v:g}", _text(study, scores, cell)] for v, cell in values.items()
     ]
-    parts.append(table_text.grid_lines([field, table.metrics[0]], lines))
+    parts.append(table_lines.grid_lines([field, table.metrics[0]], lines))
   one, two = study.fields
   columns = list(dict.fromkeys(w for _, w in study.plane))
   lines = [
@@ -205,65 +206,8 @@ def _markdown(study, scores):
     for v in dict.fromkeys(v for v, _ in study.plane)
   ]
   head = [f"{one} \\ {two}", *(f"{w:g}" for w in columns)]
-  parts.append(table_text.grid_lines(head, lines))
+  parts.append(table_lines.grid_lines(head, lines))
   return "\n\n".join(parts) + "\n"
-
-
-def _draw(study, scores, path):
-  num_panels = 1 + len(study.sweeps)
-  figure = matplotlib.figure.Figure(
-    figsize=(4.2 * num_panels, 3.6), layout="constrained"
-  )
-  axes = figure.subplots(1, num_panels, squeeze=False, sharey=True)[0]
-  one, two = study.fields
-  for value in dict.fromkeys(w for _, w in study.plane):
-    line = {v: study.plane[v, w] for v, w in study.plane if w == value}
-    _draw_line(axes[0], line, scores, f"{two.rpartition('.')[2]} {value:g}")
-  axes[0].set_xlabel(one, size=9)
-  for axis, (field, values) in zip(axes[1:], study.sweeps.items(), strict=True):
-    _draw_line(axis, values, scores, None)
-    axis.set_xlabel(field, size=9)
-  for axis in axes:
-    for index, (name, cell) in enumerate(study.plain.items()):
-      if cell in scores:
-        axis.axhline(
-          np.mean(scores[cell]),
-          color=f"C{7 + index}",
-          linestyle=":",
-          label=name,
-        )
-    axis.grid(linewidth=0.3)
-    axis.tick_params(labelsize=8)
-    if axis.get_legend_handles_labels()[0]:
-      axis.legend(fontsize=7)
-  axes[0].set_ylabel(f"{study.table.metrics[0]}, validation", size=9)
-  figure.suptitle(study.table.title, size=11)
-  figure.savefig(path, dpi=150)
-
-
-def _draw_line(axis, line, scores, label):
-  done = sorted(
-    (v, *significance.t_interval(scores[cell]))
-    for v, cell in line.items()
-    if cell in scores
-  )
-  if not done:
-    return
-  values, heights, errors_of = zip(*done, strict=True)
-  # 0 has a place of its own, left of the smallest value.
-  smallest = min((v for v in values if v > 0), default=1.0)
-  axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-  axis.errorbar(
-    values,
-    heights,
-    yerr=np.nan_to_num(errors_of),
-    fmt="o-",
-    ms=4,
-    capsize=2.5,
-    label=label,
-  )
-  axis.set_xticks(values, [f"{v:g}" for v in values])
-  axis.minorticks_off()
 
 
 def _print(job, state, secs):
@@ -299,7 +243,7 @@ def _run(argv: Sequence[str]) -> None:
     prepare.run(study.table, workdir)
     try:
       if _JOBS.value:
-        runner.run(study.table.wanted, make_job, _JOBS.value, _print)
+        processes.run(study.table.wanted, make_job, _JOBS.value, _print)
       else:
         in_process.run(study.table.wanted, make_job, _print)
     finally:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 
-from benchmarks.tables import cells, rows, table_text
+from benchmarks.tables import cells, rows, table_lines, table_text
 
 _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
 
@@ -56,7 +56,7 @@ def to_csv(contents: rows.Contents) -> str:
           "" if row.learning_rate is None else row.learning_rate,
           int(row.is_preliminary),
           int(row.is_reference),
-          " ".join(table_text.distinct(r.get("select") for r in row.results)),
+          " ".join(table_lines.distinct(r.get("select") for r in row.results)),
           _number(row.training_secs),
         ]
       )

@@ -1,9 +1,16 @@
 """A table as Markdown: scores, then everything needed to read them."""
 
 import math
-from collections.abc import Iterable, Sequence
 
-from benchmarks.tables import cells, published, rates, rows, runner
+from benchmarks.tables import (
+  cells,
+  published,
+  rates,
+  rows,
+  runner,
+  table_facts,
+  table_lines,
+)
 
 _MARKS = {rows.BEST: "**{}**", rows.EQUAL: "{} *", "": "{}"}
 
@@ -17,7 +24,7 @@ def markdown(table: cells.Table, contents: rows.Contents) -> str:
   parts += _metric_tables(table, contents)
   parts += _elsewhere(contents)
   parts += _failures(contents)
-  parts += _made(table, contents)
+  parts += table_facts.made(table, contents)
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -50,27 +57,6 @@ def block_title(bits: int, variant: str) -> str:
   return f"{bits} bits" + (f", {variant.replace('_', ' ')}" if variant else "")
 
 
-def distinct(values: Iterable[object]) -> list[str]:
-  """Return the different values as text, in order of appearance."""
-  return list(dict.fromkeys(str(v) for v in values if v not in (None, "")))
-
-
-def grid_lines(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-  """Return a Markdown table; cells are padded so that it reads as text."""
-  texts = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-  widths = [
-    max(3, *(len(line[column]) for line in (list(head), *texts)))
-    for column in range(len(head))
-  ]
-
-  def join(line):
-    padded = (cell.ljust(w) for cell, w in zip(line, widths, strict=True))
-    return f"| {' | '.join(padded)} |"
-
-  rule = join(["-" * width for width in widths])
-  return "\n".join([join(head), rule, *(join(line) for line in texts)])
-
-
 def _progress(contents):
   text = f"{contents.num_done} of {contents.num_runs} runs are done"
   if contents.failures:
@@ -96,7 +82,7 @@ def _score_tables(table, contents):
       name = f"_{row.method}_" if row.is_reference else name_of(row)
       lines.append([name, format_rate(row), seeds, *scores])
     head = ["method", "rate", "seeds", *table.metrics]
-    yield f"## {block_title(*block)}\n\n{grid_lines(head, lines)}"
+    yield f"## {block_title(*block)}\n\n{table_lines.grid_lines(head, lines)}"
 
 
 def _legend(contents):
@@ -157,7 +143,9 @@ def _grid(table, contents):
     " that all rows of the method use."
     + _reported_seed(table)
     + "\n\n"
-    + grid_lines(["method", *(f"{rate:g}" for rate in steps)], lines)
+    + table_lines.grid_lines(
+      ["method", *(f"{rate:g}" for rate in steps)], lines
+    )
   )
   edges = [m for m, choice in contents.choices.items() if choice.is_at_edge]
   if edges:
@@ -204,7 +192,7 @@ def _metric_tables(table, contents):
     head = ["method", "bits", "variant", "measured", "chance", "ties"]
     head += ["published"]
     if lines:
-      yield f"## {metric}\n\n{grid_lines([*head, 'source'], lines)}"
+      yield f"## {metric}\n\n{table_lines.grid_lines([*head, 'source'], lines)}"
   if contents.rows:
     yield (
       "Chance is the metric when all codes are equal. Ties: with the items of"
@@ -227,92 +215,11 @@ def _elsewhere(contents):
     ]
     yield (
       "## Published with this protocol, not measured here\n\n"
-      + grid_lines(head, lines)
+      + table_lines.grid_lines(head, lines)
     )
 
 
 def _failures(contents):
   if contents.failures:
     head = ["run", "error", "folder"]
-    yield f"## Failed\n\n{grid_lines(head, contents.failures)}"
-
-
-def _made(table, contents):
-  results = [result for row in contents.rows for result in row.results]
-  infos = contents.cell_infos
-  facts = [("config", f"`{table.config}`")]
-  if table.arguments:
-    facts.append(("config argument", f"`{table.arguments}`"))
-  if table.overrides:
-    facts.append(("for all cells", f"`{' '.join(table.overrides)}`"))
-  for method, overrides in table.method_overrides.items():
-    facts.append((f"for {method}", f"`{' '.join(overrides)}`"))
-  for variant in dict.fromkeys(c.variant for c in table.wanted if c.variant):
-    used = next(c.overrides for c in table.wanted if c.variant == variant)
-    facts.append((f"for {variant.replace('_', ' ')}", f"`{' '.join(used)}`"))
-  for title, name in (
-    ("data set", "dataset"),
-    ("protocol", "protocol"),
-    ("backbone", "backbone"),
-    ("training set in database", "train_in_database"),
-    ("epoch chosen by", "select"),
-    ("device", "device"),
-  ):
-    facts.append((title, _join(r.get(name) for r in results)))
-  facts.append(
-    (
-      "queries, database, queries without a relevant item",
-      _join(_counts(r) for r in results),
-    )
-  )
-  facts.append(
-    ("machine", _join(info.get("hardware") for info in infos)),
-  )
-  facts.append(("cores of a run", _join(info.get("cores") for info in infos)))
-  facts.append(("commit", _join(info.get("commit") for info in infos)))
-  secs = [info["seconds"] for info in infos if "seconds" in info]
-  if secs:
-    facts.append(
-      (
-        "seconds of a run",
-        f"{min(secs):.0f} to {max(secs):.0f}, {sum(secs) / 3600:.1f} h in all",
-      )
-    )
-  trained = [row for row in contents.rows if row.training_secs > 0]
-  if trained:
-    slow = max(trained, key=lambda row: row.training_secs)
-    fast = min(trained, key=lambda row: row.training_secs)
-    facts.append(
-      (
-        "seconds of training",
-        f"{fast.training_secs:.0f} ({fast.method}) to"
-        f" {slow.training_secs:.0f} ({slow.method})",
-      )
-    )
-  facts.append(("versions", _join(_versions(r) for r in results)))
-  facts += sorted(
-    {
-      (f"SHA-256 of {split}", f"`{value}`")
-      for result in results
-      for split, value in result.get("split_sha256", {}).items()
-    }
-  )
-  yield "## How it was made\n\n" + grid_lines(
-    ["what", "value"], [fact for fact in facts if fact[1]]
-  )
-  if table.notes:
-    yield "\n\n".join(table.notes)
-
-
-def _join(values):
-  return "; ".join(distinct(values))
-
-
-def _counts(result):
-  counts = result.get("counts", {})
-  names = ("queries", "database", "queries_without_relevant")
-  return ", ".join(str(counts.get(name, "?")) for name in names)
-
-
-def _versions(result):
-  return ", ".join(f"{k} {v}" for k, v in result.get("versions", {}).items())
+    yield f"## Failed\n\n{table_lines.grid_lines(head, contents.failures)}"
