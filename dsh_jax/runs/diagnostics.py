@@ -58,10 +58,12 @@ class Diagnostics:
       step: Steps taken, for activations that change with them.
 
     Returns:
-      "codes/NAME" -> what `describe` returns.
+      "codes/NAME" -> what `describe` returns; {} where logits are not finite.
     """
     outputs = self._made.outputs(weights, self._mesh.shard_batch(self._images))
     outputs = self._mesh.gather(outputs)[: len(self._labels)]
+    if not np.isfinite(outputs).all():
+      return {}
     width = self._made.method.num_outputs
     found = describe(
       outputs[:, :width],
@@ -86,7 +88,7 @@ def describe(
   """Describe codes.
 
   Args:
-    logits: float [N,F], F being K for most methods; N at least 2.
+    logits: float [N,F], F being K for most methods; N at least 1.
     relaxed_codes: float [N,F], after the activation.
     bits: bool [N,K].
     labels: [N,L] of 0 and 1.
@@ -121,7 +123,7 @@ def describe(
       left[:, 0] * scale[0], labels.sum(axis=1, dtype=np.float64)
     ),
     "zero_distance_pairs": float(
-      (counts * (counts - 1)).sum() / (num_images * (num_images - 1))
+      (counts * (counts - 1)).sum() / max(1, num_images * (num_images - 1))
     ),
     "quantization_error": float(
       np.abs(np.abs(np.asarray(relaxed_codes, np.float64)) - 1).mean()
@@ -136,6 +138,8 @@ def warning(found: dict[str, float], num_classes: int) -> str:
     found: What `Diagnostics` returned.
     num_classes: L; few labels do not need many directions.
   """
+  if not found:
+    return ""
   rank = found["codes/effective_rank"]
   correlation = found["codes/label_count_correlation"]
   if rank >= min(_LOW_RANK, num_classes / 2):

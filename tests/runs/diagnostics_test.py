@@ -56,3 +56,9 @@ def test_constant_logits():
   assert found["zero_distance_pairs"] == 1
   assert found["bit_imbalance"] == 1
   assert found["bit_entropy"] == pytest.approx(0, abs=1e-9)
+
+
+def test_one_image_and_none():
+  found = _describe([[1.0, -2.0]], _LABELS[:1])
+  assert found["zero_distance_pairs"] == found["effective_rank"] == 0
+  assert not diagnostics.warning({}, 10)
