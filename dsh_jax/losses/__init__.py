@@ -1,7 +1,8 @@
 """The methods that are compared: `LOSSES` by name, and `make_loss`.
 
 To add one: a file with its factory, a line in `LOSSES` (and in `SEEDED` if it
-draws from its seed), a preset in configs/methods.py, a test against a plain loop.
+draws from its seed), a preset in configs/methods.py, a test against a plain
+loop.
 """
 
 import dataclasses
