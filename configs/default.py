@@ -87,8 +87,10 @@ def get_config() -> ml_collections.ConfigDict:
         # AlexNet "fc6" and "fc7"; () is the last one.
         feature_layers=(),
         # Weights to start from: a file (.safetensors, .pth, .pt, .bin, .npz),
-        # or a Hub id OWNER/NAME; "" is random.
-        pretrained="",
+        # a Hub id OWNER/NAME, or "digits" (of "tiny": trained on single
+        # digits, in seconds, when first asked for); "" is random, a cold
+        # start, for which optimizer.multipliers must not slow the backbone.
+        pretrained="digits",
         # Whether the head's linear layer has a bias, and whether BatchNorm
         # follows it.
         head_bias=True,
@@ -108,14 +110,14 @@ def get_config() -> ml_collections.ConfigDict:
         # multiple of devices x accumulate.
         batch_size=128,
         # Times each training image is seen; >= 1.
-        num_epochs=20,
+        num_epochs=15,
         # Steps between two lines of the log; >= 1.
         log_every_steps=31,
         # Steps between two checkpoints, besides the one of every validation
         # and the last; >= 1, or 0 for no others.
         checkpoint_every_steps=0,
         # Epochs between two validations; >= 1. The last is always one.
-        validate_every_epochs=4,
+        validate_every_epochs=5,
         # What to do about a loss or gradient that is not finite: "stop", or
         # "skip" the step.
         on_nonfinite="stop",
@@ -134,7 +136,7 @@ def get_config() -> ml_collections.ConfigDict:
         # "adamw", "adam" or "sgd".
         name="adamw",
         # Highest learning rate; > 0.
-        learning_rate=1e-2,
+        learning_rate=3e-2,
         # Learning rate over steps: "one_cycle" (up, then down), "cosine" (down
         # to 0), "constant", "halve" or "drop".
         schedule="one_cycle",
@@ -150,7 +152,8 @@ def get_config() -> ml_collections.ConfigDict:
         momentum=0.9,
         # Learning-rate factors, pairs (path prefix, factor), for example
         # (("backbone", 0.01), ("head/fc6", 2.5)); the longest prefix holds.
-        multipliers=(),
+        # A pretrained backbone learns at a fraction of the head's rate.
+        multipliers=(("backbone", 0.1),),
       ),
       eval=dict(
         # Which epoch is reported: "validation" (best on validation queries),

@@ -34,6 +34,7 @@ def get_config(name: str, **data) -> ml_collections.ConfigDict:
       )
     )
   config.model.backbone = "resnet18"
+  config.model.pretrained = ""
   config.train.num_epochs = 30
   config.train.log_every_steps = 10
   config.train.checkpoint_every_steps = 500

@@ -38,6 +38,19 @@ class TrainState:
   num_skipped: jax.Array
 
 
+@flax.struct.dataclass
+class RunNumbers:
+  """What differs between runs of one program.
+
+  Attributes:
+    seed: int32 scalar, see `make_train_step`.
+    learning_rate: float32 scalar, factor of the optimizer's learning rate.
+  """
+
+  seed: jax.Array
+  learning_rate: jax.Array
+
+
 def create_state(
   network: nn.Module,
   method: losses.Method,
@@ -45,7 +58,7 @@ def create_state(
   image_size: int,
   key: jax.Array,
 ) -> TrainState:
-  """Returns the state before the first step.
+  """Return the state before the first step.
 
   Args:
     network: Images -> logits.
@@ -85,7 +98,7 @@ def make_train_step(
   sync_batch_norm: bool = True,
   learning_rate: optax.Schedule | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-  """Returns the function that takes one step.
+  """Return the function that takes one step.
 
   The loss is that of the global batch. Under an axis, every device gathers
   the codes and labels of all (B x (K + L) numbers), computes the whole loss,
@@ -98,6 +111,7 @@ def make_train_step(
     optimizer: From `optimizer.create_optimizer`.
     augmentation: What is done to uint8 images before the network.
     seed: Augmentation and dropout of step t come from fold_in(seed, t); >= 0.
+      A step that is given a seed takes that one.
     batch_size: B, the global batch, a multiple of P.
     axis_name: The pmap axis; None under jit, where arrays are global.
     accumulate: Parts in which the network sees a device's batch; divides B/P.
@@ -108,13 +122,15 @@ def make_train_step(
       all updates are left out from the first such step on.
     sync_batch_norm: Whether the network's BatchNorm uses `axis_name` too. Then
       its running statistics are equal on all devices; else they are averaged.
-    learning_rate: The optimizer's schedule, to report.
+    learning_rate: The optimizer's schedule, to report times the factor of
+      `RunNumbers`.
 
   Returns:
-    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
+    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L], numbers) -> (state,
     metrics), metrics being float32 scalars: loss, its terms, gradient_norm,
     learning_rate if its schedule is given; num_skipped, int32, as in the state;
-    and is_finite, bool.
+    and is_finite, bool. Numbers may be left out: a `RunNumbers`, so that runs
+    which differ in these alone share one program.
   """
 
   def forward(params, batch_stats, images, dropout_key):
@@ -150,9 +166,10 @@ def make_train_step(
   def average(x):
     return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
-  def train_step(state, images, labels):
+  def train_step(state, images, labels, numbers=None):
+    numbers = numbers or RunNumbers(seed=seed, learning_rate=1.0)
     augment_key, dropout_key = jax.random.split(
-      jax.random.fold_in(jax.random.key(seed), state.step)
+      jax.random.fold_in(jax.random.key(numbers.seed), state.step)
     )
     device = 0
     if axis_name is not None:
@@ -186,6 +203,7 @@ def make_train_step(
       updates, opt_state = optimizer.update(
         grads, state.opt_state, state.params
       )
+      updates = jax.tree.map(lambda x: x * numbers.learning_rate, updates)
       params = optax.apply_updates(state.params, updates)
 
     # Activations that overflow leave a finite loss behind, as BatchNorm divides
@@ -201,7 +219,8 @@ def make_train_step(
     metrics = {"loss": value, **terms, "gradient_norm": norm}
     if learning_rate is not None:
       num_updates = state.step - state.num_skipped
-      metrics["learning_rate"] = jnp.float32(learning_rate(num_updates))
+      rate = learning_rate(num_updates) * numbers.learning_rate
+      metrics["learning_rate"] = jnp.float32(rate)
     is_first = ~finite & (state.first_bad_step < 0)
     state = TrainState(
       step=state.step + 1,
@@ -218,20 +237,21 @@ def make_train_step(
 
 
 def scan_steps(train_step: Callable) -> Callable:
-  """Returns the function that takes several steps in one call.
+  """Return the function that takes several steps in one call.
 
   Args:
     train_step: From `make_train_step`.
 
   Returns:
-    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L]) -> (state,
-    metrics), the metrics with a leading axis of n >= 1 steps.
+    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L], numbers) ->
+    (state, metrics), the metrics with a leading axis of n >= 1 steps; numbers
+    as for `train_step`.
   """
 
-  def one_step(state, batch):
-    return train_step(state, *batch)
+  def steps(state, images, labels, numbers=None):
+    def one_step(state, batch):
+      return train_step(state, *batch, numbers)
 
-  def steps(state, images, labels):
     # A loop of one is left out: XLA's CPU backend runs convolutions inside
     # loops several times slower.
     if len(images) > 1:

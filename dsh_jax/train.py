@@ -9,23 +9,22 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
-import optax
 
-from dsh_jax import data, errors, losses, parallel, steps
+from dsh_jax import data, errors, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax.data import augment, batches
+from dsh_jax.data import batches
 from dsh_jax.runs import (
   checkpoint,
-  encoding,
+  diagnostics,
   facts,
   flop,
   hosts,
   interrupts,
   logs,
+  programs,
   result,
   schedule,
   scoring,
@@ -44,12 +43,10 @@ class Parts:
     config: The configuration.
     mesh: How steps are spread over devices.
     splits: The images.
-    method: The hashing method.
-    network: Images -> logits.
-    tx: The optimizer.
+    programs: What is compiled.
     state: What training begins with, host arrays.
-    augmentation: Images as stored -> as the network sees them.
     scorer: Scores weights.
+    diagnostics: Describes their codes.
     steps_per_epoch: Whole batches of training images.
     num_steps: Of the whole training.
   """
@@ -57,12 +54,10 @@ class Parts:
   config: ml_collections.ConfigDict
   mesh: parallel.DeviceMesh
   splits: data.Splits
-  method: losses.Method
-  network: nn.Module
-  tx: optax.GradientTransformation
+  programs: programs.Programs
   state: steps.TrainState
-  augmentation: augment.Augmentation
   scorer: scoring.Scorer
+  diagnostics: diagnostics.Diagnostics
   steps_per_epoch: int
   num_steps: int
 
@@ -70,7 +65,7 @@ class Parts:
 def train_and_evaluate(
   config: ml_collections.ConfigDict, directory: str
 ) -> dict[str, Any]:
-  """Trains, chooses an epoch, scores the test queries; continues if killed.
+  """Train, choose an epoch, score the test queries; continue if killed.
 
   Args:
     config: As in configs/default.py.
@@ -135,24 +130,15 @@ def _prepare(config, mesh) -> Parts:
     raise errors.no_validation("The validation split is empty")
   steps_per_epoch = len(splits.train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
-  method = factories.create_method(config, splits.num_classes, num_steps)
-  axis_name = mesh.axis_name if config.model.sync_batch_norm else None
-  network = factories.create_network(config, method, axis_name)
-  augmentation = factories.create_augmentation(config)
-  encode_step = steps.make_encode_step(network, method, augmentation)
-  encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
-  scorer = scoring.Scorer(config, splits, encoder)
-  tx = factories.create_optimizer(config, method, num_steps)
+  made = programs.load(config, mesh, splits.num_classes, num_steps)
   return Parts(
     config=config,
     mesh=mesh,
     splits=splits,
-    method=method,
-    network=network,
-    tx=tx,
-    state=factories.create_state(config, network, method, tx),
-    augmentation=augmentation,
-    scorer=scorer,
+    programs=made,
+    state=factories.create_state(config, made.network, made.method, made.tx),
+    scorer=scoring.Scorer(config, splits, made.encoder),
+    diagnostics=diagnostics.Diagnostics(made, mesh, splits),
     steps_per_epoch=steps_per_epoch,
     num_steps=num_steps,
   )
@@ -165,7 +151,7 @@ def _train(
   signals: interrupts.Interrupts,
   all_hosts: hosts.Hosts,
 ) -> tuple[Any, dict[str, Any]]:
-  """Returns the weights of the chosen epoch, on devices, and metadata of it."""
+  """Return the weights of the chosen epoch, on devices, and metadata of it."""
   config, mesh = parts.config, parts.mesh
   validated_at, saved_at = schedule.stops(
     config.train, parts.steps_per_epoch, parts.num_steps
@@ -176,6 +162,7 @@ def _train(
     "selected_step": 0,
     "score": -1.0,
     "validation": {},
+    "diagnostics": {},
     "num_skipped_steps": 0,
     "training_secs": 0.0,
     "timed_steps": 0,
@@ -190,7 +177,8 @@ def _train(
     mesh, int(state.num_skipped), config.train.log_every_steps
   )
   state = mesh.replicate(state)
-  train_steps = _make_train_steps(parts)
+  train_steps = parts.programs.train_steps
+  numbers = mesh.replicate(programs.numbers(config))
   clock = _make_clock(parts)
   log = logs.Log(
     run.path,
@@ -208,7 +196,7 @@ def _train(
     for group, batch in _batches(parts, step, saved_at):
       before = metrics.last
       with tracing.around(group):
-        state, outcome = train_steps(state, *batch)
+        state, outcome = train_steps(state, *batch, numbers)
       tracing.after(group, outcome)
       # No more than two groups are under way, and a line is read when the next
       # group is: the device never waits for the log.
@@ -233,14 +221,19 @@ def _train(
       host_state = mesh.fetch(state)
       metadata["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
-        scores = parts.scorer.validate((state.params, state.batch_stats))
-        log.scalars(step, step / parts.steps_per_epoch, scores)
+        weights = state.params, state.batch_stats
+        scores = parts.scorer.validate(weights)
+        found = parts.diagnostics(weights, step)
+        log.scalars(step, step / parts.steps_per_epoch, scores | found)
+        if said := diagnostics.warning(found, parts.splits.num_classes):
+          log.say(said)
         score = next(iter(scores.values()), metadata["score"])
         if config.eval.select == "last" or score > metadata["score"]:
           metadata |= {
             "selected_step": step,
             "score": score,
             "validation": scores,
+            "diagnostics": found,
           }
           best = {
             "params": host_state.params,
@@ -265,32 +258,17 @@ def _make_clock(parts):
   peak = flop.peak(jax.devices()[0].device_kind)
   if peak is None:
     return speed.Speed(batch_size)
-  size = parts.augmentation.crop_size
+  size = parts.config.data.crop_size or parts.config.data.image_size
   params = {k: v for k, v in parts.state.params.items() if k != "loss"}
   variables = {"params": params, "batch_stats": parts.state.batch_stats}
-  per_step = flop.of_step(parts.network, variables, (batch_size, size, size, 3))
+  per_step = flop.of_step(
+    parts.programs.network, variables, (batch_size, size, size, 3)
+  )
   return speed.Speed(batch_size, per_step, peak * parts.mesh.num_devices)
 
 
-def _make_train_steps(parts):
-  train_step = steps.make_train_step(
-    parts.network,
-    parts.method,
-    parts.tx,
-    parts.augmentation,
-    seed=parts.config.seed,
-    batch_size=parts.config.train.batch_size,
-    axis_name=parts.mesh.axis_name,
-    accumulate=parts.config.train.accumulate,
-    skip_nonfinite=parts.config.train.on_nonfinite == "skip",
-    sync_batch_norm=parts.config.model.sync_batch_norm,
-    learning_rate=factories.create_schedule(parts.config, parts.num_steps),
-  )
-  return parts.mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
-
-
 def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
-  """Yields ((first step, last step + 1), arrays on devices of these steps)."""
+  """Yield ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.mesh.local_rows(size)
   groups = schedule.groups(
@@ -312,7 +290,7 @@ def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
 
 
 def _report(parts, log, clock, metrics):
-  """Logs what is ready to be read and acts on a step that is not finite."""
+  """Log what is ready to be read and act on a step that is not finite."""
   train = parts.config.train
   for step, found in metrics.read():
     is_finite, _ = found.pop("is_finite"), found.pop("num_skipped")

@@ -18,6 +18,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 # between.
 SMALL = (
   "--config=configs/digits.py:method=idhn,bits=16,epochs=4",
+  # A start that takes no training before.
+  "--config.model.pretrained=",
+  "--config.optimizer.multipliers=()",
+  "--config.optimizer.learning_rate=0.01",
   "--config.data.num_train=64",
   "--config.data.num_database=200",
   "--config.data.num_query=40",

@@ -22,7 +22,7 @@ from dsh_jax.retrieval import evaluation
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_DEVICES = 4
 ARGUMENTS = (
-  "--config=configs/digits.py:method=idhn,bits=16,epochs=2",
+  "--config=configs/digits.py:method=idhn,bits=16,epochs=2,start=cold",
   "--config.data.num_train=48",
   "--config.data.num_validation=40",
   "--config.data.num_query=40",

@@ -55,7 +55,8 @@ class TimedStep:
   def config(self):
     """Returns the configuration, as of a run."""
     config = digits.get_config(
-      f"method={self.method},bits={self.num_bits},backbone={self.backbone}"
+      f"method={self.method},bits={self.num_bits},backbone={self.backbone},"
+      "start=cold"  # A step takes the same time from any weights.
     )
     config.data.image_size = self.image_size
     config.data.flip = True

@@ -23,7 +23,7 @@ _ENOUGH_SECS = 10.0
 
 
 def measure(config, num_classes: int) -> dict[str, float]:
-  """Returns the cost of a configuration.
+  """Return the cost of a configuration.
 
   Args:
     config: As in configs/default.py.

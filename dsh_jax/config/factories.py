@@ -9,7 +9,7 @@ import ml_collections
 import optax
 
 from dsh_jax import data, losses, models, steps
-from dsh_jax.config import optimizer
+from dsh_jax.config import digit_weights, optimizer
 from dsh_jax.data import augment
 from dsh_jax.models import pretrained
 
@@ -19,7 +19,7 @@ _AUGMENTATION = {"crop_size", "crop_padding", "flip", "mean", "std"}
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
-  """Returns train, validation, query and database of the protocol.
+  """Return train, validation, query and database of the protocol.
 
   Raises:
     UserError: As `data.load_splits`.
@@ -37,7 +37,7 @@ def create_method(
   num_classes: int,
   num_steps: int | None = None,
 ) -> losses.Method:
-  """Returns the method's loss.
+  """Return the method's loss.
 
   Args:
     config: loss, bits and seed are read.
@@ -66,7 +66,7 @@ def create_network(
   method: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Returns backbone and head, as wide as the loss asks for.
+  """Return backbone and head, as wide as the loss asks for.
 
   Args:
     config: model and dtype are read.
@@ -94,7 +94,7 @@ def create_network(
 def create_augmentation(
   config: ml_collections.ConfigDict,
 ) -> augment.Augmentation:
-  """Returns what is done to images before the network sees them."""
+  """Return what is done to images before the network sees them."""
   return augment.Augmentation(
     crop_size=config.data.crop_size or config.data.image_size,
     crop_padding=config.data.crop_padding,
@@ -121,7 +121,7 @@ def create_schedule(
 def create_optimizer(
   config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
 ) -> optax.GradientTransformation:
-  """Returns the update rule of a training of `num_steps` steps.
+  """Return the update rule of a training of `num_steps` steps.
 
   It is for parameters {"backbone", "head", "loss"}, as `steps.create_state`
   makes them; to the config's learning-rate factors is added that of the loss.
@@ -145,7 +145,7 @@ def create_state(
   method: losses.Method,
   tx: optax.GradientTransformation,
 ) -> steps.TrainState:
-  """Returns the state before the first step, as host arrays.
+  """Return the state before the first step, as host arrays.
 
   Args:
     config: seed, data and model are read.
@@ -158,24 +158,23 @@ def create_state(
       small for the network.
   """
   size = config.data.crop_size or config.data.image_size
-
-  @jax.jit
-  def create(key):
-    return steps.create_state(network, method, tx, size, key)
-
-  state = jax.device_get(create(jax.random.key(config.seed)))
+  key = jax.random.key(config.seed)
+  state = jax.device_get(_create_state(network, method, tx, size, key))
   if not config.model.pretrained:
     return state
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   return state.replace(
-    **pretrained.load(config.model.pretrained, config.model.backbone, variables)
+    **pretrained.load(_weights_source(config), config.model.backbone, variables)
   )
+
+
+_create_state = jax.jit(steps.create_state, static_argnums=(0, 1, 2, 3))
 
 
 def with_preprocessing(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """Returns the configuration with the mean and std of pretrained weights.
+  """Return the configuration with the mean and std of pretrained weights.
 
   Raises:
     UserError: The pretrained weights cannot be found.
@@ -184,7 +183,16 @@ def with_preprocessing(
     return config
   config = config.copy_and_resolve_references()
   wanted = pretrained.preprocessing(
-    config.model.pretrained, config.model.backbone
+    _weights_source(config), config.model.backbone
   )
   config.data.mean, config.data.std = wanted.mean, wanted.std
   return config
+
+
+def _weights_source(config):
+  """Return the file or Hub id of the pretrained weights."""
+  if config.model.pretrained != digit_weights.NAME:
+    return config.model.pretrained
+  return digit_weights.prepare(
+    config.model.backbone, config.data.dir or data.cache_dir()
+  )

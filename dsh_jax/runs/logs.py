@@ -96,7 +96,7 @@ class Log:
     text = "  ".join(
       f"{name.removeprefix('train/')} {value:.4g}"
       for name, value in values.items()
-      if not name.startswith("perf/")
+      if not name.startswith(("codes/", "perf/"))
     )
     self.say(f"step {step}/{self._total}  {text}{self._speed(step, values)}")
 

@@ -44,6 +44,10 @@ def create_result(
     "num_skipped_steps": metadata["num_skipped_steps"],
     "metrics": report["metrics"],
     "validation": metadata["validation"],
+    "diagnostics": {
+      name.removeprefix("codes/"): value
+      for name, value in metadata["diagnostics"].items()
+    },
     "counts": report["counts"],
     "seconds": {
       "training": metadata["training_secs"],
