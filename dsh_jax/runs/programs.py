@@ -34,8 +34,8 @@ class Programs:
       of `numbers`.
     encoder: Weights and images -> packed codes.
     outputs: ((params, batch_stats), images uint8 [B/P,H,W,3]) -> float32
-      [B/P,num_outputs+K], logits and what the hash code is the sign of; on the
-      devices.
+      [1,B/P,num_outputs+K], logits and what the hash code is the sign of, for
+      `DeviceMesh.gather`.
   """
 
   method: losses.Method
@@ -122,9 +122,9 @@ def _make(config, mesh, num_classes, num_steps) -> Programs:
       augmentation.without_randomness(images),
       train=False,
     )
-    return jnp.concatenate(
-      [logits, method.encode(loss_params, logits)], axis=1, dtype=jnp.float32
-    )
+    relaxed = method.encode(loss_params, logits)
+    both = jnp.concatenate([logits, relaxed], axis=1, dtype=jnp.float32)
+    return both[None]
 
   return Programs(
     method=method,
