@@ -1,4 +1,4 @@
-"""Convolution that XLA makes fast on a CPU, forward and backward."""
+"""Convolution that is fast on a CPU too, forward and backward."""
 
 import math
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ def conv_general_dilated(
 ) -> jax.Array:
   """Convolves: `flax.linen.Conv` calls this in place of the function of lax.
 
-  The gradient of the kernel is itself a convolution, with the batch in the
-  place of the channels. On a CPU, XLA's slows down as the batch grows, so it
-  is the sum over parts of the batch there. And where an image is smaller than
-  the kernel, XLA lets them change places, which made a step of ResNet-18 at
-  64 x 64 pixels 11 times slower; such a convolution is one product of matrices.
-  Both are the same to rounding.
+  The function of lax, except on a CPU. There, the gradient of the kernel, a
+  convolution with the batch in the place of the channels, slows down as the
+  batch grows, so it is the sum over parts of the batch. And where an image is
+  smaller than the kernel, XLA lets them change places, which made a step of
+  ResNet-18 at 64 x 64 pixels 11 times slower; such a convolution is one product
+  of matrices. Both are the same to rounding.
 
   Args:
     images: float [B,H,W,C].
@@ -45,12 +45,20 @@ def conv_general_dilated(
       images, kernel, window_strides, padding, **options
     )
 
+  def convolve_on_cpu(images, kernel):
+    if is_product:
+      return _as_product(images, kernel, window_strides, padding, result.shape)
+    return _with_gradient_in_parts(convolve, images, kernel)
+
   result = jax.eval_shape(convolve, images, kernel)
   smallest = min(math.prod(x.shape[1:3]) for x in (images, result))
   is_small = smallest < math.prod(kernel.shape[:2])
-  if is_small and not isinstance(padding, str) and _is_plain(**options):
-    return _as_product(images, kernel, window_strides, padding, result.shape)
-  return _with_gradient_in_parts(convolve, images, kernel)
+  is_product = (
+    is_small and not isinstance(padding, str) and _is_plain(**options)
+  )
+  return jax.lax.platform_dependent(
+    images, kernel, cpu=convolve_on_cpu, default=convolve
+  )
 
 
 def _is_plain(lhs_dilation=None, rhs_dilation=None, feature_group_count=1, **_):
@@ -94,9 +102,7 @@ def _with_gradient_in_parts(convolve, images, kernel):
   def backward(kept, gradient):
     images, kernel = kept
     transpose = jax.linear_transpose(lambda x: convolve(x, kernel), images)
-    return *transpose(gradient), jax.lax.platform_dependent(
-      images, gradient, cpu=to_kernel_in_parts, default=to_kernel
-    )
+    return *transpose(gradient), to_kernel_in_parts(images, gradient)
 
   differentiable = jax.custom_vjp(convolve)
   differentiable.defvjp(forward, backward)

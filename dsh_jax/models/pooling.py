@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +13,8 @@ def max_pool(
 ) -> jax.Array:
   """Largest value of every window; the first of equals gets the gradient.
 
-  The usual gradient, select-and-scatter, is slow on a CPU. Here columns and
-  rows are pooled one after the other, the forward pass keeps which place of a
-  window was largest, and in the backward pass every input looks up the windows
-  that it is in. To compare inputs with the maximum there instead would lose
-  gradients: XLA may compute an input a second time and round it differently.
+  Flax's pooling, except on a CPU, where its gradient, select-and-scatter, is
+  slow.
 
   Args:
     x: float [B,H,W,C].
@@ -26,6 +24,37 @@ def max_pool(
 
   Returns:
     float [B,H',W',C] with H' = (H + 2 padding - window) // stride + 1.
+  """
+
+  def pool(x):
+    edges = ((padding, padding), (padding, padding))
+    return nn.max_pool(x, (window, window), (stride, stride), edges)
+
+  return jax.lax.platform_dependent(
+    x,
+    cpu=lambda x: max_pool_by_axis(x, window, stride, padding),
+    default=pool,
+  )
+
+
+def max_pool_by_axis(
+  x: jax.Array, window: int, stride: int, padding: int = 0
+) -> jax.Array:
+  """Pools columns and rows one after the other, as `max_pool`.
+
+  The forward pass keeps which place of a window was largest, and in the
+  backward pass every input looks up the windows that it is in. To compare
+  inputs with the maximum there instead would lose gradients: XLA may compute
+  an input a second time and round it differently.
+
+  Args:
+    x: As in `max_pool`.
+    window: As in `max_pool`.
+    stride: As in `max_pool`.
+    padding: As in `max_pool`.
+
+  Returns:
+    As `max_pool`.
   """
   for axis in (2, 1):
     x = _pool(x, axis, x.shape[axis], window, stride, padding)

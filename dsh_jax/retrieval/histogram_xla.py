@@ -90,7 +90,7 @@ def make_mesh(devices: tuple[jax.Device, ...]) -> jax.sharding.Mesh:
 
 
 @functools.lru_cache(maxsize=8)
-def _make_step(devices: tuple[jax.Device, ...], binning: str):
+def make_step(devices: tuple[jax.Device, ...], binning: str):
   """Make the compiled step over `devices` and its two shardings."""
   mesh = make_mesh(devices)
   split = PartitionSpec(AXIS)
@@ -158,7 +158,7 @@ def add(
   num_devices = len(devices)
   size = rows_per_device(len(database), len(queries), num_devices, chunk_rows)
   size = max(1, min(size, 1 << 24))
-  step, split, whole = _make_step(devices, binning)
+  step, split, whole = make_step(devices, binning)
   device_queries = jax.device_put(np.ascontiguousarray(queries.T), whole)
   device_sets = jax.device_put(np.ascontiguousarray(query_sets.T), whole)
   zeros = np.zeros((num_devices, *counts.shape), np.int32)

@@ -1,0 +1,204 @@
+"""The programs of a run, lowered for given devices from shapes alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from benchmarks.compile_ahead import reference
+from dsh_jax import losses, parallel, steps
+from dsh_jax.config import factories
+from dsh_jax.retrieval import histogram_xla
+
+_SPEC = jax.sharding.PartitionSpec
+_NUM_STEPS = 1000  # Of the schedule, which is a constant of the program.
+
+
+class Programs:
+  """What a configuration makes devices do.
+
+  Attributes:
+    config: The configuration.
+    num_classes: L.
+    devices: Those of a `targets.Target`, or any others.
+  """
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    num_classes: int,
+    devices: Sequence[jax.Device],
+  ):
+    """Creates the parts of a run, without any array."""
+    self.config = config
+    self.num_classes = num_classes
+    self.devices = list(devices)
+    self._mesh = parallel.DeviceMesh(config.parallel, self.devices)
+    self._method = factories.create_method(config, num_classes)
+    self._tx = factories.create_optimizer(config, self._method, _NUM_STEPS)
+    self._augmentation = factories.create_augmentation(config)
+
+  def train_step(self) -> jax.stages.Lowered:
+    """Lowers one step of training."""
+    config = self.config
+    step = steps.make_train_step(
+      self._network(),
+      self._method,
+      self._tx,
+      self._augmentation,
+      seed=config.seed,
+      batch_size=config.train.batch_size,
+      axis_name=self._mesh.axis_name,
+      accumulate=config.train.accumulate,
+      skip_nonfinite=config.train.on_nonfinite == "skip",
+    )
+    lifted = self._mesh.parallelize(steps.scan_steps(step), donate_state=True)
+    size, count = config.data.image_size, config.train.batch_size
+    return lifted.lower(
+      self._replicated(self._state()),
+      self._sharded((1, count, size, size, 3), 1),
+      self._sharded((1, count, self.num_classes), 1),
+    )
+
+  def encode_step(self, batch_size: int) -> jax.stages.Lowered:
+    """Lowers the encoding of one batch of `batch_size` images."""
+    step = steps.make_encode_step(
+      self._network(), self._method, self._augmentation
+    )
+    state, size = self._state(), self.config.data.image_size
+    return self._mesh.parallelize(step).lower(
+      self._replicated((state.params, state.batch_stats)),
+      self._sharded((batch_size, size, size, 3), 0),
+    )
+
+  def loss(self, name: str, batch_size: int) -> jax.stages.Lowered:
+    """Lowers value and gradient of a loss of the global batch.
+
+    Args:
+      name: A key of `losses.LOSSES`.
+      batch_size: B.
+    """
+    method = losses.make_loss(
+      name, num_bits=self.config.bits, num_classes=self.num_classes
+    )
+
+    def objective(params, logits, labels):
+      codes = method.activation(logits, 0)
+      return method(params, codes, labels, step=0)[0]
+
+    params = jax.eval_shape(method.init, jax.random.key(0))
+    mesh = self._auto_mesh()
+    rows = jax.sharding.NamedSharding(mesh, _SPEC(parallel.AXIS))
+    shape = (batch_size, method.num_outputs)
+    return jax.jit(jax.value_and_grad(objective, argnums=(0, 1))).lower(
+      self._on_all(params),
+      jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows),
+      jax.ShapeDtypeStruct(
+        (batch_size, self.num_classes), jnp.uint8, sharding=rows
+      ),
+    )
+
+  def histogram(
+    self, num_queries: int, most_shared: int, chunk_rows: int
+  ) -> jax.stages.Lowered:
+    """Lowers the counting of one chunk of the database.
+
+    Args:
+      num_queries: Q.
+      most_shared: S.
+      chunk_rows: Items of the database, over all devices.
+    """
+    platform = self.devices[0].platform
+    step, split, whole = histogram_xla.make_step(
+      tuple(self.devices), histogram_xla.default_binning(platform)
+    )
+    count, bits = len(self.devices), self.config.bits
+    size = -(-chunk_rows // count)
+    words, sets = (-(-n // 32) for n in (bits, self.num_classes))
+
+    def shape(dtype, sharding, *dims):
+      return jax.ShapeDtypeStruct(dims, dtype, sharding=sharding)
+
+    return step.lower(
+      shape(jnp.int32, split, count, num_queries, bits + 1, most_shared + 1),
+      shape(jnp.uint32, whole, words, num_queries),
+      shape(jnp.uint32, whole, sets, num_queries),
+      shape(jnp.uint32, split, count, words, size),
+      shape(jnp.uint32, split, count, sets, size),
+      shape(jnp.bool_, split, count, size),
+    )
+
+  def reference_step(self) -> jax.stages.Lowered:
+    """Lowers a step of the plain classifier, on as many images."""
+    dtype = jnp.dtype(self.config.dtype)
+    count = self.config.train.batch_size
+    size = self.config.data.crop_size or self.config.data.image_size
+    state = jax.eval_shape(
+      lambda key: reference.create_state(dtype, size, key), jax.random.key(0)
+    )
+    step = reference.make_train_step(dtype, parallel.AXIS)
+    rows = _SPEC(parallel.AXIS)
+    mapped = jax.shard_map(
+      step,
+      mesh=self._auto_mesh(),
+      in_specs=(_SPEC(), rows, rows),
+      out_specs=_SPEC(),
+      check_vma=False,
+    )
+    rows = jax.sharding.NamedSharding(self._auto_mesh(), rows)
+    return jax.jit(mapped, donate_argnums=0).lower(
+      self._on_all(state),
+      jax.ShapeDtypeStruct((count, size, size, 3), dtype, sharding=rows),
+      jax.ShapeDtypeStruct((count,), jnp.int32, sharding=rows),
+    )
+
+  def _network(self):
+    return factories.create_network(
+      self.config, self._method, self._mesh.axis_name
+    )
+
+  def _state(self) -> Any:
+    size = self.config.data.crop_size or self.config.data.image_size
+    network = factories.create_network(self.config, self._method)
+    return jax.eval_shape(
+      lambda key: steps.create_state(
+        network, self._method, self._tx, size, key
+      ),
+      jax.random.key(0),
+    )
+
+  def _auto_mesh(self):
+    return jax.make_mesh(
+      (len(self.devices),),
+      (parallel.AXIS,),
+      axis_types=(jax.sharding.AxisType.Auto,),
+      devices=self.devices,
+    )
+
+  def _on_all(self, tree):
+    everywhere = jax.sharding.NamedSharding(self._auto_mesh(), _SPEC())
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+      tree,
+    )
+
+  def _replicated(self, tree):
+    """Shapes of a tree as `parallel.DeviceMesh.replicate` copies it."""
+    if self.config.parallel == "jit":
+      return self._on_all(tree)
+    count = len(self.devices)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), tree
+    )
+
+  def _sharded(self, shape, axis):
+    """Shape of bytes as `parallel.DeviceMesh.shard_batch` spreads them."""
+    count = len(self.devices)
+    if self.config.parallel == "jit":
+      spec = _SPEC(*[None] * axis, parallel.AXIS)
+      sharding = jax.sharding.NamedSharding(self._auto_mesh(), spec)
+      return jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding)
+    shape = (count, *shape[:axis], shape[axis] // count, *shape[axis + 1 :])
+    return jax.ShapeDtypeStruct(shape, jnp.uint8)
