@@ -151,19 +151,21 @@ def make_train_step(
     if axis_name is not None:
       device = jax.lax.axis_index(axis_name)
       dropout_key = jax.random.fold_in(dropout_key, device)
-    inputs = augmentation(
-      augment_key, images, batch_size, device * images.shape[0]
-    )
+    with jax.named_scope("augmentation"):
+      inputs = augmentation(
+        augment_key, images, batch_size, device * images.shape[0]
+      )
 
     def objective(params):
       params = dict(params)
       loss_params = params.pop("loss")
       run = forward if accumulate == 1 else forward_in_parts
       logits, stats = run(params, state.batch_stats, inputs, dropout_key)
-      codes = method.activation(logits, state.step)
-      value, terms = method(
-        loss_params, gather(codes), gather(labels), step=state.step
-      )
+      with jax.named_scope("loss"):
+        codes = method.activation(logits, state.step)
+        value, terms = method(
+          loss_params, gather(codes), gather(labels), step=state.step
+        )
       return value, (terms, stats)
 
     (value, (terms, stats)), grads = jax.value_and_grad(
@@ -171,9 +173,12 @@ def make_train_step(
     )(state.params)
     grads = average(grads)
     stats = average(stats)
-    norm = optax.tree.norm(grads)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+      norm = optax.tree.norm(grads)
+      updates, opt_state = optimizer.update(
+        grads, state.opt_state, state.params
+      )
+      params = optax.apply_updates(state.params, updates)
 
     # Activations that overflow leave a finite loss behind, as BatchNorm divides
     # by them, but running statistics that would make every code NaN.

@@ -96,6 +96,11 @@ class Target:
     """How many there are, P."""
     return math.prod(self.shape)
 
+  @property
+  def package(self) -> str:
+    """Import name of the compiler's package."""
+    return _ENVIRONMENTS[self.chip.platform][0]
+
   def devices(self) -> list[jax.Device]:
     """Returns devices that programs can be compiled for, but not run on.
 

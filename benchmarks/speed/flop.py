@@ -37,9 +37,12 @@ def _count(jaxpr) -> int:
       spec = equation.params["dimension_numbers"].rhs_spec
       depth = math.prod(kernel) // kernel[spec[0]]
       total += 2 * depth * equation.outvars[0].aval.size
-    repeats = equation.params.get("length", 1) if name == "scan" else 1
-    for inner in extend.core.jaxprs_in_params(equation.params):
-      total += repeats * _count(inner)
+    inside = map(_count, extend.core.jaxprs_in_params(equation.params))
+    if name == "cond":  # The branches of platforms do the same.
+      total += max(inside)
+    else:
+      repeats = equation.params["length"] if name == "scan" else 1
+      total += repeats * sum(inside)
   return total
 
 

@@ -54,14 +54,13 @@ def dtsh(
 
   weight_of_mean = quantization_weight * num_bits
 
-  def cost(x):
-    return triplets.logistic(margin_per_bit * num_bits + x)
-
   def objective(params, codes, labels, step):
     del params, step
     similar = similarity.shares_label(labels)
     t = logit_scale * similarity.inner_product(codes, codes)
-    sums = triplets.sum_pair_costs(-t, *triplets.split_items(similar), cost)
+    sums = triplets.sum_pair_costs(
+      -t, *triplets.split_items(similar), margin_per_bit * num_bits
+    )
     terms = {
       "triplets": triplets.mean_triplet_cost(sums, similar),
       "quantization": weight_of_mean * quantization.squared(codes),

@@ -22,19 +22,9 @@ from dsh_jax.losses import similarity
 # stays in the cache of a core.
 _TILE = 64
 # Items that an accelerator compares with all others in one pass over [Q,B].
-_PER_PASS = 16
+_PER_PASS = 64
 # Farther than any badness: an item that is off the list costs nothing.
 _FAR = 1e9
-
-# x -> (cost, derivative of the cost).
-Cost = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
-
-
-def logistic(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns softplus(x) and its derivative, from one exponential: a `Cost`."""
-  small = jnp.exp(-jnp.abs(x))
-  cost = jnp.maximum(x, 0) + jnp.log1p(small)
-  return cost, jnp.where(x > 0, 1, small) / (1 + small)
 
 
 def sum_hinges(
@@ -70,7 +60,7 @@ def sum_hinges(
       x,
       jnp.where(valid, level, -1).astype(jnp.int32),
       cpu=functools.partial(hinges_by_sorting, margin=margin, gain=gain),
-      default=functools.partial(hinges_by_pairs, margin=margin, gain=gain),
+      default=functools.partial(hinges_at_once, margin=margin, gain=gain),
     )
 
   return _with_slopes(values_and_slopes, badness)
@@ -130,16 +120,16 @@ def hinges_by_sorting(
   return values, jnp.take_along_axis(slope, back, axis=1)
 
 
-def hinges_by_pairs(
+def hinges_at_once(
   x: jax.Array,
   levels: jax.Array,
   margin: float,
   gain: Callable[[jax.Array], jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-  """Sums hinges over all pairs of a list.
+  """Sums hinges over all pairs of items, of all anchors at once.
 
   With D = gain_i - gain_j, a pair costs max(0, margin |D| + D (x_i - x_j)),
-  whichever of the two should come first.
+  whichever of the two should come first. Distances are counted in margins.
 
   Args:
     x: As in `hinges_by_sorting`.
@@ -152,38 +142,37 @@ def hinges_by_pairs(
   """
   # An item off the list has the lowest gain, and follows far behind all.
   on_list = levels >= 0
-  gains = gain(levels.astype(x.dtype))
-  gains = jnp.where(on_list, gains, gain(jnp.zeros((), x.dtype)) - 1)
-  places = jnp.where(on_list, x, _FAR)
-
-  def terms(items, others):
-    (place, gained), (other_place, other_gain) = items, others
-    rise = gained - other_gain
-    size = jnp.abs(rise)
-    is_active = margin * size + rise * (place - other_place) > 0
-    return jnp.where(is_active, -rise, 0), jnp.where(is_active, size, 0)
-
   lowest = gain(jnp.zeros((), x.dtype)) - 1
-  slopes, weights = _sum_over_items((places, gains), (_FAR, lowest), terms)
-  # Every pair was met twice.
-  values = jnp.sum(slopes * x + margin / 2 * weights, axis=1)
-  return values, slopes
+  gains = jnp.where(on_list, gain(levels.astype(x.dtype)), lowest).T
+  unit = margin if margin > 0 else 1.0
+  places = jnp.where(on_list, x, _FAR).T / unit
+
+  def add(sums, items):
+    slopes, costs = sums
+    for place, item_gain in zip(*items, strict=True):
+      rise = item_gain - gains
+      cost = margin / unit * jnp.abs(rise) + rise * (place - places)
+      slopes = slopes - jnp.where(cost > 0, rise, 0)
+      costs = costs + jnp.maximum(cost, 0)
+    return slopes, costs
+
+  slopes, costs = _scan_items(add, (places, gains), (_FAR, lowest))
+  return unit / 2 * jnp.sum(costs, axis=0), slopes.T  # All met twice.
 
 
 def sum_pair_costs(
-  badness: jax.Array, first: jax.Array, second: jax.Array, cost: Cost
+  badness: jax.Array, first: jax.Array, second: jax.Array, margin: float
 ) -> jax.Array:
-  """Sums, per anchor, a cost over all pairs of two groups of items.
+  """Sums, per anchor, a logistic cost over all pairs of two groups of items.
 
-      sum over i in first, j in second of cost(badness_qi - badness_qj)
+      sum over i in first, j in second of
+        softplus(margin + badness_qi - badness_qj)
 
   Args:
     badness: float [Q,B].
     first: bool [Q,B], items that should have the smaller badness.
-    second: bool [Q,B], items that should have the larger badness, and none of
-      `first`.
-    cost: Cost of a difference of badness, with its derivative; it vanishes
-      where the difference goes to minus infinity.
+    second: bool [Q,B], items that should have the larger badness.
+    margin: In units of badness.
 
   Returns:
     [Q] of the type of `badness`.
@@ -194,15 +183,15 @@ def sum_pair_costs(
       x,
       first,
       second,
-      cpu=functools.partial(pair_costs_by_anchor, cost=cost),
-      default=functools.partial(pair_costs_by_pairs, cost=cost),
+      cpu=functools.partial(pair_costs_by_anchor, margin=margin),
+      default=functools.partial(pair_costs_at_once, margin=margin),
     )
 
   return _with_slopes(values_and_slopes, badness)
 
 
 def pair_costs_by_anchor(
-  badness: jax.Array, first: jax.Array, second: jax.Array, cost: Cost
+  badness: jax.Array, first: jax.Array, second: jax.Array, margin: float
 ) -> tuple[jax.Array, jax.Array]:
   """Sums costs anchor by anchor, |first| x B for each, in tiles.
 
@@ -210,7 +199,7 @@ def pair_costs_by_anchor(
     badness: As in `sum_pair_costs`.
     first: As in `sum_pair_costs`.
     second: As in `sum_pair_costs`.
-    cost: As in `sum_pair_costs`.
+    margin: As in `sum_pair_costs`.
 
   Returns:
     Values [Q] and their gradient [Q,B].
@@ -232,7 +221,7 @@ def pair_costs_by_anchor(
       chosen = jax.lax.dynamic_slice(leading, (begin,), (tile,))
       member = (begin + jnp.arange(tile) < count).astype(x.dtype)
       weight = member[:, None] * is_second[None, :]
-      costs, slopes = cost(chosen[:, None] - x[None, :])
+      costs, slopes = _logistic(margin + (chosen[:, None] - x[None, :]))
       slopes = weight * slopes
       leading_slope = jax.lax.dynamic_update_slice(
         leading_slope, jnp.sum(slopes, axis=1), (begin,)
@@ -250,76 +239,88 @@ def pair_costs_by_anchor(
   return jax.lax.map(anchor, (badness, first, second))
 
 
-def pair_costs_by_pairs(
-  badness: jax.Array, first: jax.Array, second: jax.Array, cost: Cost
+def _logistic(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns softplus(x) and its derivative, from one exponential."""
+  small = jnp.exp(-jnp.abs(x))
+  cost = jnp.maximum(x, 0) + jnp.log1p(small)
+  return cost, jnp.where(x > 0, 1, small) / (1 + small)
+
+
+def pair_costs_at_once(
+  badness: jax.Array, first: jax.Array, second: jax.Array, margin: float
 ) -> tuple[jax.Array, jax.Array]:
-  """Sums costs over all pairs of a list.
+  """Sums costs over all pairs of items, of all anchors at once.
+
+  With t = tanh(z/2), the derivative of softplus(z) is (1 + t)/2, and its value
+  max(z, 0) - log((1 + |t|)/2), of which the logarithm is taken of products.
 
   Args:
     badness: As in `sum_pair_costs`.
     first: As in `sum_pair_costs`.
     second: As in `sum_pair_costs`.
-    cost: As in `sum_pair_costs`.
+    margin: As in `sum_pair_costs`.
 
   Returns:
     As `pair_costs_by_anchor`.
   """
-  # An item of neither group follows far behind all as one of the second.
-  places = jnp.where(first | second, badness, _FAR)
-  groups = first.astype(badness.dtype)
+  # z/2 is a sum of two; a pair that does not count is far from any cost.
+  leading = jnp.where(first, (badness + margin) / 2, -_FAR).T
+  trailing = jnp.where(second, -badness / 2, -_FAR).T
 
-  def terms(items, others):
-    (place, group), (other_place, other_group) = items, others
-    sign = group - other_group
-    value, slope = cost(sign * (place - other_place))
-    return -sign * slope, jnp.abs(sign) * value
+  def add(sums, items):
+    values, slopes = sums
+    product = jnp.ones_like(values)
+    for lead, trail in zip(*items, strict=True):
+      half = lead + trailing
+      tanh = jnp.tanh(half)
+      values = values + jnp.maximum(half, 0)
+      product = product * (1 + jnp.abs(tanh))  # At most 2^64.
+      slopes = slopes + (jnp.tanh(leading + trail) - tanh)
+    share = product * 0.5 ** len(items[0])
+    return values - jnp.log(share) / 2, slopes
 
-  slopes, values = _sum_over_items((places, groups), (_FAR, 0), terms)
-  return jnp.sum(values, axis=1) / 2, slopes  # Every pair was met twice.
+  values, slopes = _scan_items(add, (leading, trailing), (-_FAR, -_FAR))
+  return 2 * jnp.sum(values, axis=0), slopes.T / 2
 
 
-def _sum_over_items(
-  columns: Sequence[jax.Array],
+def _scan_items(
+  add: Callable[..., tuple[jax.Array, jax.Array]],
+  rows: Sequence[jax.Array],
   fillers: Sequence[float],
-  terms: Callable[..., tuple[jax.Array, jax.Array]],
 ) -> tuple[jax.Array, jax.Array]:
-  """Adds up two terms over all items i, for every item j.
+  """Goes through the items of all lists, some at a time.
+
+  Items lie on the first axis: a TPU repeats a row more easily than a column.
 
   Args:
-    columns: What is known of an item, [Q,B] each.
-    fillers: The same of an item whose terms are 0.
-    terms: (of i, [Q,1] each; of j, [Q,B] each) -> two terms [Q,B].
+    add: (two sums [B,Q]; for each of `rows`, [1,Q] of some items) -> the sums.
+    rows: What is known of an item, [B,Q] each.
+    fillers: The same of an item that adds nothing.
 
   Returns:
-    Two sums [Q,B].
+    Two sums [B,Q].
   """
-  num_items = columns[0].shape[1]
+  num_items = len(rows[0])
   per_pass = min(_PER_PASS, num_items)
   padded = [
     jnp.pad(
-      column,
-      ((0, 0), (0, -num_items % per_pass)),
-      constant_values=jnp.asarray(filler, column.dtype),
+      row,
+      ((0, -num_items % per_pass), (0, 0)),
+      constant_values=jnp.asarray(filler, row.dtype),
     )
-    for column, filler in zip(columns, fillers, strict=True)
+    for row, filler in zip(rows, fillers, strict=True)
   ]
 
-  def add_items(index, sums):
+  def add_some(index, sums):
     chosen = [
-      jax.lax.dynamic_slice_in_dim(column, index * per_pass, per_pass, 1)
-      for column in padded
+      jax.lax.dynamic_slice_in_dim(row, index * per_pass, per_pass)
+      for row in padded
     ]
-    for place in range(per_pass):
-      items = [column[:, place : place + 1] for column in chosen]
-      sums = tuple(
-        total + term
-        for total, term in zip(sums, terms(items, columns), strict=True)
-      )
-    return sums
+    return add(sums, [jnp.split(row, per_pass) for row in chosen])
 
-  start = jnp.zeros_like(columns[0]), jnp.zeros_like(columns[0])
+  start = jnp.zeros_like(rows[0]), jnp.zeros_like(rows[0])
   num_passes = -(-num_items // per_pass)
-  return jax.lax.fori_loop(0, num_passes, add_items, start)
+  return jax.lax.fori_loop(0, num_passes, add_some, start)
 
 
 def mean_triplet_cost(sums: jax.Array, similar: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.models import convolution, pooling
+from dsh_jax.models import convolution, normalization, pooling
 
 Module = Callable[..., Any]
 
@@ -137,19 +137,17 @@ class ResNet(nn.Module):
       conv_general_dilated=convolution.conv_general_dilated,
     )
     norm = functools.partial(
-      nn.BatchNorm,
+      normalization.BatchNorm,
       use_running_average=not train,
-      momentum=0.9,
-      epsilon=1e-5,
       dtype=self.dtype,
       axis_name=self.axis_name,
     )
     block = nn.remat(self.block) if self.remat else self.block
     x = images.astype(self.dtype)
     x = conv(self.width, (7, 7), strides=(2, 2), padding=3, name="conv1")(x)
-    x = norm(name="bn1")(x)
     # The relu after the pooling: the same numbers from a quarter of the work.
-    x = nn.relu(pooling.max_pool(x, window=3, stride=2, padding=1))
+    pool = functools.partial(pooling.max_pool, window=3, stride=2, padding=1)
+    x = nn.relu(norm(name="bn1")(x, pool))
     features = {}
     for stage, size in enumerate(self.stage_sizes):
       for index in range(size):

@@ -277,7 +277,10 @@ def check_sums(function, badness, weight, costs, slopes):
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
-def test_sorted_hinges_equal_the_array_of_all_triplets(spread):
+@pytest.mark.parametrize("platform", ["cpu", "accelerator"])
+def test_hinges_equal_the_array_of_all_triplets(spread, platform, monkeypatch):
+  if platform == "accelerator":
+    monkeypatch.setattr(triplets, "hinges_by_sorting", triplets.hinges_at_once)
   badness, level, valid = triplet_problem(spread)
   gain = 2**level
   weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
@@ -321,6 +324,17 @@ def test_dsrh_balance_is_a_small_share_of_the_gradient():
     assert 0.01 < share < 0.1
 
 
+@pytest.mark.parametrize("per_pass", [1, 24, 64, 100])
+def test_pairs_of_an_accelerator_equal_those_of_a_cpu(per_pass, monkeypatch):
+  monkeypatch.setattr(triplets, "_PER_PASS", per_pass)
+  badness, level, valid = triplet_problem(20.0)
+  first, second = valid & (level > 0), valid & (level == 0)
+  expected = triplets.pair_costs_by_anchor(badness, first, second, 1.5)
+  found = triplets.pair_costs_at_once(badness, first, second, 1.5)
+  for x, y in zip(found, expected, strict=True):
+    np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("tile", [1, 24, 64, 100])
 def test_tiles_of_pairs_equal_the_array_of_all_triplets(tile, monkeypatch):
   monkeypatch.setattr(triplets, "_TILE", tile)
@@ -330,9 +344,7 @@ def test_tiles_of_pairs_equal_the_array_of_all_triplets(tile, monkeypatch):
   x = badness[:, :, None].astype(np.float64) - badness[:, None, :] + 1.5
 
   def function(b):
-    return triplets.sum_pair_costs(
-      b, first, second, lambda d: triplets.logistic(d + 1.5)
-    )
+    return triplets.sum_pair_costs(b, first, second, 1.5)
 
   slopes = 1 / (1 + np.exp(-x))
   check_sums(function, badness, weight, np.logaddexp(0, x), slopes)
