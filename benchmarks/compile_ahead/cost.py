@@ -105,9 +105,9 @@ def estimate(compiled: jax.stages.Compiled, chip: targets.Chip) -> Cost:
 def layer_of(program: hlo.Program, instruction: hlo.Instruction) -> str:
   """Returns the layer of an instruction, "... backward" for its gradient."""
   for part in program.inside(instruction):
-    if found := _LAYER.search(part.scope):
+    if found := _LAYER.findall(part.scope):
       backward = " backward" if "transpose(" in part.scope else ""
-      return found[1] + backward
+      return found[-1] + backward  # Scopes are nested.
   return "other"
 
 
