@@ -11,6 +11,11 @@ from jax.experimental import multihost_utils
 AXIS = "batch"
 _MIN_IMAGES = 16  # Of a simulated device: fewer are not worth one.
 _SPEC = jax.sharding.PartitionSpec
+# By kind of device. More of the fast memory of a v5e for each operation takes
+# fewer cycles by estimate (benchmarks/results/compile_ahead_tried.md).
+_COMPILER_OPTIONS = {
+  "TPU v5 lite": {"xla_tpu_scoped_vmem_limit_kib": "65536"},
+}
 
 
 def num_cores() -> int:
@@ -82,7 +87,8 @@ class DeviceMesh:
     donated = (0,) if donate_state else ()
     if self._is_pmap:
       return jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
-    return jax.jit(step, donate_argnums=donated)
+    options = _COMPILER_OPTIONS.get(self._devices[0].device_kind)
+    return jax.jit(step, donate_argnums=donated, compiler_options=options)
 
   def replicate(self, tree: Any) -> Any:
     """Copies a tree of host arrays to every device.

@@ -18,7 +18,10 @@ README = (commands.ROOT / "README.md").read_text()
 # Run by .ci/run, as they are or at a small size.
 IN_CI = {"./run.sh", "./run.sh test"}
 # Need what is not here, have a test of their own, or are in .ci/run.
-ELSEWHERE = ("gcloud", "YOUR_BUCKET", "ARCHIVES", "method=cosine", "--dry_run")
+ELSEWHERE = (
+  *("gcloud", "YOUR_BUCKET", "ARCHIVES", "method=cosine", "--dry_run"),
+  "ahead/bin",
+)
 SMALL = (*commands.SMALL[1:], "--config.train.num_epochs=1")
 # Of the folder of 60 pictures below.
 SMALL_OWN = (
