@@ -139,7 +139,10 @@ BAD_INPUT = [
     ["--config.model.sync_batch_norm=False", "--config.parallel=jit"],
     ["config.parallel", "'jit'", "config.model.sync_batch_norm"],
   ),
-  (["--config.data.std=(0.2, 0.0, 0.2)"], ["config.data.std", "above 0"]),
+  (
+    ["--config.model.pretrained=", "--config.data.std=(0.2, 0.0, 0.2)"],
+    ["config.data.std", "above 0"],
+  ),
   (
     [*SMALL, "--config.data.crop_size=12"],
     ["16 x 16", "got 12 x 12", "config.data.crop_size"],

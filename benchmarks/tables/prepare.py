@@ -56,7 +56,7 @@ def _main(argv: Sequence[str]) -> None:
 
   started = time.monotonic()
   splits = factories.load_splits(flags.FLAGS.config)
-  factories.with_preprocessing(flags.FLAGS.config)  # Makes or fetches weights.
+  factories.weights_source(flags.FLAGS.config)  # Makes those of digits.
   runner.write_json(
     pathlib.Path(flags.FLAGS.workdir) / "result.json",
     {

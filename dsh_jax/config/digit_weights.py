@@ -9,6 +9,7 @@ The pictures have one digit each. Their scans are those of the training scenes:
 no query, database or validation scene has any of them.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -22,12 +23,12 @@ import numpy as np
 from dsh_jax import errors, files, losses, parallel, steps
 from dsh_jax.config import optimizer
 from dsh_jax.data import augment, digits
-from dsh_jax.models import hash_network, naming
+from dsh_jax.models import hash_network, naming, pretrained
 
 NAME = "digits"
 BACKBONE = "tiny"
 # Of pictures and of how they are normalised; also that of the scenes.
-MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+PREPROCESSING = pretrained.Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 _VERSION = 1  # Of all below; weights of another one are made anew.
 _SIDE = 32  # Pixels; a digit has 16 or 24.
 _NUM_PICTURES = 8_000
@@ -120,7 +121,9 @@ def make() -> tuple[dict[str, np.ndarray], float]:
   network = hash_network.create_network(
     BACKBONE, num_outputs=10, axis_name=mesh.axis_name
   )
-  augmentation = augment.Augmentation(_SIDE, _PADDING, mean=MEAN, std=STD)
+  augmentation = augment.Augmentation(
+    _SIDE, _PADDING, **dataclasses.asdict(PREPROCESSING)
+  )
   schedule = optimizer.create_schedule(
     "one_cycle", _LEARNING_RATE, _NUM_STEPS, 1
   )
@@ -182,7 +185,7 @@ def _main(folder: pathlib.Path) -> None:
   """Write the weights and their config.json, each whole or not at all."""
   tensors, accuracy = make()
   folder.mkdir(parents=True, exist_ok=True)
-  facts = {"mean": MEAN, "std": STD, "accuracy": accuracy}
+  facts = dataclasses.asdict(PREPROCESSING) | {"accuracy": accuracy}
   with files.replacing(folder / "config.json") as partial:
     partial.write_text(json.dumps(facts, indent=1) + "\n")
   with files.replacing(folder / "model.npz") as partial:

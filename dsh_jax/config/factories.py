@@ -164,7 +164,7 @@ def create_state(
     return state
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   return state.replace(
-    **pretrained.load(_weights_source(config), config.model.backbone, variables)
+    **pretrained.load(weights_source(config), config.model.backbone, variables)
   )
 
 
@@ -182,15 +182,23 @@ def with_preprocessing(
   if not config.model.pretrained:
     return config
   config = config.copy_and_resolve_references()
-  wanted = pretrained.preprocessing(
-    _weights_source(config), config.model.backbone
-  )
+  if config.model.pretrained == digit_weights.NAME:
+    # Known before they are made, which is left until the data are there.
+    wanted = digit_weights.PREPROCESSING
+  else:
+    wanted = pretrained.preprocessing(
+      config.model.pretrained, config.model.backbone
+    )
   config.data.mean, config.data.std = wanted.mean, wanted.std
   return config
 
 
-def _weights_source(config):
-  """Return the file or Hub id of the pretrained weights."""
+def weights_source(config: ml_collections.ConfigDict) -> str:
+  """Return the file or Hub id of the pretrained weights, made if need be.
+
+  Raises:
+    UserError: They are to be made, and cannot be.
+  """
   if config.model.pretrained != digit_weights.NAME:
     return config.model.pretrained
   return digit_weights.prepare(

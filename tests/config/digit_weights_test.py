@@ -47,7 +47,7 @@ def test_the_file_fits_the_backbone_and_comes_back(folder):
   for leaf in jax.tree.leaves(loaded["batch_stats"]["backbone"]):
     assert np.isfinite(leaf).all()
   found = pretrained.preprocessing(path, "tiny")
-  assert found.mean == digit_weights.MEAN and found.std == digit_weights.STD
+  assert found == digit_weights.PREPROCESSING
   facts = json.loads((folder / "config.json").read_text())
   assert 0 <= facts["accuracy"] <= 1
 
@@ -67,6 +67,14 @@ def test_weights_that_are_there_are_taken(folder, tmp_path, monkeypatch):
     np.testing.assert_array_equal(
       state.params["backbone"]["hidden"]["kernel"], file["hidden.weight"].T
     )
+
+
+def test_how_pictures_are_normalised_is_known_before(tmp_path):
+  config = config_file.get_config()
+  config.data.dir = str(tmp_path)
+  found = factories.with_preprocessing(config)
+  assert found.data.mean == digit_weights.PREPROCESSING.mean
+  assert not list(tmp_path.iterdir())
 
 
 def test_no_picture_has_a_scan_of_queries_or_validation():
