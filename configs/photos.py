@@ -34,12 +34,11 @@ def get_config(name: str, **data) -> ml_collections.ConfigDict:
       )
     )
   config.model.backbone = "resnet18"
+  config.model.pretrained = ""
   config.train.num_epochs = 30
   config.train.log_every_steps = 10
   config.train.checkpoint_every_steps = 500
   config.train.validate_every_epochs = 5
   config.optimizer.learning_rate = 1e-3
-  # The head learns faster than a backbone that is (or could be) pretrained.
-  config.optimizer.multipliers = (("backbone", 0.1),)
   config.eval.batch_size = 256
   return config

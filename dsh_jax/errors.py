@@ -84,12 +84,26 @@ class StorageError(Error):
   exit_code = 4
 
 
+def system_number(error: BaseException) -> int | None:
+  """Return the number that the system gave an error, such as errno.EIO.
+
+  Args:
+    error: Any; C++ libraries hide the number in their message.
+
+  Returns:
+    None if there is none.
+  """
+  if isinstance(error, OSError):
+    return error.errno
+  number = re.search(r"os_error_code='(\d+)'", str(error))
+  return int(number[1]) if number else None
+
+
 def describe(error: BaseException) -> str:
   """Return the cause of any error in one line."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
-  # C++ libraries bury the error number of the system in their message.
-  if number := re.search(r"os_error_code='(\d+)'", str(error)):
-    return os.strerror(int(number[1]))
+  if (number := system_number(error)) is not None:
+    return os.strerror(number)
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   return lines[0] if lines else type(error).__name__

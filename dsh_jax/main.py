@@ -71,15 +71,17 @@ def main(argv: Sequence[str]) -> None:
   if config.deterministic:  # Read when the first device is asked for.
     xla_flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{xla_flags} --xla_gpu_deterministic_ops=true"
-  if given.distributed:
-    _join_hosts(given)
-  else:
-    parts = max(1, config.train.accumulate)
-    parallel.use_cores(config.train.batch_size // parts)
-    _keep_compiled()
   workdir = given.workdir or (
     f"runs/{config.data.name}-{config.method}-{config.bits}-{config.seed}"
   )
+  if given.distributed:
+    _join_hosts(given)
+    # Host 0 writes what all read: the one folder that they are known to share.
+    _keep_compiled(os.path.join(workdir, "compiled"))
+  else:
+    parts = max(1, config.train.accumulate)
+    parallel.use_cores(config.train.batch_size // parts)
+    _keep_compiled(os.path.join(data.cache_dir(), "compiled"))
   try:
     result = train.train_and_evaluate(config, workdir)
   except interrupts.Stopped as stopped:
@@ -131,16 +133,18 @@ def _write_report(workdir: str) -> None:
     print(f"The report is {path}.")
 
 
-def _keep_compiled() -> None:
+def _keep_compiled(folder: str) -> None:
   """Keeps what an accelerator compiles for minutes, for the next run.
 
-  JAX_COMPILATION_CACHE_DIR chooses the folder, also for a CPU and for several
-  hosts, which need one that all of them see; empty, it turns this off.
+  JAX_COMPILATION_CACHE_DIR chooses another folder, also for a CPU; empty, it
+  turns this off.
+
+  Args:
+    folder: Where; all hosts must see it.
   """
   if jax.config.jax_compilation_cache_dir is None and (
     jax.default_backend() != "cpu"
   ):
-    folder = os.path.join(data.cache_dir(), "compiled")
     jax.config.update("jax_compilation_cache_dir", folder)
 
 

@@ -11,6 +11,11 @@ from jax.experimental import multihost_utils
 AXIS = "batch"
 _MIN_IMAGES = 16  # Of a simulated device: fewer are not worth one.
 _SPEC = jax.sharding.PartitionSpec
+# By kind of device. More of the fast memory of a v5e for each operation takes
+# fewer cycles by estimate (benchmarks/results/compile_ahead_tried.md).
+_COMPILER_OPTIONS = {
+  "TPU v5 lite": {"xla_tpu_scoped_vmem_limit_kib": "65536"},
+}
 
 
 def num_cores() -> int:
@@ -82,7 +87,8 @@ class DeviceMesh:
     donated = (0,) if donate_state else ()
     if self._is_pmap:
       return jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
-    return jax.jit(step, donate_argnums=donated)
+    options = _COMPILER_OPTIONS.get(self._devices[0].device_kind)
+    return jax.jit(step, donate_argnums=donated, compiler_options=options)
 
   def replicate(self, tree: Any) -> Any:
     """Copies a tree of host arrays to every device.
@@ -137,27 +143,28 @@ class DeviceMesh:
     return jax.tree.map(get, tree)
 
   def gather(self, array: jax.Array) -> np.ndarray:
-    """Returns all rows, on every host, of an array that is sharded.
+    """Return all rows, on every host, of batches whose rows are sharded.
 
     Args:
-      array: What a lifted step returns for each row of its batch, [B,F]; under
-        pmap [P,B/P,F].
+      array: [n,B,F], n batches; under pmap [P,n,B/P,F].
 
     Returns:
-      [B,F], in the order of the batch.
+      [n*B,F], in the order of the batches.
     """
     if not self._is_pmap:
       if array.is_fully_addressable:
-        return np.asarray(array)
-      return multihost_utils.process_allgather(array, tiled=True)
+        rows = np.asarray(array)
+      else:
+        rows = multihost_utils.process_allgather(array, tiled=True)
+      return rows.reshape(-1, rows.shape[-1])
     shards = sorted(
       array.addressable_shards, key=lambda s: s.index[0].start or 0
     )
-    rows = np.concatenate([np.asarray(shard.data) for shard in shards])
-    rows = rows.reshape(-1, rows.shape[-1])
-    if jax.process_count() == 1:
-      return rows
-    return multihost_utils.process_allgather(rows, tiled=True)
+    rows = np.concatenate([np.asarray(s.data)[0] for s in shards], axis=1)
+    if jax.process_count() > 1:
+      by_host = multihost_utils.process_allgather(rows)
+      rows = np.concatenate(list(by_host), axis=1)
+    return rows.reshape(-1, rows.shape[-1])
 
   def _global(self, local, spec):
     sharding = jax.sharding.NamedSharding(self._mesh, spec)

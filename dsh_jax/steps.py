@@ -11,6 +11,7 @@ import optax
 
 from dsh_jax import losses
 from dsh_jax.data import augment
+from dsh_jax.retrieval import codes as codes_lib
 
 Arrays = Any  # A tree of arrays.
 
@@ -37,6 +38,19 @@ class TrainState:
   num_skipped: jax.Array
 
 
+@flax.struct.dataclass
+class RunNumbers:
+  """What differs between runs of one program.
+
+  Attributes:
+    seed: int32 scalar, see `make_train_step`.
+    learning_rate: float32 scalar, factor of the optimizer's learning rate.
+  """
+
+  seed: jax.Array
+  learning_rate: jax.Array
+
+
 def create_state(
   network: nn.Module,
   method: losses.Method,
@@ -44,7 +58,7 @@ def create_state(
   input_shape: tuple[int, ...],
   key: jax.Array,
 ) -> TrainState:
-  """Returns the state before the first step.
+  """Return the state before the first step.
 
   Args:
     network: Images -> logits.
@@ -81,8 +95,10 @@ def make_train_step(
   axis_name: str | None = None,
   accumulate: int = 1,
   skip_nonfinite: bool = False,
+  sync_batch_norm: bool = True,
+  learning_rate: optax.Schedule | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-  """Returns the function that takes one step.
+  """Return the function that takes one step.
 
   The loss is that of the global batch. Under an axis, every device gathers
   the codes and labels of all (B x (K + L) numbers), computes the whole loss,
@@ -90,11 +106,12 @@ def make_train_step(
   equal losses, so the average is the gradient of one.
 
   Args:
-    network: Images -> logits; its BatchNorm uses `axis_name`.
+    network: Images -> logits.
     method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
     augmentation: What is done to uint8 images before the network.
     seed: Augmentation and dropout of step t come from fold_in(seed, t); >= 0.
+      A step that is given a seed takes that one.
     batch_size: B, the global batch, a multiple of P.
     axis_name: The pmap axis; None under jit, where arrays are global.
     accumulate: Parts in which the network sees a device's batch; divides B/P.
@@ -103,11 +120,17 @@ def make_train_step(
       BatchNorm statistics are those of a part, and a part has its own dropout.
     skip_nonfinite: Leave out an update that is not finite and go on. Else
       all updates are left out from the first such step on.
+    sync_batch_norm: Whether the network's BatchNorm uses `axis_name` too. Then
+      its running statistics are equal on all devices; else they are averaged.
+    learning_rate: The optimizer's schedule, to report times the factor of
+      `RunNumbers`.
 
   Returns:
-    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L]) -> (state,
-    metrics), metrics being float32 scalars: loss, its terms, gradient_norm;
-    and is_finite, bool.
+    (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L], numbers) -> (state,
+    metrics), metrics being float32 scalars: loss, its terms, gradient_norm,
+    learning_rate if its schedule is given; num_skipped, int32, as in the state;
+    and is_finite, bool. Numbers may be left out: a `RunNumbers`, so that runs
+    which differ in these alone share one program.
   """
 
   def forward(params, batch_stats, images, dropout_key):
@@ -123,7 +146,7 @@ def make_train_step(
 
   def forward_in_parts(params, batch_stats, images, dropout_key):
     # Every accumulate-th image makes a part: under jit, the rows of a device
-    # stay on it, and parts are the same whichever way steps are mesh.
+    # stay on it, and parts are the same whichever way steps are spread.
     parts = images.reshape(-1, accumulate, *images.shape[1:]).swapaxes(0, 1)
     keys = jax.random.split(dropout_key, accumulate)
 
@@ -143,9 +166,10 @@ def make_train_step(
   def average(x):
     return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
-  def train_step(state, images, labels):
+  def train_step(state, images, labels, numbers=None):
+    numbers = numbers or RunNumbers(seed=seed, learning_rate=1.0)
     augment_key, dropout_key = jax.random.split(
-      jax.random.fold_in(jax.random.key(seed), state.step)
+      jax.random.fold_in(jax.random.key(numbers.seed), state.step)
     )
     device = 0
     if axis_name is not None:
@@ -172,12 +196,14 @@ def make_train_step(
       objective, has_aux=True
     )(state.params)
     grads = average(grads)
-    stats = average(stats)
+    if not sync_batch_norm:
+      stats = average(stats)
     with jax.named_scope("optimizer"):
       norm = optax.tree.norm(grads)
       updates, opt_state = optimizer.update(
         grads, state.opt_state, state.params
       )
+      updates = jax.tree.map(lambda x: x * numbers.learning_rate, updates)
       params = optax.apply_updates(state.params, updates)
 
     # Activations that overflow leave a finite loss behind, as BatchNorm divides
@@ -190,6 +216,11 @@ def make_train_step(
     def keep_good(new, old):
       return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
 
+    metrics = {"loss": value, **terms, "gradient_norm": norm}
+    if learning_rate is not None:
+      num_updates = state.step - state.num_skipped
+      rate = learning_rate(num_updates) * numbers.learning_rate
+      metrics["learning_rate"] = jnp.float32(rate)
     is_first = ~finite & (state.first_bad_step < 0)
     state = TrainState(
       step=state.step + 1,
@@ -199,27 +230,28 @@ def make_train_step(
       first_bad_step=jnp.where(is_first, state.step, state.first_bad_step),
       num_skipped=state.num_skipped + ~good,
     )
-    found = {"loss": value, **terms, "gradient_norm": norm}
-    return state, found | {"is_finite": finite}
+    metrics |= {"is_finite": finite, "num_skipped": state.num_skipped}
+    return state, metrics
 
   return train_step
 
 
 def scan_steps(train_step: Callable) -> Callable:
-  """Returns the function that takes several steps in one call.
+  """Return the function that takes several steps in one call.
 
   Args:
     train_step: From `make_train_step`.
 
   Returns:
-    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L]) -> (state,
-    metrics), the metrics with a leading axis of n >= 1 steps.
+    (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L], numbers) ->
+    (state, metrics), the metrics with a leading axis of n >= 1 steps; numbers
+    as for `train_step`.
   """
 
-  def one_step(state, batch):
-    return train_step(state, *batch)
+  def steps(state, images, labels, numbers=None):
+    def one_step(state, batch):
+      return train_step(state, *batch, numbers)
 
-  def steps(state, images, labels):
     # A loop of one is left out: XLA's CPU backend runs convolutions inside
     # loops several times slower.
     if len(images) > 1:
@@ -234,8 +266,8 @@ def make_encode_step(
   network: nn.Module,
   method: losses.Method,
   augmentation: augment.Augmentation,
-) -> Callable[..., jax.Array]:
-  """Returns the function from images to relaxed codes.
+) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  """Return the function from images to packed hash codes.
 
   Args:
     network: Images -> logits.
@@ -243,8 +275,8 @@ def make_encode_step(
     augmentation: Of which the centre crop and the normalisation are used.
 
   Returns:
-    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> float32 [B/P,K],
-    whose signs are the hash codes.
+    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> what
+    `codes.pack_traced` returns: uint32 [B/P,ceil(K/32)] and bool [B/P].
   """
 
   def encode_step(weights, images):
@@ -256,6 +288,6 @@ def make_encode_step(
       augmentation.without_randomness(images),
       train=False,
     )
-    return method.encode(loss_params, logits)
+    return codes_lib.pack_traced(method.encode(loss_params, logits))
 
   return encode_step

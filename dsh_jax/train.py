@@ -5,34 +5,37 @@ codes of the test queries and the database -> scores.
 """
 
 import dataclasses
-import importlib.metadata
-import platform
 import time
 from collections.abc import Iterator
 from typing import Any
 
-import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
-import optax
 
-from dsh_jax import __version__, data, errors, losses, parallel, steps
+from dsh_jax import data, errors, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax.data import augment, batches
+from dsh_jax.data import batches
 from dsh_jax.runs import (
   baselines,
   checkpoint,
   choice,
-  encoding,
+  diagnostics,
+  facts,
+  flop,
   frozen,
+  hosts,
   interrupts,
   logs,
+  programs,
+  result,
+  schedule,
   scoring,
+  speed,
+  step_metrics,
+  trace,
   workdir,
 )
-
-_MOST_STEPS = 256  # In one call of the device, unless the config says more.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +45,11 @@ class Parts:
   Attributes:
     config: The configuration.
     mesh: How steps are spread over devices.
-    splits: The images.
-    method: The hashing method.
-    network: Images -> logits.
-    tx: The optimizer.
+    splits: The images, or features.
+    programs: What is compiled.
     state: What training begins with, host arrays.
-    augmentation: Images as stored -> as the network sees them.
     scorer: Scores weights.
+    diagnostics: Describes their codes.
     steps_per_epoch: Whole batches of training images.
     num_steps: Of the whole training.
     backbone: Variables of a frozen backbone, {} without one.
@@ -57,12 +58,10 @@ class Parts:
   config: ml_collections.ConfigDict
   mesh: parallel.DeviceMesh
   splits: data.Splits
-  method: losses.Method
-  network: nn.Module
-  tx: optax.GradientTransformation
+  programs: programs.Programs
   state: steps.TrainState
-  augmentation: augment.Augmentation
   scorer: scoring.Scorer
+  diagnostics: diagnostics.Diagnostics
   steps_per_epoch: int
   num_steps: int
   backbone: dict[str, Any]
@@ -71,7 +70,7 @@ class Parts:
 def train_and_evaluate(
   config: ml_collections.ConfigDict, directory: str
 ) -> dict[str, Any]:
-  """Trains, chooses an epoch, scores the test queries; continues if killed.
+  """Train, choose an epoch, score the test queries; continue if killed.
 
   Args:
     config: As in configs/default.py.
@@ -89,38 +88,55 @@ def train_and_evaluate(
     StorageError: A file cannot be written.
     Stopped: SIGTERM or SIGINT arrived.
   """
-  mesh = parallel.DeviceMesh(config.parallel)
-  fields.validate(config, mesh.num_devices)
-  config = factories.with_preprocessing(config)
-  run = workdir.Workdir(directory, writes=jax.process_index() == 0)
-  config = choice.remembered(config, run)
-  run.check(config)
-  if (result := run.read_json("result.json")) is not None:
-    return result
+  all_hosts = hosts.Hosts()
   signals = interrupts.Interrupts()
-  with signals.handled():
+  with all_hosts.together(), signals.handled():
+    mesh = parallel.DeviceMesh(config.parallel)
+    fields.validate(config, mesh.num_devices)
+    config = factories.with_preprocessing(config)
+    run = workdir.Workdir(directory, writes=all_hosts.index == 0)
+    config = choice.remembered(config, run)
+    run.check(config)
+    finished = run.read_json("result.json")
+    all_hosts.assert_equal(
+      lambda: (
+        facts.of_config(config)
+        | {"result.json of --workdir": "present" if finished else "absent"}
+      )
+    )
+    if finished is not None:
+      return finished
     splits, backbone = _load(config)
     if config.method == fields.AUTO:
-      config = choice.resolve(config, splits, run)
+      chosen = choice.resolve(config, splits, run).method
+      # Each host tries them; their last bits may differ, what is kept may not.
+      config = choice.with_method(config, all_hosts.exchange(chosen)[0])
     parts = _prepare(config, mesh, splits, backbone)
-    with run.claimed(config), checkpoint.Checkpoints(directory) as saved:
+    all_hosts.assert_equal(lambda: facts.of_start(parts.splits, parts.state))
+    with run.claimed(config):
+      run.assert_shared(all_hosts)
       if parts.backbone:
         frozen.write(run, parts.backbone)
-      selected, metadata = _train(parts, run, saved, signals)
-      report, arrays = parts.scorer.test(selected)
-      result = _result(parts, metadata, report)
+      with checkpoint.Checkpoints(
+        directory, read_only=all_hosts.index > 0
+      ) as saved:
+        selected, metadata = _train(parts, run, saved, signals, all_hosts)
+        with signals.polled():
+          report, arrays = parts.scorer.test(selected, signals.poll)
+          saved.wait()
+          signals.poll()
+      made = result.create_result(config, parts.splits, metadata, report)
       if factories.takes_vectors(config):
-        result["choice"] = choice.ranking(run)
-        result["baselines"] = baselines.evaluate(
-          parts.splits, config.bits, config.seed
-        )
+        made["choice"] = choice.ranking(run)
+        made["baselines"] = baselines.evaluate(splits, config.bits, config.seed)
       run.write_arrays("codes.npz", arrays)
-      run.write_json("result.json", result)
-  return result
+      run.write_json("result.json", made)
+      all_hosts.exchange("written")
+  return made
 
 
 def _load(config) -> tuple[data.Splits, dict[str, Any]]:
-  """Returns the splits, and the variables of a frozen backbone."""
+  """Return the splits, and the variables of a frozen backbone."""
   if config.method == fields.AUTO and not factories.takes_vectors(config):
     raise errors.UserError(
       "method=auto is for features: take the data set 'features', or"
@@ -140,28 +156,22 @@ def _load(config) -> tuple[data.Splits, dict[str, Any]]:
 
 
 def _prepare(config, mesh, splits, backbone) -> Parts:
-  features, augmentation = None, factories.create_augmentation(config)
+  train, features = splits.train, None
   if factories.takes_vectors(config):
-    train, augmentation = splits.train, augment.Unchanged()
     features = train.take(np.arange(len(train)))
-  steps_per_epoch = len(splits.train) // config.train.batch_size
+  steps_per_epoch = len(train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
-  method = factories.create_method(config, splits.num_classes, num_steps)
-  network = factories.create_network(config, method, mesh.axis_name)
-  encode_step = steps.make_encode_step(network, method, augmentation)
-  encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
-  scorer = scoring.Scorer(config, splits, encoder)
-  tx = factories.create_optimizer(config, method, num_steps)
+  made = programs.load(config, mesh, splits.num_classes, num_steps)
   return Parts(
     config=config,
     mesh=mesh,
     splits=splits,
-    method=method,
-    network=network,
-    tx=tx,
-    state=factories.create_state(config, network, method, tx, features),
-    augmentation=augmentation,
-    scorer=scorer,
+    programs=made,
+    state=factories.create_state(
+      config, made.network, made.method, made.tx, features
+    ),
+    scorer=scoring.Scorer(config, splits, made.encoder),
+    diagnostics=diagnostics.Diagnostics(made, mesh, splits),
     steps_per_epoch=steps_per_epoch,
     num_steps=num_steps,
     backbone=backbone,
@@ -173,63 +183,91 @@ def _train(
   run: workdir.Workdir,
   saved: checkpoint.Checkpoints,
   signals: interrupts.Interrupts,
+  all_hosts: hosts.Hosts,
 ) -> tuple[Any, dict[str, Any]]:
-  """Returns the weights of the chosen epoch, on devices, and metadata of it."""
+  """Return the weights of the chosen epoch, on devices, and metadata of it."""
   config, mesh = parts.config, parts.mesh
-  batch_size = config.train.batch_size
-  validated_at, saved_at = _stops(parts)
+  validated_at, saved_at = schedule.stops(
+    config.train, parts.steps_per_epoch, parts.num_steps
+  )
   state = parts.state
   best = {"params": state.params, "batch_stats": state.batch_stats}
   metadata = {
     "selected_step": 0,
     "score": -1.0,
     "validation": {},
+    "diagnostics": {},
     "num_skipped_steps": 0,
     "training_secs": 0.0,
-    "images_per_sec": 0.0,
+    "timed_steps": 0,
+    "timed_secs": 0.0,
   }
-  if (restored := saved.restore({"state": state, "best": best})) is not None:
-    tree, metadata = restored
+  restored = saved.restore({"state": state, "best": best}, all_hosts.exchange)
+  if restored is not None:
+    tree, metadata = restored[0], metadata | restored[1]
     state, best = tree["state"], tree["best"]
   step = int(state.step)
+  metrics = step_metrics.StepMetrics(
+    mesh, int(state.num_skipped), config.train.log_every_steps
+  )
   state = mesh.replicate(state)
-  train_steps = _make_train_steps(parts)
+  train_steps = parts.programs.train_steps
+  numbers = mesh.replicate(programs.numbers(config))
+  clock = _make_clock(parts)
   log = logs.Log(
     run.path,
     start=step,
     total=parts.num_steps,
-    images_per_step=batch_size,
+    images_per_step=config.train.batch_size,
     tensorboard=config.tensorboard,
-    enabled=jax.process_index() == 0,
+    enabled=all_hosts.index == 0,
   )
+  profile = config.profile if all_hosts.index == 0 else ()
+  tracing = trace.Trace(str(run.path / "profile"), profile)
 
-  waiting = None  # The outcome of a group is read when the next is under way.
-  last_stop, started = step, time.monotonic()
-  with log, signals.deferred():
+  started = time.monotonic()
+  with log, tracing, signals.deferred():
     for group, batch in _batches(parts, step, saved_at):
-      state, outcome = train_steps(state, *batch)
-      if waiting is not None:
-        _report(parts, log, *waiting)
-      waiting = group, outcome
+      before = metrics.last
+      with tracing.around(group):
+        state, outcome = train_steps(state, *batch, numbers)
+      tracing.after(group, outcome)
+      # No more than two groups are under way, and a line is read when the next
+      # group is: the device never waits for the log.
+      jax.block_until_ready(before)
+      _report(parts, log, clock, metrics)
+      saved.check()
+      metrics.add(group, outcome)
+      log.progress(step)
       step = group[1]
       if not (stopping := signals.requested(step)) and step not in saved_at:
+        if before is None:  # What was compiled is not timed.
+          jax.block_until_ready(outcome)
+          clock.start(step)
         continue
-      _report(parts, log, *waiting)
-      waiting = None
-      secs = time.monotonic() - started
-      metadata["training_secs"] += secs
-      metadata["images_per_sec"] = (step - last_stop) * batch_size / secs
+      metrics.prepare()
+      _report(parts, log, clock, metrics)
+      log.progress(step)
+      timed = clock.stop(step)
+      metadata["timed_steps"] += timed[0]
+      metadata["timed_secs"] += timed[1]
+      metadata["training_secs"] += time.monotonic() - started
       host_state = mesh.fetch(state)
       metadata["num_skipped_steps"] = int(host_state.num_skipped)
       if step in validated_at:
-        scores = parts.scorer.validate((state.params, state.batch_stats))
-        log.scalars(step, step / parts.steps_per_epoch, scores)
+        weights = state.params, state.batch_stats
+        scores = parts.scorer.validate(weights)
+        found = parts.diagnostics(weights, step)
+        log.scalars(step, step / parts.steps_per_epoch, scores | found)
+        if said := diagnostics.warning(found, parts.splits.num_classes):
+          log.say(said)
         score = next(iter(scores.values()), metadata["score"])
         if config.eval.select == "last" or score > metadata["score"]:
           metadata |= {
             "selected_step": step,
             "score": score,
             "validation": scores,
+            "diagnostics": found,
           }
           best = {
             "params": host_state.params,
@@ -238,52 +276,43 @@ def _train(
       run.assert_ours()
       saved.save(step, {"state": host_state, "best": best}, metadata)
       if stopping:
+        saved.wait()
+        all_hosts.exchange("saved")
         raise signals.stopped(step)
-      last_stop, started = step, time.monotonic()
+      started = time.monotonic()
+      clock.start(step)
   metadata["selected_epoch"] = (
     metadata["selected_step"] // parts.steps_per_epoch
   )
   return mesh.replicate((best["params"], best["batch_stats"])), metadata
 
 
-def _stops(parts) -> tuple[set[int], set[int]]:
-  """Returns after which steps is validated, and after which is saved."""
-  train, every = parts.config.train, parts.steps_per_epoch
-  validated = set(
-    range(0, parts.num_steps, train.validate_every_epochs * every)
+def _make_clock(parts):
+  batch_size = parts.config.train.batch_size
+  peak = flop.peak(jax.devices()[0].device_kind)
+  if peak is None:
+    return speed.Speed(batch_size)
+  if factories.takes_vectors(parts.config):
+    shape = parts.splits.train.images.shape[1:]
+  else:
+    size = parts.config.data.crop_size or parts.config.data.image_size
+    shape = (size, size, 3)
+  params = {k: v for k, v in parts.state.params.items() if k != "loss"}
+  variables = {"params": params, "batch_stats": parts.state.batch_stats}
+  per_step = flop.of_step(
+    parts.programs.network, variables, (batch_size, *shape)
   )
-  validated = (validated | {parts.num_steps}) - {0}
-  saved = set(validated)
-  if train.checkpoint_every_steps:
-    saved.update(range(0, parts.num_steps, train.checkpoint_every_steps))
-  return validated, saved - {0}
-
-
-def _make_train_steps(parts):
-  train_step = steps.make_train_step(
-    parts.network,
-    parts.method,
-    parts.tx,
-    parts.augmentation,
-    seed=parts.config.seed,
-    batch_size=parts.config.train.batch_size,
-    axis_name=parts.mesh.axis_name,
-    accumulate=parts.config.train.accumulate,
-    skip_nonfinite=parts.config.train.on_nonfinite == "skip",
-  )
-  return parts.mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
+  return speed.Speed(batch_size, per_step, peak * parts.mesh.num_devices)
 
 
 def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
-  """Yields ((first step, last step + 1), arrays on devices of these steps)."""
+  """Yield ((first step, last step + 1), arrays on devices of these steps)."""
   train, size = parts.splits.train, parts.config.train.batch_size
   mine = parts.mesh.local_rows(size)
   dispatch = parts.config.train.steps_per_dispatch
-  if not dispatch:  # Groups of one size: each other size compiles anew.
-    epoch = parts.steps_per_epoch
-    sizes = range(1, min(epoch, _MOST_STEPS) + 1)
-    dispatch = max(n for n in sizes if epoch % n == 0)
-  groups = _groups(start, saved_at, dispatch)
+  groups = schedule.groups(
+    start, saved_at, dispatch or schedule.even_part(parts.steps_per_epoch)
+  )
 
   def make_batch(index):
     rows = [
@@ -299,27 +328,14 @@ def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
   )
 
 
-def _groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
-  """Returns (first step, last step + 1) of the groups that one call takes.
-
-  A group never goes past a step that is saved. A run that continues from the
-  end of any group has the same groups from there on, and so the same bits.
-  """
-  groups = []
-  for stop in sorted(at for at in saved_at if at > start):
-    for first in range(start, stop, size):
-      groups.append((first, min(first + size, stop)))
-    start = stop
-  return groups
-
-
-def _report(parts, log, group, outcome):
-  """Logs the steps of a group and acts on one that is not finite."""
+def _report(parts, log, clock, metrics):
+  """Log what is ready to be read and act on a step that is not finite."""
   train = parts.config.train
-  outcome = parts.mesh.fetch(outcome)
-  for index, step in enumerate(range(*group)):
-    values = {f"train/{k}": float(v[index]) for k, v in outcome.items()}
-    if not values.pop("train/is_finite"):
+  for step, found in metrics.read():
+    is_finite, _ = found.pop("is_finite"), found.pop("num_skipped")
+    rate = {"learning_rate": found.pop("learning_rate")}
+    values = {f"train/{name}": value for name, value in found.items()}
+    if not is_finite:
       message = _describe_nonfinite(parts, step, values)
       if train.on_nonfinite == "stop":
         raise errors.NonFiniteError(
@@ -329,8 +345,8 @@ def _report(parts, log, group, outcome):
         )
       log.say(f"{message} It is left out.")
     if (step + 1) % train.log_every_steps == 0:
-      log.scalars(step + 1, (step + 1) / parts.steps_per_epoch, values)
-  log.progress(group[1])
+      epoch = (step + 1) / parts.steps_per_epoch
+      log.scalars(step + 1, epoch, values | rate | clock.scalars(step + 1))
 
 
 def _describe_nonfinite(parts, step, values):
@@ -345,41 +361,3 @@ def _describe_nonfinite(parts, step, values):
     f"Step {step + 1} is not finite: {found}. Its images:"
     f" {', '.join(map(str, train.ids[rows]))}."
   )
-
-
-def _result(parts, metadata, report) -> dict[str, Any]:
-  """Returns the contents of result.json."""
-  config, splits = parts.config, parts.splits
-  libraries = ("jax", "jaxlib", "flax", "optax", "numpy")
-  return {
-    "method": config.method,
-    "bits": config.bits,
-    "backbone": config.model.backbone,
-    "input_shape": list(splits.train.images.shape[1:]),
-    "seed": config.seed,
-    "dataset": config.data.name,
-    "protocol": splits.protocol,
-    "class_names": list(splits.class_names),
-    "split_sha256": dict(splits.sha256),
-    "train_in_database": splits.train_in_database,
-    "data_notes": dict(splits.notes),
-    "select": config.eval.select,
-    "selected_step": metadata["selected_step"],
-    "selected_epoch": metadata["selected_epoch"],
-    "num_skipped_steps": metadata["num_skipped_steps"],
-    "metrics": report["metrics"],
-    "validation": metadata["validation"],
-    "counts": report["counts"],
-    "seconds": {
-      "training": metadata["training_secs"],
-      "encoding": report["encoding_secs"],
-      "evaluation": report["evaluation_secs"],
-    },
-    "images_per_sec": metadata["images_per_sec"],
-    "device": f"{parts.mesh.num_devices} x {jax.devices()[0].device_kind}",
-    "versions": {
-      "python": platform.python_version(),
-      "dsh_jax": __version__,
-      **{name: importlib.metadata.version(name) for name in libraries},
-    },
-  }

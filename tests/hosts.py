@@ -3,14 +3,49 @@
   python tests/hosts.py COUNT PORT ARGUMENTS...
 
 What takes seconds to import is imported once. Prints the number of each
-process at the start and its exit code at the end.
+process at the start and its exit code at the end. "{host}" in an argument
+becomes the number of the host. Variables of the environment:
+
+  DSH_JAX_READS  JSON {step: [errno, ...]}: how host 1 fails to read a
+                 checkpoint, one number an attempt; 0 is a damaged file.
+  DSH_JAX_SLOW   a file that every host makes when it evaluates, half a second
+                 a batch.
 """
 
+import json
 import os
+import pathlib
 import sys
+import time
 import warnings
 
 import forked
+
+from dsh_jax.runs import checkpoint, interrupts
+
+
+def _fail_to_read(plan):
+  read = checkpoint.Checkpoints._read
+
+  def read_or_fail(self, step, like):
+    if numbers := plan.get(str(step)):
+      if number := numbers.pop(0):
+        raise OSError(number, os.strerror(number))
+      raise ValueError("wrong bytes")
+    return read(self, step, like)
+
+  checkpoint.Checkpoints._read = read_or_fail
+
+
+def _evaluate_slowly(mark):
+  poll = interrupts.Interrupts.poll
+
+  def poll_slowly(self):
+    pathlib.Path(mark).touch()
+    time.sleep(0.5)
+    poll(self)
+
+  interrupts.Interrupts.poll = poll_slowly
 
 
 def _main(count, port, *arguments):
@@ -21,11 +56,16 @@ def _main(count, port, *arguments):
       f"--coordinator=127.0.0.1:{port}",
       f"--num_processes={count}",
     ]
+  if mark := os.environ.get("DSH_JAX_SLOW"):
+    _evaluate_slowly(mark)
   children = []
   for index in range(count):
     if (child := os.fork()) == 0:
+      if index == 1:
+        _fail_to_read(json.loads(os.environ.get("DSH_JAX_READS", "{}")))
       own = [f"--process_id={index}"] if joined else []
-      sys.exit(forked.run_here([*arguments, *joined, *own]))
+      given = [one.replace("{host}", str(index)) for one in arguments]
+      sys.exit(forked.run_here([*given, *joined, *own]))
     children.append(child)
   print(*children, flush=True)
   print(*[os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children])

@@ -26,6 +26,10 @@ def test_a_run_prints_the_table_and_leaves_its_files(command):
   losses = [x["step"] for x in lines if "train/loss" in x]
   assert losses == list(range(1, 17))
   assert sum("validation/ndcg@100" in x for x in lines) == 2
+  logged = [x for x in lines if "train/loss" in x]
+  assert all(x["learning_rate"] > 0 for x in logged)
+  assert all(x["perf/images_per_sec"] > 0 for x in logged[1:])
+  assert list((workdir / "profile").rglob("*.xplane.pb"))
   assert list(workdir.glob("events.out.tfevents*"))
   assert (workdir / "report.html").exists()
   with np.load(workdir / "codes.npz", allow_pickle=False) as saved:
@@ -130,7 +134,15 @@ BAD_INPUT = [
     ["'ndgc@100'", "config.eval.select_metric"],
   ),
   (["--config.eval.metrics=('map@0',)"], ["'map@0'", "config.eval.metrics"]),
-  (["--config.data.std=(0.2, 0.0, 0.2)"], ["config.data.std", "above 0"]),
+  (["--config.profile=(5,3)"], ["config.profile", "(5, 3)", "do not fall"]),
+  (
+    ["--config.model.sync_batch_norm=False", "--config.parallel=jit"],
+    ["config.parallel", "'jit'", "config.model.sync_batch_norm"],
+  ),
+  (
+    ["--config.model.pretrained=", "--config.data.std=(0.2, 0.0, 0.2)"],
+    ["config.data.std", "above 0"],
+  ),
   (
     [*SMALL, "--config.data.crop_size=12"],
     ["16 x 16", "got 12 x 12", "config.data.crop_size"],

@@ -1,10 +1,12 @@
 """Several real processes on loopback train one model."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +22,7 @@ from dsh_jax.retrieval import evaluation
 ROOT = pathlib.Path(__file__).parents[1]
 NUM_DEVICES = 4
 ARGUMENTS = (
-  "--config=configs/digits.py:method=idhn,bits=16,epochs=2",
+  "--config=configs/digits.py:method=idhn,bits=16,epochs=2,start=cold",
   "--config.data.num_train=48",
   "--config.data.num_validation=40",
   "--config.data.num_query=40",
@@ -30,7 +32,7 @@ ARGUMENTS = (
   "--config.train.validate_every_epochs=2",
   "--config.train.checkpoint_every_steps=2",
   "--config.train.log_every_steps=1",
-  "--config.eval.batch_size=64",
+  "--config.eval.batch_size=4",
   # Adam would turn rounding in a gradient near zero into a whole step.
   "--config.optimizer.name=sgd",
   "--config.optimizer.learning_rate=0.01",
@@ -39,21 +41,25 @@ ARGUMENTS = (
 )
 
 
-def _start(command, workdir, num_processes, kind):
+def _start(command, workdir, num_processes, kind, *more, **environment):
   """Starts the hosts, all on this machine, and returns their parent."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
-  environment = command.environment | {
-    "PYTHONPATH": str(ROOT),
-    # Of several processes one alone would find its programs in a cache, and
-    # give up after 30 s of waiting for the others to compile theirs.
-    "JAX_ENABLE_COMPILATION_CACHE": "false",
-    "XLA_FLAGS": "--xla_backend_optimization_level=0"
-    " --xla_cpu_use_fusion_emitters=false"  # Compiles in half the time.
-    " --xla_force_host_platform_device_count="
-    f"{NUM_DEVICES // num_processes}",
-  }
+  environment = (
+    command.environment
+    | environment
+    | {
+      "PYTHONPATH": str(ROOT),
+      # Of several processes one alone would find its programs in a cache, and
+      # give up after 30 s of waiting for the others to compile theirs.
+      "JAX_ENABLE_COMPILATION_CACHE": "false",
+      "XLA_FLAGS": "--xla_backend_optimization_level=0"
+      " --xla_cpu_use_fusion_emitters=false"  # Compiles in half the time.
+      " --xla_force_host_platform_device_count="
+      f"{NUM_DEVICES // num_processes}",
+    }
+  )
   return subprocess.Popen(
     [
       sys.executable,
@@ -63,6 +69,7 @@ def _start(command, workdir, num_processes, kind):
       *ARGUMENTS,
       f"--config.parallel={kind}",
       f"--workdir={workdir}",
+      *more,
     ],
     cwd=ROOT,
     env=environment,
@@ -80,21 +87,22 @@ def _finish(hosts, code=0):
   return err
 
 
-def _wait_for_log(workdir, num_lines):
-  """Waits until training has begun."""
+def _wait_until(happens):
   deadline = time.monotonic() + 600
   while time.monotonic() < deadline:
     with contextlib.suppress(FileNotFoundError):
-      if len(commands.read_log(workdir)) >= num_lines:
+      if happens():
         return
     time.sleep(0.01)
 
 
+def _wait_for_log(workdir, num_lines):
+  """Waits until training has begun."""
+  _wait_until(lambda: len(commands.read_log(workdir)) >= num_lines)
+
+
 def _read(workdir):
-  lines = [
-    json.loads(line)
-    for line in (workdir / "metrics.jsonl").read_text().splitlines()
-  ]
+  lines = commands.read_scalars(workdir)
   result = json.loads((workdir / "result.json").read_text())
   with np.load(workdir / "codes.npz", allow_pickle=False) as saved:
     saved = dict(saved)
@@ -139,8 +147,21 @@ def test_four_train_what_one_trains(command, one_process, tmp_path):
   _assert_same_run(_read(tmp_path / "run"), one_process)
 
 
+@pytest.fixture(scope="module")
+def two_processes(command, tmp_path_factory):
+  """The folder of an undisturbed run of two."""
+  command.build_data()
+  workdir = tmp_path_factory.mktemp("two") / "run"
+  _finish(_start(command, workdir, 2, "jit"))
+  return workdir
+
+
+def test_two_train_what_one_trains(two_processes, one_process):
+  _assert_same_run(_read(two_processes), one_process)
+
+
 def test_two_stop_if_one_is_told_or_killed_and_continue(
-  command, one_process, tmp_path
+  command, two_processes, tmp_path
 ):
   workdir = tmp_path / "run"
   hosts = _start(command, workdir, 2, "jit")
@@ -152,7 +173,7 @@ def test_two_stop_if_one_is_told_or_killed_and_continue(
   os.kill(first, signal.SIGCONT)
   err = _finish(hosts, 143)
   (step, other) = re.findall(r"by SIGTERM after step (\d+), which is s", err)
-  assert step == other and int(step) < 10
+  assert step == other and int(step) < 6
   assert commands.checkpoints(workdir)[-1] == int(step), err
 
   hosts = _start(command, workdir, 2, "jit")
@@ -162,4 +183,76 @@ def test_two_stop_if_one_is_told_or_killed_and_continue(
   assert not (workdir / "result.json").exists()
 
   _finish(_start(command, workdir, 2, "jit"))
-  _assert_same_run(_read(workdir), one_process)
+  commands.assert_same_run(workdir, two_processes)
+
+
+def _unfinished(workdir, tmp_path):
+  """Returns a copy of a run without its result."""
+  copy = tmp_path / "run"
+  shutil.copytree(workdir, copy)
+  (copy / "result.json").unlink()
+  return copy
+
+
+def test_two_stop_while_they_evaluate(command, two_processes, tmp_path):
+  workdir = _unfinished(two_processes, tmp_path)
+  mark = tmp_path / "evaluating"
+  hosts = _start(command, workdir, 2, "jit", DSH_JAX_SLOW=str(mark))
+  _, second = map(int, hosts.stdout.readline().split())
+  _wait_until(mark.exists)
+  os.kill(second, signal.SIGTERM)
+  err = _finish(hosts, 143)
+  assert err.count("Stopped by SIGTERM. The same command continues.") == 2, err
+  assert not (workdir / "result.json").exists()
+
+
+def test_two_agree_on_the_step_they_continue_from(
+  command, two_processes, tmp_path
+):
+  workdir = _unfinished(two_processes, tmp_path)
+  # Host 1 finds the newest damaged, and cannot read the next one at first.
+  reads = {"6": [0], "4": [errno.EIO, errno.ESTALE]}
+  hosts = _start(command, workdir, 2, "jit", DSH_JAX_READS=json.dumps(reads))
+  err = _finish(hosts)
+  assert err.count("/6 is damaged: wrong bytes on host 1. It is skip") == 2, err
+  assert re.findall(r"^step (\d)/6", err, re.MULTILINE)[0] == "5", err
+  commands.assert_same_run(workdir, two_processes)
+
+
+def test_two_end_if_one_cannot_read_a_checkpoint(
+  command, two_processes, tmp_path
+):
+  workdir = _unfinished(two_processes, tmp_path)
+  damaged = {str(step): [0] for step in (2, 4, 6)}
+  hosts = _start(command, workdir, 2, "jit", DSH_JAX_READS=json.dumps(damaged))
+  lines = _one_line_each(_finish(hosts, 2))
+  for step in damaged:
+    assert all(f"/{step} is damaged: wrong bytes on host 1" in x for x in lines)
+
+
+def _one_line_each(err):
+  lines = err.split("dsh_jax: ")[1:]  # Of two writers, newlines may come late.
+  assert len(lines) == 2 and "Traceback" not in err, err
+  return lines
+
+
+@pytest.mark.parametrize(
+  "argument, words",
+  [
+    (
+      "--config.optimizer.learning_rate=0.{host}1",
+      "config.optimizer.learning_rate is 0.01 on host 0 and 0.11 on host 1",
+    ),
+    ("--config.bits={host}0", "config.bits is 0; it must be from 1 to 256"),
+    ("--workdir={folder}/{host}", "host 1 does not see what host 0 writes"),
+  ],
+  ids=["config", "refused", "workdir"],
+)
+def test_two_that_differ_end_before_they_train(
+  command, tmp_path, argument, words
+):
+  command.build_data()
+  argument = argument.replace("{folder}", str(tmp_path))
+  hosts = _start(command, tmp_path / "run", 2, "jit", argument)
+  lines = _one_line_each(_finish(hosts, 2))
+  assert all(words in line for line in lines), lines

@@ -44,6 +44,7 @@ def test_a_run_can_leave_such_steps_out(command, tmp_path):
     *commands.SMALL,
     *DIVERGE,
     "--config.train.on_nonfinite=skip",
+    "--config.train.log_every_steps=5",
     f"--workdir={tmp_path}",
   )
   assert code == 0, err

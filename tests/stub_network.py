@@ -75,6 +75,7 @@ class Trainer:
     method="idhn",
     batch_norm=True,
     num_steps=3,
+    sync_batch_norm=True,
     **options,
   ):
     """Makes all of it; nothing is compiled yet but the state's creation."""
@@ -83,7 +84,9 @@ class Trainer:
     method = _loss(method)
     network = _network(method.num_outputs, batch_norm)
     self.state = self.mesh.replicate(_first_state(network, method, _RULE))
-    self.network = _network(method.num_outputs, batch_norm, axis)
+    self.network = _network(
+      method.num_outputs, batch_norm, axis if sync_batch_norm else None
+    )
     augmentation = augment.Augmentation(SIZE, crop_padding=2, flip=True)
     self.encode_step = steps.make_encode_step(
       self.network, method, augmentation
@@ -96,6 +99,7 @@ class Trainer:
       seed=0,
       batch_size=BATCH,
       axis_name=axis,
+      sync_batch_norm=sync_batch_norm,
       **options,
     )
     self.step = self.mesh.parallelize(steps.scan_steps(step), donate_state=True)

@@ -124,7 +124,7 @@ def _wanted(
       name: lambda name=name: made.loss(name, batch_size) for name in names
     }
   num_devices = len(made.devices)
-  encoded = -(-given.config.eval.batch_size // num_devices) * num_devices
+  encoded = given.config.eval.batch_size * num_devices
   chunk = num_devices * max(
     256, histogram_xla.PAIRS_PER_CHUNK // given.num_queries
   )

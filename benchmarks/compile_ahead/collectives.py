@@ -15,7 +15,6 @@ _KINDS = (
 )
 _ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+)\[([\d,]*)\]")
 _BYTES = {"pred": 1, "bf16": 2}
-_CHANNEL = re.compile(r"channel_id=(\d+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +33,15 @@ class Collective:
 def read(program: hlo.Program) -> dict[str, Collective]:
   """Returns kind -> what a program has of it, by falling number of bytes.
 
-  Copies that the compiler makes of one operation, to overlap it with several
-  computations, share a channel and count once.
+  The compiler writes an operation that overlaps with several computations into
+  each of them; those copies have one origin and one shape, and count once.
   """
-  found: dict[str, dict[str, int]] = {}
+  found: dict[str, dict[tuple, int]] = {}
   for instruction in program.everything():
     kind = instruction.opcode.removesuffix("-start")
     if kind in _KINDS:
-      channel = _CHANNEL.search(instruction.rest)
-      key = channel[1] if channel else instruction.name
+      shapes = tuple(_ARRAY.findall(instruction.result))
+      key = instruction.scope or instruction.name, shapes
       size = num_bytes(instruction.result)
       if instruction.opcode.endswith("-start") and kind != "all-reduce":
         size //= 2  # Operand and result.

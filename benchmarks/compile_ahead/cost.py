@@ -32,8 +32,8 @@ class Cost:
     peak_bytes: Arguments, results, temporaries and code, without what is
       overwritten.
     fits: Whether that is at most the chip's memory.
-    flop: Floating-point operations, loops counted once.
-    bytes_accessed: Of memory, loops counted once.
+    flop: Floating-point operations, loops counted once; 0 for a GPU.
+    bytes_accessed: Of memory, loops counted once; 0 for a GPU.
     cycles: The compiler's estimate, loops counted by their length; 0 for a
       GPU.
     ms: Those cycles in milliseconds; 0 for a GPU.
@@ -68,7 +68,7 @@ def estimate(compiled: jax.stages.Compiled, chip: targets.Chip) -> Cost:
   """
   program = hlo.Program(compiled.as_text())
   memory = compiled.memory_analysis()
-  facts = compiled.cost_analysis()
+  facts = compiled.cost_analysis() or {}  # The GPU plug-in has none.
   peak = (
     memory.argument_size_in_bytes
     + memory.output_size_in_bytes
@@ -105,9 +105,9 @@ def estimate(compiled: jax.stages.Compiled, chip: targets.Chip) -> Cost:
 def layer_of(program: hlo.Program, instruction: hlo.Instruction) -> str:
   """Returns the layer of an instruction, "... backward" for its gradient."""
   for part in program.inside(instruction):
-    if found := _LAYER.search(part.scope):
+    if found := _LAYER.findall(part.scope):
       backward = " backward" if "transpose(" in part.scope else ""
-      return found[1] + backward
+      return found[-1] + backward  # Scopes are nested.
   return "other"
 
 

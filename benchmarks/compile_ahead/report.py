@@ -74,7 +74,8 @@ def summary(costs: dict[str, cost.Cost], chip: targets.Chip) -> list[str]:
   for name, found in costs.items():
     sizes = (found.argument_bytes, found.temporary_bytes, found.peak_bytes)
     cells = [f"{size * _MB:.1f}" for size in sizes]
-    cells += ["yes" if found.fits else "no", f"{found.flop * 1e-9:.1f}"]
+    cells += ["yes" if found.fits else "no"]
+    cells += [f"{found.flop * 1e-9:.1f}" if found.flop else ""]
     if found.cycles:
       cells += [f"{found.cycles * 1e-6:.2f}", f"{found.ms:.3f}"]
       cells += [f"{100 * found.mfu:.0f} %"]

@@ -41,13 +41,15 @@ def measure(
   Raises:
     UserError: PyTorch does not run.
   """
+  import jax
+
   from configs import photos
   from dsh_jax.runs import frozen
 
   config = photos.get_config("listfile")
   config.model.backbone = backbone
   config.data.image_size = _SIZE
-  extract = frozen.Extractor(config, batch_size)
+  extract = frozen.Extractor(config, batch_size // jax.local_device_count())
   images = np.random.default_rng(0).integers(
     0, 256, (extract.batch_size, _SIZE, _SIZE, 3), np.uint8
   )

@@ -6,6 +6,14 @@ A cell is a method at a code length with a seed, in a folder of its own. Cells
 that are done are left as they are, a cell that fails is reported and the
 others go on, and a table that was ended goes on where it stopped. Written to
 the workdir: table.md, table.csv, table.tex and table.png, of whatever is done.
+
+One process runs all cells, or with --shard=I/N those of every N-th method,
+beside others with the same workdir: on a CPU, one for each core,
+
+  taskset -c 0 python -m benchmarks.tables ... --shard=0/2 &
+  taskset -c 1 python -m benchmarks.tables ... --shard=1/2
+
+or the tasks of a job array.
 """
 
 import pathlib
@@ -16,10 +24,12 @@ from ml_collections import config_flags
 
 from benchmarks.tables import (
   cells,
+  in_process,
   prepare,
-  rates,
+  processes,
   references,
   runner,
+  schedule,
   sweeps,
 )
 from dsh_jax import errors
@@ -30,7 +40,17 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the table.")
 _JOBS = flags.DEFINE_integer(
-  "jobs", 1, "Runs at a time, each with its share of the cores.", lower_bound=1
+  "jobs",
+  0,
+  "Runs at a time, each a process with its share of the cores; 0: one after"
+  " another in this process.",
+  lower_bound=0,
+)
+_SHARD = flags.DEFINE_string(
+  "shard",
+  "0/1",
+  "I/N: the cells of every N-th method, from I; with more shards than methods,"
+  " every N-th cell.",
 )
 _OVERRIDE = flags.DEFINE_multi_string(
   "override", [], "PATH=VALUE, a config field of all cells; may be repeated."
@@ -42,43 +62,10 @@ _REPORT_ONLY = flags.DEFINE_boolean(
   "report_only", False, "Write the table of what is done; run nothing."
 )
 _TIMEOUT = flags.DEFINE_float(
-  "cell_timeout_secs", 0, "A cell that takes longer has failed; 0: no limit."
+  "cell_timeout_secs",
+  0,
+  "With --jobs, a cell that takes longer has failed; 0: no limit.",
 )
-
-
-class _Queue:
-  """Turns the table's cells into jobs, when their learning rate is known."""
-
-  def __init__(self, table: cells.Table, workdir: pathlib.Path):
-    self._table = table
-    self._workdir = workdir
-
-  def items(self) -> list[object]:
-    """Returns what is to be run, in order."""
-    first = [references] if self._table.reference_methods else []
-    return [*first, *self._table.grid, *self._table.wanted]
-
-  def make_job(self, item) -> runner.Job | None:
-    """Returns the job of an item; None while its grid is not through."""
-    if item is references:
-      return references.make_job(self._table, self._workdir)
-    if not item.in_grid and self._table.grid:
-      choice = rates.choose(self._table, self._workdir, item.method)
-      if not choice.is_final:
-        return None
-      if choice.rate is None:
-        return self._job(self._table.grid_of(item.method)[0])
-      item = self._table.cell_at(item, choice.rate)
-    return self._job(item)
-
-  def _job(self, cell):
-    folder = self._workdir / cell.folder
-    return runner.Job(
-      title=cell.title,
-      command=self._table.command(cell, folder),
-      settings=self._table.settings(cell),
-      folder=folder,
-    )
 
 
 class _Progress:
@@ -105,7 +92,7 @@ class _Progress:
     line += f", {secs:.0f} s"
     if self._secs:
       mean = sum(self._secs) / len(self._secs)
-      left = (self._total - self._ended) * mean / self._num_jobs
+      left = (self._total - self._ended) * mean / max(1, self._num_jobs)
       line += f", about {left / 3600:.1f} h left"
     print(line, flush=True)
 
@@ -115,25 +102,35 @@ def run_table(
   workdir: pathlib.Path,
   num_jobs: int,
   timeout_secs: float = 0,
+  shard: str = "0/1",
 ) -> int:
-  """Runs what is not done yet; returns the number of runs without result."""
-  queue = _Queue(table, workdir)
-  with runner.only_one(workdir):
-    runner.forget_failures(workdir)
-    references.refresh(table, workdir)
-    prepare.run(table, workdir)
-    items = queue.items()
-    progress = _Progress(len(items), num_jobs)
+  """Run what is not done yet; return the number of runs without result."""
+  index, num_shards = schedule.parse_shard(shard)
+  queue = schedule.Queue(table, workdir)
+  name = "lock" if num_shards == 1 else f"lock-{index}-of-{num_shards}"
+  with runner.only_one(workdir, name):
+    if index == 0:
+      runner.forget_failures(workdir)
+      references.refresh(table, workdir)
+      prepare.run(table, workdir)
+    items = queue.items(index, num_shards)
+    num_likely = sum(item not in table.further for item in items)
+    progress = _Progress(num_likely, num_jobs)
+    swept = []
     if table.in_process:
+      swept = [item for item in items if item is not references]
       items = [item for item in items if item is references]
-    runner.run(items, queue.make_job, num_jobs, progress, timeout_secs)
+    if num_jobs:
+      processes.run(items, queue.make_job, num_jobs, progress, timeout_secs)
+    else:
+      in_process.run(items, queue.make_job, progress)
     if table.in_process:
-      sweeps.run(table, workdir, progress, queue.make_job)
+      sweeps.run(table, swept, progress, queue.make_job)
   return progress.num_failed
 
 
 def _run(argv: Sequence[str]) -> int:
-  """Does what the flags say; returns 1 if a run has failed, else 0."""
+  """Do what the flags say; return 1 if a run has failed, else 0."""
   command.parse(argv, description=__doc__)
   config = cells.config_of(_CONFIG, "configs/tables/digits.py")
   if not _WORKDIR.value:
@@ -143,12 +140,14 @@ def _run(argv: Sequence[str]) -> int:
   if _DRY_RUN.value:
     from benchmarks.tables import estimate
 
-    print(estimate.describe(table, workdir, _JOBS.value))
+    print(estimate.describe(table, workdir, max(1, _JOBS.value)))
     return 0
   num_failed = 0
   try:
     if not _REPORT_ONLY.value:
-      num_failed = run_table(table, workdir, _JOBS.value, _TIMEOUT.value)
+      num_failed = run_table(
+        table, workdir, _JOBS.value, _TIMEOUT.value, _SHARD.value
+      )
   finally:
     # Imports JAX: not before the runs, which are forked from this process.
     from benchmarks.tables import table_report

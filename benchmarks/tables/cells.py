@@ -68,6 +68,7 @@ class Table:
   Attributes:
     wanted: Cells in the order in which they are run, without learning rates.
     grid: Runs that choose the learning rate, in order; () without a grid.
+    further: Runs that do so if the best rate lies at an edge of `grid`.
   """
 
   title: str
@@ -75,6 +76,7 @@ class Table:
   arguments: str
   in_process: bool
   overrides: tuple[str, ...]
+  method_overrides: dict[str, tuple[str, ...]]
   metrics: tuple[str, ...]
   reference_methods: tuple[str, ...]
   reference_bits: tuple[int, ...]
@@ -82,28 +84,35 @@ class Table:
   published: tuple[str, str, str]
   downloads: tuple[str, ...]
   notes: tuple[str, ...]
+  claims: tuple[tuple[str, str], ...]
+  claims_by_labels: tuple[tuple[str, str], ...]
   sizes: dict[str, int]
   wanted: tuple[Cell, ...]
   grid: tuple[Cell, ...]
+  further: tuple[Cell, ...]
 
   def grid_of(self, method: str) -> list[Cell]:
-    """Returns the grid runs of one method."""
+    """Return the grid runs of one method, without the further ones."""
     return [cell for cell in self.grid if cell.method == method]
 
+  def further_of(self, method: str) -> list[Cell]:
+    """Return the further grid runs of one method."""
+    return [cell for cell in self.further if cell.method == method]
+
   def cell_at(self, cell: Cell, learning_rate: float | None) -> Cell:
-    """Returns the run that stands for `cell` at the chosen learning rate.
+    """Return the run that stands for `cell` at the chosen learning rate.
 
     A grid run that has the same bits and seed is that run: it is not made
     twice.
     """
-    for run in self.grid_of(cell.method):
+    for run in (*self.grid_of(cell.method), *self.further_of(cell.method)):
       same = (run.bits, run.seed) == (cell.bits, cell.seed)
       if same and run.learning_rate == learning_rate and not cell.variant:
         return run
     return dataclasses.replace(cell, learning_rate=learning_rate)
 
   def settings(self, cell: Cell) -> list[str]:
-    """Returns the flags of `dsh_jax.main` that make the cell."""
+    """Return the flags of `dsh_jax.main` that make the cell."""
     arguments = [f"method={cell.method}", f"bits={cell.bits}"]
     shared = self.arguments if cell.arguments is None else cell.arguments
     if shared:
@@ -114,26 +123,30 @@ class Table:
     ]
     if cell.learning_rate is not None:
       flags.append(f"--config.optimizer.learning_rate={cell.learning_rate:g}")
-    both = (*self.overrides, *cell.overrides)
-    return flags + [f"--config.{override}" for override in both]
+    overrides = (
+      *self.overrides,
+      *self.method_overrides.get(cell.method, ()),
+      *cell.overrides,
+    )
+    return flags + [f"--config.{override}" for override in overrides]
 
   def command(self, cell: Cell, workdir: pathlib.Path) -> list[str]:
-    """Returns the command that trains and evaluates the cell."""
+    """Return the command that trains and evaluates the cell."""
     flags = [f"--workdir={workdir}", "--noreport", *self.settings(cell)]
     return [sys.executable, "-m", "dsh_jax.main", *flags]
 
   def some_settings(self) -> list[str]:
-    """Returns the flags of the first cell, for what all cells share."""
+    """Return the flags of the first cell, for what all cells share."""
     return self.settings((*self.grid, *self.wanted)[0])
 
 
 def make_table(
   config: ml_collections.ConfigDict, overrides: Sequence[str] = ()
 ) -> Table:
-  """Checks a table config and lists its cells in the order of running.
+  """Check a table config and list its cells in the order of running.
 
-  Seed by seed, so that every method has a row before any has a second seed;
-  within a seed the group that comes first in the config comes first.
+  Group by group as in the config, and in a group seed by seed, so that every
+  method has a row before any has a second seed.
 
   Args:
     config: Fields as in configs/tables/default.py.
@@ -145,45 +158,55 @@ def make_table(
   Raises:
     UserError: A field is missing, empty or of the wrong form.
   """
-  groups = [_group(group) for group in config.cells]
   cells = {}
-  for group in groups:
-    for index, seed in enumerate(group["seeds"]):
-      for bits, method in itertools.product(group["bits"], group["methods"]):
-        cell = Cell(
-          method=method,
-          bits=int(bits),
-          seed=int(seed),
-          overrides=tuple(group.get("overrides", ())),
-          arguments=group.get("arguments"),
-        )
-        cells.setdefault(cell, index)
+  for group in map(_group, config.cells):
+    for seed, bits, method in itertools.product(
+      group["seeds"], group["bits"], group["methods"]
+    ):
+      cell = Cell(
+        method=method,
+        bits=int(bits),
+        seed=int(seed),
+        variant=group["variant"],
+        overrides=tuple(group["overrides"]),
+        arguments=group.get("arguments"),
+      )
+      cells[cell] = None
   if not cells:
     raise errors.UserError("The table has no cells; give config.cells.")
-  wanted = tuple(sorted(cells, key=cells.get))
+  wanted = tuple(cells)
   metrics = tuple(config.metrics)
   if not metrics:
     raise errors.UserError(
       "config.metrics of the table is empty; name at least one metric, such"
       " as 'ndcg@100'."
     )
-  both = (*config.overrides, *overrides)
-  for override in both:
+  of_methods = {
+    method: tuple(values) for method, values in config.method_overrides.items()
+  }
+  shared = (*config.overrides, *overrides)
+  every = itertools.chain(
+    shared, *of_methods.values(), *(cell.overrides for cell in wanted)
+  )
+  for override in every:
     if "=" not in override or override.startswith("-"):
       raise errors.UserError(
         f"The override {override!r} is not of the form PATH=VALUE, such as"
         " train.num_epochs=5; change config.overrides or --override."
       )
-  grid = tuple(
-    Cell(
-      method=method,
-      bits=config.grid.bits,
-      seed=config.grid.seed,
-      learning_rate=float(rate),
-      in_grid=True,
+  grid, further = (
+    tuple(
+      Cell(
+        method=method,
+        bits=config.grid.bits,
+        seed=config.grid.seed,
+        learning_rate=float(rate),
+        in_grid=True,
+      )
+      for rate in rates
+      for method in dict.fromkeys(cell.method for cell in wanted)
     )
-    for rate in config.grid.learning_rates
-    for method in dict.fromkeys(cell.method for cell in wanted)
+    for rates in (config.grid.learning_rates, config.grid.further_rates)
   )
   published = config.published
   return Table(
@@ -191,7 +214,8 @@ def make_table(
     config=config.config,
     arguments=config.arguments,
     in_process=config.in_process,
-    overrides=both,
+    overrides=shared,
+    method_overrides=of_methods,
     metrics=metrics,
     reference_methods=tuple(config.references.methods),
     reference_bits=tuple(config.references.bits)
@@ -200,29 +224,34 @@ def make_table(
     published=(published.dataset, published.protocol, published.backbone),
     downloads=tuple(config.downloads),
     notes=tuple(config.notes),
+    claims=tuple(config.claims),
+    claims_by_labels=tuple(config.claims_by_labels),
     sizes=config.sizes.to_dict(),
     wanted=wanted,
     grid=grid,
+    further=further,
   )
 
 
 def _group(group):
   given, needed = set(group), {"methods", "bits", "seeds"}
-  if not needed <= given <= needed | {"arguments", "overrides"}:
+  optional = {"arguments", "variant", "overrides"}
+  if not needed <= given <= needed | optional:
     raise errors.UserError(
       f"A group of config.cells has the fields {sorted(given)}; it must have"
-      " methods, bits and seeds, and may have arguments and overrides."
+      " methods, bits and seeds, and may have arguments, variant and overrides."
     )
-  return {
+  lists = {
     name: (value,)
-    if isinstance(value, (str, int)) and name != "arguments"
+    if isinstance(value, (str, int)) and name not in ("arguments", "variant")
     else value
     for name, value in group.items()
   }
+  return {"variant": "", "overrides": ()} | lists
 
 
 def config_of(flag: flags.FlagHolder, example: str) -> Any:
-  """Returns the config of a config flag.
+  """Return the config of a config flag.
 
   Args:
     flag: From `config_flags.DEFINE_config_file`, without a default.

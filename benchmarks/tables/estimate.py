@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 from benchmarks import hardware
-from benchmarks.tables import cells, prepare, rates, runner
+from benchmarks.tables import cells, prepare, processes, rates, runner
 from dsh_jax import errors
 
 _IMPORT_SECS = 5.0
@@ -24,7 +24,7 @@ class _Sizes:
 
 
 def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
-  """Returns the plan of a table as text, after a short timing.
+  """Return the plan of a table as text, after a short timing.
 
   The timing takes some steps of the first cell on random pictures, with the
   cores that one of `num_jobs` would have, and needs no data.
@@ -38,8 +38,14 @@ def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
     Text of several lines.
 
   Raises:
-    UserError: The first cell could not be built.
+    UserError: The first cell could not be built, or heads are trained on
+      features, which this does not time.
   """
+  if table.in_process:
+    raise errors.UserError(
+      "--dry_run does not time heads on features, as config.in_process of the"
+      " table has them. Leave it out: they take seconds each."
+    )
   listed, states = _list_cells(table, workdir)
   sizes = _sizes(table, workdir)
   cost = _measure(table, sizes.num_classes, num_jobs)
@@ -83,7 +89,7 @@ def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
 
 
 def _list_cells(table, workdir):
-  """Returns lines of text and how many runs are in which state."""
+  """Return lines of text and how many runs are in which state."""
   states = collections.Counter()
   lines = []
   for run in table.grid:
@@ -125,7 +131,7 @@ def _measure(table, num_classes, num_jobs):
     command += [f"--workdir={folder}", f"--num_classes={num_classes}"]
     job = runner.Job("timing", command, settings, folder)
     # One slot of as many as there would be, so that it has as many cores.
-    runner.run([job], lambda job: job, num_jobs, lambda *_: None)
+    processes.run([job], lambda job: job, num_jobs, lambda *_: None)
     if runner.state(folder, settings) != runner.DONE:
       raise errors.UserError(
         f"The first cell cannot be built: {runner.error_of(folder, settings)}"

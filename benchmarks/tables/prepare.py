@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.tables import cells, runner
+from benchmarks.tables import cells, processes, runner
 from dsh_jax import errors
 from dsh_jax.apps import command
 
@@ -37,7 +37,7 @@ def run(table: cells.Table, workdir: pathlib.Path) -> None:
     folder=folder,
   )
   print("Making the data ready.", flush=True)
-  runner.run([job], lambda job: job, 1, lambda *_: None)
+  processes.run([job], lambda job: job, 1, lambda *_: None)
   if runner.state(folder, settings) != runner.DONE:
     raise errors.UserError(
       f"The data of {table.config} is not ready:"
@@ -46,7 +46,7 @@ def run(table: cells.Table, workdir: pathlib.Path) -> None:
 
 
 def describe(workdir: pathlib.Path) -> dict:
-  """Returns what was written about the data, {} before it is ready."""
+  """Return what was written about the data, {} before it is ready."""
   return runner.read_json(workdir / "data" / "result.json")
 
 
@@ -56,6 +56,7 @@ def _main(argv: Sequence[str]) -> None:
 
   started = time.monotonic()
   splits = factories.load_splits(flags.FLAGS.config)
+  factories.weights_source(flags.FLAGS.config)  # Makes those of digits.
   runner.write_json(
     pathlib.Path(flags.FLAGS.workdir) / "result.json",
     {

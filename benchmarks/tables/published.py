@@ -50,7 +50,7 @@ class Published:
 def read(
   dataset: str, protocol: str, path: pathlib.Path = _FILE
 ) -> list[Published]:
-  """Returns the rows of a data set and protocol.
+  """Return the rows of a data set and protocol.
 
   Args:
     dataset: Name in the file's first column; "" gives no rows.

@@ -34,16 +34,18 @@ class Record:
     per_query: Metric -> float64 [Q], ties in expectation; {} for a ranking
       that has no codes.
     query_ids: str [Q]; None for a ranking that has no codes.
+    num_labels: int64 [Q], labels of each query; None likewise.
   """
 
   result: dict[str, Any]
   scores: dict[str, dict[str, float]]
   per_query: dict[str, np.ndarray]
   query_ids: np.ndarray | None
+  num_labels: np.ndarray | None
 
 
 def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
-  """Scores the codes of a run; also by metrics that it did not report.
+  """Score the codes of a run; also by metrics that it did not report.
 
   Args:
     folder: The run's, with result.json and, unless it ranks without codes,
@@ -61,7 +63,7 @@ def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
   if not path.exists():
     nothing = dict.fromkeys(_TIES, math.nan)
     scores = {name: result["metrics"].get(name, nothing) for name in metrics}
-    return Record(result, scores, {}, None)
+    return Record(result, scores, {}, None, None)
   options = runner.read_json(folder / "config.json")
   try:
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as npz:
@@ -90,13 +92,14 @@ def read(folder: pathlib.Path, metrics: tuple[str, ...]) -> Record:
     },
     per_query={name: s["expected"][kept] for name, s in per_query.items()},
     query_ids=arrays["query_ids"][kept],
+    num_labels=arrays["query_labels"][kept].sum(axis=1, dtype=np.int64),
   )
 
 
 def references_done(
   table: cells.Table, workdir: pathlib.Path
 ) -> list[tuple[int, str, pathlib.Path]]:
-  """Returns (bits, method, folder) of the references that are done."""
+  """Return (bits, method, folder) of the references that are done."""
   return [
     (bits, method, folder)
     for bits, method, folder in references.wanted(table, workdir)

@@ -28,7 +28,7 @@ _CHANCE = "chance"  # All codes are equal.
 def wanted(
   table: cells.Table, workdir: pathlib.Path
 ) -> list[tuple[int, str, pathlib.Path]]:
-  """Returns (bits, method, folder) of every reference row."""
+  """Return (bits, method, folder) of every reference row."""
   return [
     (bits, method, _folder(workdir / "references", method, bits))
     for bits in table.reference_bits
@@ -41,14 +41,14 @@ def _folder(workdir, method, bits):
 
 
 def refresh(table: cells.Table, workdir: pathlib.Path) -> None:
-  """Has the rows made again if the table asks for others than are there."""
+  """Have the rows made again if the table asks for others than are there."""
   job = make_job(table, workdir)
   if runner.state(job.folder, job.settings) == runner.OTHER:
     (job.folder / "result.json").unlink()
 
 
 def make_job(table: cells.Table, workdir: pathlib.Path) -> runner.Job:
-  """Returns the job that makes all rows."""
+  """Return the job that makes all rows."""
   folder = workdir / "references"
   settings = [
     *table.some_settings(),
@@ -68,7 +68,7 @@ def make_job(table: cells.Table, workdir: pathlib.Path) -> runner.Job:
 def failures(
   table: cells.Table, workdir: pathlib.Path
 ) -> list[tuple[str, str, str]]:
-  """Returns (title, error, folder) if the rows could not be made."""
+  """Return (title, error, folder) if the rows could not be made."""
   job = make_job(table, workdir)
   if runner.state(job.folder, job.settings) in (runner.FAILED, runner.OTHER):
     error = runner.error_of(job.folder, job.settings)
@@ -77,7 +77,7 @@ def failures(
 
 
 def make(config, methods, lengths, metrics, workdir: pathlib.Path) -> None:
-  """Makes all rows.
+  """Make all rows.
 
   Args:
     config: As in configs/default.py; its method does not matter.
@@ -168,7 +168,7 @@ def _write_codes(path, packed, splits, bits):
 
 
 def _features(config, splits, wanted) -> list[np.ndarray]:
-  """Returns float32 [N,F] of each split, before any training."""
+  """Return float32 [N,F] of each split, before any training."""
   import jax
 
   from dsh_jax.config import factories

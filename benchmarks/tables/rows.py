@@ -50,6 +50,7 @@ class Row:
   """A method at a code length.
 
   Attributes:
+    variant: Name of the settings that differ from the table's; "" for none.
     seeds: Those that are done, in order.
     wanted: How many the table asks for.
     learning_rate: None for a preset's own, or a reference.
@@ -62,6 +63,7 @@ class Row:
 
   method: str
   bits: int
+  variant: str
   seeds: tuple[int, ...]
   wanted: int
   learning_rate: float | None
@@ -86,6 +88,7 @@ class Contents:
     elsewhere: Published rows of the protocol that stand beside no row.
     is_paired: Whether all cells have the same queries, as marks need.
     cell_infos: cell.json of each run that is done.
+    records: (method, bits, variant) -> the runs of a row that are done.
   """
 
   rows: list[Row]
@@ -97,20 +100,27 @@ class Contents:
   elsewhere: list[published.Published]
   is_paired: bool
   cell_infos: list[dict[str, Any]]
+  records: dict[tuple[str, int, str], list[records.Record]]
 
 
 def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
-  """Reads whatever is done of a table."""
+  """Read whatever is done of a table."""
   methods = dict.fromkeys(cell.method for cell in table.wanted)
   choices = {}
   if table.grid:
     choices = {m: rates.choose(table, workdir, m) for m in methods}
-  groups: dict[tuple[str, int], list[cells.Cell]] = {}
+  groups: dict[tuple[str, int, str], list[cells.Cell]] = {}
   for cell in table.wanted:
-    groups.setdefault((cell.method, cell.bits), []).append(cell)
+    key = cell.method, cell.bits, cell.variant
+    groups.setdefault(key, []).append(cell)
 
   runs = dict.fromkeys(table.grid)
-  found: dict[tuple[str, int], list[records.Record]] = {}
+  runs |= {
+    run: None
+    for run in table.further
+    if run.learning_rate in choices[run.method].states
+  }
+  found: dict[tuple[str, int, str], list[records.Record]] = {}
   used_rates, unreadable = {}, []
   for key, members in groups.items():
     rate = choices[key[0]].rate if choices else None
@@ -141,21 +151,22 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     if row.backbone == table.published[2]
   }
 
-  def make_row(method, bits, members, **facts):
+  def make_row(method, bits, variant, members, **facts):
     scores = {}
     if members:
       for metric in table.metrics:
         score = _score(members, metric)
         scores[metric] = dataclasses.replace(
           score,
-          mark=marks.get((method, bits, metric), ""),
-          printed=beside.get((method, bits, metric)),
+          mark=marks.get((method, bits, variant, metric), ""),
+          printed=None if variant else beside.get((method, bits, metric)),
         )
     secs = [r.result.get("seconds", {}).get("training") for r in members]
     secs = [s for s in secs if s is not None]
     return Row(
       method=method,
       bits=bits,
+      variant=variant,
       seeds=tuple(r.result["seed"] for r in members),
       scores=scores,
       training_secs=float(np.mean(secs)) if secs else math.nan,
@@ -169,6 +180,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
       make_row(
         method,
         bits,
+        "",
         [records.read(folder, table.metrics)],
         wanted=1,
         learning_rate=None,
@@ -225,12 +237,13 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
     cell_infos=[
       runner.read_json(workdir / cell.folder / "cell.json") for cell in done
     ],
+    records=found,
   )
 
 
 def _order(row, metric):
   mean = row.scores[metric].mean if row.scores else -math.inf
-  return row.bits, -mean, row.method
+  return row.bits, row.variant, -mean, row.method
 
 
 def _score(members, metric):
@@ -250,16 +263,16 @@ def _score(members, metric):
 
 
 def _marks(found, metrics):
-  """Returns (method, bits, metric) -> BEST or EQUAL."""
+  """Return (method, bits, variant, metric) -> BEST or EQUAL."""
   marks = {}
-  for bits in dict.fromkeys(bits for _, bits in found):
-    at_bits = {m: r for (m, b), r in found.items() if b == bits and r}
+  for block in dict.fromkeys(key[1:] for key in found):
+    at_bits = {m: r for (m, *b), r in found.items() if tuple(b) == block and r}
     for metric in metrics if at_bits else ():
       scores = {
-        method: np.mean([r.per_query[metric] for r in members], axis=0)
+        method: np.stack([r.per_query[metric] for r in members])
         for method, members in at_bits.items()
       }
       best, equal = significance.best_and_equal(scores)
-      marks |= {(method, bits, metric): EQUAL for method in equal}
-      marks[best, bits, metric] = BEST
+      marks |= {(method, *block, metric): EQUAL for method in equal}
+      marks[best, *block, metric] = BEST
   return marks

@@ -1,5 +1,6 @@
 """Intervals over seeds, and differences that chance could have made."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +13,7 @@ _CHUNK = 2**22  # Weights drawn at a time.
 def t_interval(
   values: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float]:
-  """Returns the mean and the half-width of its confidence interval.
+  """Return the mean and the half-width of its confidence interval.
 
   The interval of Student's t: values are taken to be independent draws from
   a normal distribution.
@@ -40,7 +41,7 @@ def paired_bootstrap(
   confidence: float = 0.95,
   seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns percentile intervals of mean differences over queries.
+  """Return percentile intervals of mean differences over queries.
 
   A resample draws Q queries with replacement, the same ones for all rows.
 
@@ -67,17 +68,104 @@ def paired_bootstrap(
   return low, high
 
 
+@dataclasses.dataclass(frozen=True)
+class Difference:
+  """The difference of two methods, as chance would let it vary.
+
+  Attributes:
+    mean: Of the first less the second, over seeds and queries.
+    half_width: Of the 95 % interval; nan if a method has a single seed.
+    p_value: Of no difference, two-sided; nan likewise.
+    num_seeds: Of the first and of the second.
+    num_queries: Q.
+  """
+
+  mean: float
+  half_width: float
+  p_value: float
+  num_seeds: tuple[int, int]
+  num_queries: int
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> Difference:
+  """Test whether two methods differ, for other seeds and other queries.
+
+  Seeds and queries are both taken as draws. The variance of the mean difference
+  is the sum of three parts: that between the seeds of the first method, that
+  between those of the second, each for the queries at hand, and that between
+  queries of the difference of the two. Student's t has the degrees of freedom
+  of Welch and Satterthwaite.
+
+  Source: H. Clark, "The language-as-fixed-effect fallacy", Journal of Verbal
+  Learning and Verbal Behavior 1973: the statistic min F', whose variance counts
+  what seeds and queries share twice, and so errs towards no difference.
+
+  Args:
+    first: float64 [S,Q], scores of the queries, a row for each seed.
+    second: The same for the other method, with the same queries and as many
+      seeds as it has. One column, such as means over queries, has no part
+      between queries: the test is Welch's, over seeds alone.
+
+  Returns:
+    The difference.
+  """
+  mean = float(first.mean() - second.mean())
+  num_seeds = len(first), len(second)
+  num_queries = first.shape[1]
+  if min(num_seeds) < 2:
+    return Difference(mean, math.nan, math.nan, num_seeds, num_queries)
+  samples = [first.mean(axis=1), second.mean(axis=1)]
+  if num_queries > 1:
+    samples.append(first.mean(axis=0) - second.mean(axis=0))
+  parts = [(x.var(ddof=1) / x.size, x.size - 1) for x in samples]
+  variance = sum(part for part, _ in parts)
+  if variance == 0:
+    return Difference(mean, 0.0, float(mean == 0), num_seeds, num_queries)
+  degrees = variance**2 / sum(part**2 / count for part, count in parts)
+  error = math.sqrt(variance)
+  return Difference(
+    mean=mean,
+    half_width=float(special.stdtrit(degrees, 0.975) * error),
+    p_value=float(2 * special.stdtr(degrees, -abs(mean) / error)),
+    num_seeds=num_seeds,
+    num_queries=num_queries,
+  )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+  """Return p-values that are corrected for their number.
+
+  Where those below 0.05 are called differences, the probability that any of
+  them is none is at most 0.05.
+
+  Source: S. Holm, "A simple sequentially rejective multiple test procedure",
+  Scandinavian Journal of Statistics 1979.
+
+  Args:
+    p_values: Of as many tests; nan is left out and stays.
+  """
+  corrected = [math.nan] * len(p_values)
+  tests = [i for i, value in enumerate(p_values) if not math.isnan(value)]
+  largest = 0.0
+  for place, index in enumerate(sorted(tests, key=lambda i: p_values[i])):
+    largest = max(largest, (len(tests) - place) * p_values[index])
+    corrected[index] = min(1.0, largest)
+  return corrected
+
+
 def best_and_equal(
   scores: Mapping[str, np.ndarray], **bootstrap
 ) -> tuple[str, set[str]]:
-  """Returns the best method and those that cannot be told from it.
+  """Return the best method and those that cannot be told from it.
 
-  A method cannot be told from the best when the bootstrap interval of the
-  mean difference to it holds 0. Intervals are not corrected for the number
-  of methods, and know nothing of how seeds differ.
+  Where all have two seeds or more, these are the methods whose difference to
+  the best has a p-value of 0.05 or more by `compare`, after `holm` for all
+  comparisons with the best. Else they are those with which the interval of
+  `paired_bootstrap` holds 0, which knows nothing of seeds nor of the number of
+  methods.
 
   Args:
-    scores: Method -> float64 [Q], higher is better, the same queries for all.
+    scores: Method -> float64 [S,Q], higher is better, the same queries for all.
     **bootstrap: See `paired_bootstrap`.
 
   Returns:
@@ -87,7 +175,15 @@ def best_and_equal(
   others = [name for name in scores if name != best]
   if not others:
     return best, set()
-  differences = np.stack([scores[best] - scores[name] for name in others])
+  if min(map(len, scores.values())) > 1:
+    p_values = holm(
+      [compare(scores[best], scores[name]).p_value for name in others]
+    )
+    return best, {
+      name for name, p in zip(others, p_values, strict=True) if p >= 0.05
+    }
+  means = {name: values.mean(axis=0) for name, values in scores.items()}
+  differences = np.stack([means[best] - means[name] for name in others])
   low, _ = paired_bootstrap(differences, **bootstrap)
   return best, {
     name for name, bound in zip(others, low, strict=True) if bound <= 0

@@ -2,9 +2,9 @@
 
 python -m benchmarks.tables.study --config=configs/studies/idhn.py --workdir=DIR
 
-A sweep changes one field, a plane two; all else is the method's preset. The
-first of `config.cells` is the method as it is, others are compared with it.
-Written to the workdir: study.md and study.png, of whatever is done.
+A sweep changes one field, a plane two; all else is the method's preset, which
+is the first of `config.cells`, whose seeds all settings have. Written to the
+workdir: study.md and study.png, of whatever is done.
 """
 
 import dataclasses
@@ -13,12 +13,22 @@ import math
 import pathlib
 from collections.abc import Sequence
 
-import matplotlib.figure
 import ml_collections
+import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.tables import cells, prepare, rates, runner, table_text
+from benchmarks.tables import (
+  cells,
+  in_process,
+  prepare,
+  processes,
+  rates,
+  runner,
+  significance,
+  study_plot,
+  table_lines,
+)
 from dsh_jax import errors
 from dsh_jax.apps import command
 
@@ -26,7 +36,12 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A file of configs/studies."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study.")
-_JOBS = flags.DEFINE_integer("jobs", 1, "Runs at a time.", lower_bound=1)
+_JOBS = flags.DEFINE_integer(
+  "jobs",
+  0,
+  "Runs at a time, each a process; 0: one after another in this process.",
+  lower_bound=0,
+)
 _OVERRIDE = flags.DEFINE_multi_string(
   "override", [], "PATH=VALUE, a config field of all runs; may be repeated."
 )
@@ -39,15 +54,19 @@ _REPORT_ONLY = flags.DEFINE_boolean(
 class Study:
   """Runs and how they lie in sweeps and a plane.
 
+  A setting is the cell of its first seed.
+
   Attributes:
     table: Its cells are all runs.
-    sweeps: Field -> value -> cell.
+    seeds: Of each setting.
+    sweeps: Field -> value -> setting.
     fields: The two fields of the plane.
-    plane: (value, value) of `fields` -> cell.
-    plain: Method -> cell with its preset's settings.
+    plane: (value, value) of `fields` -> setting.
+    plain: Method -> its preset.
   """
 
   table: cells.Table
+  seeds: tuple[int, ...]
   sweeps: dict[str, dict[float, cells.Cell]]
   fields: tuple[str, str]
   plane: dict[tuple[float, float], cells.Cell]
@@ -55,7 +74,7 @@ class Study:
 
 
 def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
-  """Lists the runs of a study config.
+  """List the runs of a study config.
 
   Args:
     config: Fields as in configs/studies/idhn.py.
@@ -84,111 +103,111 @@ def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
     (v, w): change((one["field"], v), (two["field"], w))
     for v, w in itertools.product(one["values"], two["values"])
   }
-  runs = [*table.wanted, *plane.values()]
+  seeds = tuple(dict.fromkeys(cell.seed for cell in table.wanted))
+  plain = {
+    cell.method: cell for cell in table.wanted if cell.seed == first.seed
+  }
+  settings = [*plain.values(), *plane.values()]
   for values in sweeps.values():
-    runs += values.values()
+    settings += values.values()
+  # All seeds of a setting together: they share what is compiled.
+  runs = [
+    dataclasses.replace(setting, seed=seed)
+    for setting in dict.fromkeys(settings)
+    for seed in seeds
+  ]
   return Study(
-    table=dataclasses.replace(table, wanted=tuple(dict.fromkeys(runs))),
+    table=dataclasses.replace(table, wanted=tuple(runs)),
+    seeds=seeds,
     sweeps=sweeps,
     fields=(one["field"], two["field"]),
     plane=plane,
-    plain={cell.method: cell for cell in table.wanted},
+    plain=plain,
   )
 
 
-def read_scores(study: Study, workdir: pathlib.Path) -> dict[cells.Cell, float]:
-  """Returns the validation scores of the runs that are done."""
-  scores = {}
+def read_scores(
+  study: Study, workdir: pathlib.Path
+) -> dict[cells.Cell, list[float]]:
+  """Return setting -> validation scores of its seeds that are done."""
+  scores: dict[cells.Cell, list[float]] = {}
   for cell in study.table.wanted:
     folder = workdir / cell.folder
     if runner.state(folder, study.table.settings(cell)) == runner.DONE:
       result = runner.read_json(folder / "result.json")
-      metric = study.table.metrics[0]
-      scores[cell] = rates.validation_score(result, metric)
+      score = rates.validation_score(result, study.table.metrics[0])
+      setting = dataclasses.replace(cell, seed=study.seeds[0])
+      scores.setdefault(setting, []).append(score)
   return scores
 
 
 def write(study: Study, workdir: pathlib.Path) -> pathlib.Path:
-  """Writes study.md and study.png; returns the path of the first."""
+  """Write study.md and study.png; return the path of the first."""
   scores = read_scores(study, workdir)
   path = workdir / "study.md"
   path.write_text(_markdown(study, scores), encoding="utf-8")
-  _draw(study, scores, workdir / "study.png")
+  study_plot.save(study, scores, workdir / "study.png")
   return path
 
 
-def _text(scores, cell):
-  return f"{scores[cell]:.4f}" if cell in scores else "not done"
+def _text(study, scores, cell):
+  """Return mean ± half-width; "*" where it differs from the preset."""
+  if cell not in scores:
+    return "not done"
+  mean, half_width = significance.t_interval(scores[cell])
+  if math.isnan(half_width):
+    return f"{mean:.3f}"
+  mark = " *" if _p_values(study, scores).get(cell, 1.0) < 0.05 else ""
+  return f"{mean:.3f} ± {half_width:.3f}{mark}"
+
+
+def _p_values(study, scores):
+  """Return setting -> p-value of no difference to the preset, corrected."""
+  preset = study.plain[study.table.wanted[0].method]
+  others = [cell for cell in scores if cell != preset]
+  if preset not in scores:
+    return {}
+  columns = {cell: np.array(found)[:, None] for cell, found in scores.items()}
+  p_values = significance.holm(
+    [significance.compare(columns[c], columns[preset]).p_value for c in others]
+  )
+  return dict(zip(others, p_values, strict=True))
 
 
 def _markdown(study, scores):
   table = study.table
   first = table.wanted[0]
+  num_done = sum(map(len, scores.values()))
   parts = [
     f"# {table.title}",
-    f"{table.metrics[0]} of validation queries at {first.bits} bits, seed"
-    f" {first.seed}, of the epoch that they chose. {len(scores)} of"
-    f" {len(table.wanted)} runs are done. For all runs:"
+    f"{table.metrics[0]} of validation queries at {first.bits} bits, of the"
+    f" epoch that they chose: mean of the seeds"
+    f" {', '.join(map(str, study.seeds))} ± half of the 95 % interval of"
+    f" Student's t. * differs from {first.method} as it is: p < 0.05 by Welch's"
+    " test over seeds, for these queries, after Holm's correction for all"
+    f" settings. {num_done} of {len(table.wanted)} runs are done. For all runs:"
     f" `{' '.join(table.overrides)}`; else the method's preset.",
-    table_text.grid_lines(
+    table_lines.grid_lines(
       ["method", table.metrics[0]],
-      [[name, _text(scores, cell)] for name, cell in study.plain.items()],
+      [
+        [name, _text(study, scores, cell)] for name, cell in study.plain.items()
+      ],
     ),
   ]
   for field, values in study.sweeps.items():
-    lines = [[f"{v:g}", _text(scores, cell)] for v, cell in values.items()]
-    parts.append(table_text.grid_lines([field, table.metrics[0]], lines))
+    lines = [
+      [f"{v:g}", _text(study, scores, cell)] for v, cell in values.items()
+    ]
+    parts.append(table_lines.grid_lines([field, table.metrics[0]], lines))
   one, two = study.fields
   columns = list(dict.fromkeys(w for _, w in study.plane))
   lines = [
-    [f"{v:g}", *(_text(scores, study.plane[v, w]) for w in columns)]
+    [f"{v:g}", *(_text(study, scores, study.plane[v, w]) for w in columns)]
     for v in dict.fromkeys(v for v, _ in study.plane)
   ]
   head = [f"{one} \\ {two}", *(f"{w:g}" for w in columns)]
-  parts.append(table_text.grid_lines(head, lines))
+  parts.append(table_lines.grid_lines(head, lines))
   return "\n\n".join(parts) + "\n"
-
-
-def _draw(study, scores, path):
-  num_panels = 1 + len(study.sweeps)
-  figure = matplotlib.figure.Figure(
-    figsize=(4.2 * num_panels, 3.6), layout="constrained"
-  )
-  axes = figure.subplots(1, num_panels, squeeze=False, sharey=True)[0]
-  one, two = study.fields
-  for value in dict.fromkeys(w for _, w in study.plane):
-    line = {v: study.plane[v, w] for v, w in study.plane if w == value}
-    _draw_line(axes[0], line, scores, f"{two.rpartition('.')[2]} {value:g}")
-  axes[0].set_xlabel(one, size=9)
-  for axis, (field, values) in zip(axes[1:], study.sweeps.items(), strict=True):
-    _draw_line(axis, values, scores, None)
-    axis.set_xlabel(field, size=9)
-  for axis in axes:
-    for index, (name, cell) in enumerate(study.plain.items()):
-      if math.isfinite(scores.get(cell, math.nan)):
-        axis.axhline(
-          scores[cell], color=f"C{7 + index}", linestyle=":", label=name
-        )
-    axis.grid(linewidth=0.3)
-    axis.tick_params(labelsize=8)
-    if axis.get_legend_handles_labels()[0]:
-      axis.legend(fontsize=7)
-  axes[0].set_ylabel(f"{study.table.metrics[0]}, validation", size=9)
-  figure.suptitle(study.table.title, size=11)
-  figure.savefig(path, dpi=150)
-
-
-def _draw_line(axis, line, scores, label):
-  done = sorted((v, scores[cell]) for v, cell in line.items() if cell in scores)
-  if not done:
-    return
-  values, heights = zip(*done, strict=True)
-  # 0 has a place of its own, left of the smallest value.
-  smallest = min((v for v in values if v > 0), default=1.0)
-  axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-  axis.plot(values, heights, "o-", ms=4, label=label)
-  axis.set_xticks(values, [f"{v:g}" for v in values])
-  axis.minorticks_off()
 
 
 def _print(job, state, secs):
@@ -223,7 +242,10 @@ def _run(argv: Sequence[str]) -> None:
     runner.forget_failures(workdir)
     prepare.run(study.table, workdir)
     try:
-      runner.run(study.table.wanted, make_job, _JOBS.value, _print)
+      if _JOBS.value:
+        processes.run(study.table.wanted, make_job, _JOBS.value, _print)
+      else:
+        in_process.run(study.table.wanted, make_job, _print)
     finally:
       print(f"The study is in {write(study, workdir)}.")
 

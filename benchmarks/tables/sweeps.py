@@ -4,7 +4,6 @@ Of each run its folder has what a run of its own would leave for a table:
 config.json, codes.npz, result.json and cell.json. The last epoch is scored.
 """
 
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -23,15 +22,15 @@ _METRICS = ("ndcg@100", "map@all")  # The table scores codes by itself.
 
 def run(
   table: cells.Table,
-  workdir: pathlib.Path,
+  wanted: Sequence[cells.Cell],
   after_each: Callable[[runner.Job, str, float], None],
   make_job: Callable[[cells.Cell], runner.Job],
 ) -> None:
-  """Run the cells that are not done.
+  """Run those of some cells that are not done.
 
   Args:
     table: The table; it has no grid of learning rates.
-    workdir: Its folder.
+    wanted: The cells.
     after_each: Called with a cell's job, its state and its seconds.
     make_job: Cell -> its job, which is not started here.
 
@@ -52,7 +51,7 @@ def run(
   from dsh_jax.runs import frozen
 
   waiting: dict[tuple, list[cells.Cell]] = {}
-  for cell in table.wanted:
+  for cell in wanted:
     job = make_job(cell)
     if (state := runner.state(job.folder, job.settings)) == runner.WAITING:
       key = cell.method, cell.bits, cell.variant

@@ -4,19 +4,20 @@ import csv
 import io
 import math
 
-from benchmarks.tables import cells, rows, table_text
+from benchmarks.tables import cells, rows, table_lines, table_text
 
 _TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
 
 
 def to_csv(contents: rows.Contents) -> str:
-  """Returns one line a row and metric; nan and None are empty."""
+  """Return one line a row and metric; nan and None are empty."""
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator="\n")
   writer.writerow(
     [
       "method",
       "bits",
+      "variant",
       "metric",
       "mean",
       "half_width_95",
@@ -41,6 +42,7 @@ def to_csv(contents: rows.Contents) -> str:
         [
           row.method,
           row.bits,
+          row.variant,
           metric,
           _number(score.mean),
           _number(score.half_width),
@@ -54,7 +56,7 @@ def to_csv(contents: rows.Contents) -> str:
           "" if row.learning_rate is None else row.learning_rate,
           int(row.is_preliminary),
           int(row.is_reference),
-          " ".join(table_text.distinct(r.get("select") for r in row.results)),
+          " ".join(table_lines.distinct(r.get("select") for r in row.results)),
           _number(row.training_secs),
         ]
       )
@@ -62,17 +64,21 @@ def to_csv(contents: rows.Contents) -> str:
 
 
 def to_tex(table: cells.Table, contents: rows.Contents) -> str:
-  """Returns one tabular a code length; needs the package booktabs."""
+  """Return one tabular a code length; needs the package booktabs."""
   parts = ["% Needs \\usepackage{booktabs}."]
-  for bits in dict.fromkeys(row.bits for row in contents.rows):
+  for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
     lines = [
-      rf"% {_escape(table.title)}, {bits} bits",
+      rf"% {_escape(table.title)}, {table_text.block_title(*block)}",
       rf"\begin{{tabular}}{{l{'c' * len(table.metrics)}}}",
       r"\toprule",
       " & ".join(["method", *map(_escape_metric, table.metrics)]) + r" \\",
       r"\midrule",
     ]
-    members = [row for row in contents.rows if row.bits == bits and row.scores]
+    members = [
+      row
+      for row in contents.rows
+      if (row.bits, row.variant) == block and row.scores
+    ]
     for previous, row in zip([None, *members], members, strict=False):
       if previous and previous.is_reference and not row.is_reference:
         lines.append(r"\midrule")

@@ -16,12 +16,12 @@ _BLUE, _ORANGE, _GREY = "#1f5f99", "#d9772b", "#808080"
 def save(
   table: cells.Table, contents: rows.Contents, path: pathlib.Path
 ) -> None:
-  """Draws the first metrics of the code length that has most rows.
+  """Draw the first metrics of the code length that has most rows.
 
   Where a method has two code lengths or more, a last panel shows the first
   metric over them. Nothing is drawn while there is no score.
   """
-  scored = [row for row in contents.rows if row.scores]
+  scored = [row for row in contents.rows if row.scores and not row.variant]
   if not scored:
     return
   trained = [row for row in scored if not row.is_reference] or scored
@@ -50,7 +50,7 @@ def save(
   figure.suptitle(
     f"{table.title}, {bits} bits: mean over seeds and 95 % interval", size=11
   )
-  figure.savefig(path, dpi=150)
+  figure.savefig(path, dpi=150, format="png")
 
 
 def _draw_methods(axis, members, metric, with_names):

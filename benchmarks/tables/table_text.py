@@ -1,15 +1,22 @@
 """A table as Markdown: scores, then everything needed to read them."""
 
 import math
-from collections.abc import Iterable, Sequence
 
-from benchmarks.tables import cells, published, rates, rows, runner
+from benchmarks.tables import (
+  cells,
+  published,
+  rates,
+  rows,
+  runner,
+  table_facts,
+  table_lines,
+)
 
 _MARKS = {rows.BEST: "**{}**", rows.EQUAL: "{} *", "": "{}"}
 
 
 def markdown(table: cells.Table, contents: rows.Contents) -> str:
-  """Returns the whole text of table.md."""
+  """Return the whole text of table.md."""
   parts = [f"# {table.title}", _progress(contents)]
   parts += _score_tables(table, contents)
   parts += [_legend(contents)]
@@ -17,12 +24,12 @@ def markdown(table: cells.Table, contents: rows.Contents) -> str:
   parts += _metric_tables(table, contents)
   parts += _elsewhere(contents)
   parts += _failures(contents)
-  parts += _made(table, contents)
+  parts += table_facts.made(table, contents)
   return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def format_score(score: rows.Score) -> str:
-  """Returns "mean ± half-width", the latter for two seeds or more."""
+  """Return "mean ± half-width", the latter for two seeds or more."""
   if math.isnan(score.mean):
     return ""
   if math.isnan(score.half_width):
@@ -31,7 +38,7 @@ def format_score(score: rows.Score) -> str:
 
 
 def format_rate(row: rows.Row) -> str:
-  """Returns the learning rate; "~" before one that may still change."""
+  """Return the learning rate; "~" before one that may still change."""
   if row.is_reference:
     return ""
   if row.learning_rate is None:
@@ -40,30 +47,14 @@ def format_rate(row: rows.Row) -> str:
 
 
 def name_of(row: rows.Row) -> str:
-  """Returns the method's name; a dagger when test queries chose its epoch."""
+  """Return the method's name; a dagger when test queries chose its epoch."""
   chosen_on_test = any(r.get("select") == "test_best" for r in row.results)
   return row.method + (" †" if chosen_on_test else "")
 
 
-def distinct(values: Iterable[object]) -> list[str]:
-  """Returns the different values as text, in order of appearance."""
-  return list(dict.fromkeys(str(v) for v in values if v not in (None, "")))
-
-
-def grid_lines(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-  """Returns a Markdown table; cells are padded so that it reads as text."""
-  texts = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-  widths = [
-    max(3, *(len(line[column]) for line in (list(head), *texts)))
-    for column in range(len(head))
-  ]
-
-  def join(line):
-    padded = (cell.ljust(w) for cell, w in zip(line, widths, strict=True))
-    return f"| {' | '.join(padded)} |"
-
-  rule = join(["-" * width for width in widths])
-  return "\n".join([join(head), rule, *(join(line) for line in texts)])
+def block_title(bits: int, variant: str) -> str:
+  """Return the heading of rows that are compared with each other."""
+  return f"{bits} bits" + (f", {variant.replace('_', ' ')}" if variant else "")
 
 
 def _progress(contents):
@@ -76,10 +67,10 @@ def _progress(contents):
 
 
 def _score_tables(table, contents):
-  for bits in dict.fromkeys(row.bits for row in contents.rows):
+  for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
     lines = []
     for row in contents.rows:
-      if row.bits != bits:
+      if (row.bits, row.variant) != block:
         continue
       scores = [
         _MARKS[row.scores[m].mark].format(format_score(row.scores[m]))
@@ -91,7 +82,7 @@ def _score_tables(table, contents):
       name = f"_{row.method}_" if row.is_reference else name_of(row)
       lines.append([name, format_rate(row), seeds, *scores])
     head = ["method", "rate", "seeds", *table.metrics]
-    yield f"## {bits} bits\n\n{grid_lines(head, lines)}"
+    yield f"## {block_title(*block)}\n\n{table_lines.grid_lines(head, lines)}"
 
 
 def _legend(contents):
@@ -101,11 +92,8 @@ def _legend(contents):
     "_Slanted_ methods are references without training."
     if any(row.is_reference for row in contents.rows)
     else "",
-    "**Bold** is the best trained method of its code length. * marks those"
-    " that cannot be told from it: the 95 % interval of the paired bootstrap"
-    " over queries (10,000 draws, scores averaged over the seeds done) of the"
-    " difference holds 0. It is not corrected for the number of methods and"
-    " does not know how seeds vary; the ± does."
+    "**Bold** is the best trained method of its block. * marks those that"
+    f" cannot be told from it: {_how_compared(contents)}"
     if contents.is_paired
     else "Methods are not compared: their cells do not have the same queries.",
     "† The epoch was chosen on the test queries, which raises the score."
@@ -118,11 +106,29 @@ def _legend(contents):
   return " ".join(line for line in lines if line)
 
 
+def _how_compared(contents):
+  trained = [row for row in contents.rows if not row.is_reference and row.seeds]
+  if min((len(row.seeds) for row in trained), default=1) > 1:
+    return (
+      "p >= 0.05 for the difference over seeds and queries together (both"
+      " taken as draws: Clark's min F'), after Holm's correction for the"
+      " comparisons with the best."
+    )
+  return (
+    "in a block where a method has one seed, the 95 %"
+    " interval of the paired bootstrap over queries (10,000 draws, scores"
+    " averaged over the seeds done) of the difference holds 0, which knows"
+    " neither how seeds vary nor the number of methods; in other blocks p >="
+    " 0.05 over seeds and queries together (Clark's min F'), after Holm's"
+    " correction for the comparisons with the best."
+  )
+
+
 def _grid(table, contents):
   if not contents.choices:
     return
   runs = table.grid
-  steps = sorted({run.learning_rate for run in runs})
+  steps = sorted({r for c in contents.choices.values() for r in c.states})
   lines = []
   for method, choice in contents.choices.items():
     cells_of_line = [method]
@@ -134,16 +140,31 @@ def _grid(table, contents):
     "## Learning rates\n\n"
     f"{table.grid_metric} of validation queries, at {runs[0].bits} bits with"
     f" seed {runs[0].seed}, of the epoch that they chose; **bold** is the rate"
-    " that all rows of the method use. The run of that rate is the row's seed"
-    f" {runs[0].seed}.\n\n"
-    + grid_lines(["method", *(f"{rate:g}" for rate in steps)], lines)
+    " that all rows of the method use."
+    + _reported_seed(table)
+    + "\n\n"
+    + table_lines.grid_lines(
+      ["method", *(f"{rate:g}" for rate in steps)], lines
+    )
   )
+  edges = [m for m, choice in contents.choices.items() if choice.is_at_edge]
+  if edges:
+    yield f"Best at the lowest or highest rate tried: {', '.join(edges)}."
+
+
+def _reported_seed(table):
+  run = table.grid[0]
+  if any((c.seed, c.bits) == (run.seed, run.bits) for c in table.wanted):
+    return f" The run of that rate is the row's seed {run.seed}."
+  return f" No row has seed {run.seed}."
 
 
 def _outcome(choice: rates.Choice, rate: float) -> str:
   if rate in choice.scores:
     return f"{choice.scores[rate]:.4f}"
-  state = choice.states.get(rate, runner.WAITING)
+  if rate not in choice.states:
+    return ""
+  state = choice.states[rate]
   return "not finite" if state == runner.DONE else state
 
 
@@ -161,15 +182,17 @@ def _metric_tables(table, contents):
         [
           name_of(row),
           row.bits,
+          row.variant,
           _MARKS[score.mark].format(format_score(score)),
           f"{score.chance:.3f}",
           f"{score.pessimistic:.3f} to {score.optimistic:.3f}",
           *((f"{found.value:.3f}", _source(found)) if found else ("", "")),
         ]
       )
-    head = ["method", "bits", "measured", "chance", "ties", "published"]
+    head = ["method", "bits", "variant", "measured", "chance", "ties"]
+    head += ["published"]
     if lines:
-      yield f"## {metric}\n\n{grid_lines([*head, 'source'], lines)}"
+      yield f"## {metric}\n\n{table_lines.grid_lines([*head, 'source'], lines)}"
   if contents.rows:
     yield (
       "Chance is the metric when all codes are equal. Ties: with the items of"
@@ -192,85 +215,11 @@ def _elsewhere(contents):
     ]
     yield (
       "## Published with this protocol, not measured here\n\n"
-      + grid_lines(head, lines)
+      + table_lines.grid_lines(head, lines)
     )
 
 
 def _failures(contents):
   if contents.failures:
     head = ["run", "error", "folder"]
-    yield f"## Failed\n\n{grid_lines(head, contents.failures)}"
-
-
-def _made(table, contents):
-  results = [result for row in contents.rows for result in row.results]
-  infos = contents.cell_infos
-  facts = [("config", f"`{table.config}`")]
-  if table.overrides:
-    facts.append(("for all cells", f"`{' '.join(table.overrides)}`"))
-  for title, name in (
-    ("data set", "dataset"),
-    ("protocol", "protocol"),
-    ("backbone", "backbone"),
-    ("training set in database", "train_in_database"),
-    ("epoch chosen by", "select"),
-    ("device", "device"),
-  ):
-    facts.append((title, _join(r.get(name) for r in results)))
-  facts.append(
-    (
-      "queries, database, queries without a relevant item",
-      _join(_counts(r) for r in results),
-    )
-  )
-  facts.append(
-    ("machine", _join(info.get("hardware") for info in infos)),
-  )
-  facts.append(("cores of a run", _join(info.get("cores") for info in infos)))
-  facts.append(("commit", _join(info.get("commit") for info in infos)))
-  secs = [info["seconds"] for info in infos if "seconds" in info]
-  if secs:
-    facts.append(
-      (
-        "seconds of a run",
-        f"{min(secs):.0f} to {max(secs):.0f}, {sum(secs) / 3600:.1f} h in all",
-      )
-    )
-  trained = [row for row in contents.rows if row.training_secs > 0]
-  if trained:
-    slow = max(trained, key=lambda row: row.training_secs)
-    fast = min(trained, key=lambda row: row.training_secs)
-    facts.append(
-      (
-        "seconds of training",
-        f"{fast.training_secs:.0f} ({fast.method}) to"
-        f" {slow.training_secs:.0f} ({slow.method})",
-      )
-    )
-  facts.append(("versions", _join(_versions(r) for r in results)))
-  facts += sorted(
-    {
-      (f"SHA-256 of {split}", f"`{value}`")
-      for result in results
-      for split, value in result.get("split_sha256", {}).items()
-    }
-  )
-  yield "## How it was made\n\n" + grid_lines(
-    ["what", "value"], [fact for fact in facts if fact[1]]
-  )
-  if table.notes:
-    yield "\n\n".join(table.notes)
-
-
-def _join(values):
-  return "; ".join(distinct(values))
-
-
-def _counts(result):
-  counts = result.get("counts", {})
-  names = ("queries", "database", "queries_without_relevant")
-  return ", ".join(str(counts.get(name, "?")) for name in names)
-
-
-def _versions(result):
-  return ", ".join(f"{k} {v}" for k, v in result.get("versions", {}).items())
+    yield f"## Failed\n\n{table_lines.grid_lines(head, contents.failures)}"

@@ -23,7 +23,7 @@ _ENOUGH_SECS = 10.0
 
 
 def measure(config, num_classes: int) -> dict[str, float]:
-  """Returns the cost of a configuration.
+  """Return the cost of a configuration.
 
   Args:
     config: As in configs/default.py.
@@ -84,7 +84,7 @@ def measure(config, num_classes: int) -> dict[str, float]:
 
   encode_step = steps.make_encode_step(network, method, augmentation)
   encoder = encoding.BatchEncoder(encode_step, mesh, config.eval.batch_size)
-  num_images = config.eval.batch_size
+  num_images = config.eval.batch_size * mesh.num_devices
 
   def encode():
     started = time.monotonic()

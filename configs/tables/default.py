@@ -16,10 +16,13 @@ def get_config() -> ml_collections.ConfigDict:
       arguments="",
       # Fields that all cells share, "path=value", over the method's preset.
       overrides=(),
+      # What single methods need beside these, method -> fields "path=value",
+      # such as the batch of the authors' runs.
+      method_overrides=dict(),
       # Groups dict(methods=(..), bits=(..), seeds=(..)), each the product of
-      # the three. Seeds are run in the order given, all methods of one first.
-      # A group may have "arguments" in place of those above, and "overrides"
-      # of its own, which go over all others.
+      # the three. Group by group in the order given; in a group seed by seed.
+      # A group may have "arguments" in place of those above, "overrides" of its
+      # own, which go over all others, and a "variant" to name these.
       cells=(),
       # Whether all is trained in one process, the seeds of a method at once:
       # for features (or a frozen backbone), whose heads take seconds.
@@ -32,8 +35,21 @@ def get_config() -> ml_collections.ConfigDict:
       metrics=(),
       # Peak learning rates of which each method gets the one with the best
       # `metric` on validation queries, at these bits and this seed; without
-      # rates every method has its preset's. Rates are run in the order given.
-      grid=dict(learning_rates=(), bits=48, seed=0, metric="ndcg@100"),
+      # rates every method has its preset's. Rates are run in the order given,
+      # then, while the best is the lowest or highest so far, the next one of
+      # further_rates.
+      grid=dict(
+        learning_rates=(),
+        further_rates=(),
+        bits=48,
+        seed=0,
+        metric="ndcg@100",
+      ),
+      # Pairs of rows, "method", "method/bits" or "method/bits/variant", whose
+      # difference claims.md tests; and those that are also split by how many
+      # labels a query has.
+      claims=(),
+      claims_by_labels=(),
       # Which rows of benchmarks/tables/published.csv stand beside the results.
       published=dict(dataset="", protocol="", backbone=""),
       # What a person has to fetch first, and where to put it.

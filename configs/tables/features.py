@@ -27,5 +27,9 @@ def get_config():
     dict(methods=digits.METHODS, bits=(48,), seeds=tuple(range(8))),
   )
   config.references.methods = ("chance", "lsh", "pca_sign", "itq", "cosine")
+  # Of 10,000 items.
+  config.sizes = dict(
+    train=8100, validation=900, query=1000, database=9000, num_classes=20
+  )
   config.metrics = ("ndcg@100", "acg@100", "map@all", "wmap@5000")
   return config

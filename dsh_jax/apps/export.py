@@ -23,7 +23,6 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import jax.export
-import jax.numpy as jnp
 from absl import flags
 
 from dsh_jax import errors, files
@@ -56,24 +55,6 @@ if __name__ == "__main__":
 '''
 
 
-def pack(relaxed: jax.Array) -> jax.Array:
-  """Binarise and pack relaxed codes on the device, like `codes.pack`.
-
-  Args:
-    relaxed: float [N,K]; NaN becomes a zero bit.
-
-  Returns:
-    uint32 [N,ceil(K/32)].
-  """
-  num_bits = relaxed.shape[1]
-  words = codes.num_words(num_bits)
-  bits = (relaxed > 0).astype(jnp.uint32)
-  bits = jnp.pad(bits, ((0, 0), (0, words * codes.WORD_BITS - num_bits)))
-  bits = bits.reshape(-1, words, codes.WORD_BITS)
-  shifts = jnp.arange(codes.WORD_BITS, dtype=jnp.uint32)[None, None, :]
-  return (bits << shifts).sum(axis=2, dtype=jnp.uint32)
-
-
 def export_encoder(run: trained.TrainedRun) -> bytes:
   """Return the encoder of a run as serialised StableHLO.
 
@@ -85,7 +66,8 @@ def export_encoder(run: trained.TrainedRun) -> bytes:
 
   @jax.jit
   def encode(images):
-    return pack(encode_step(weights, images))
+    packed, _ = encode_step(weights, images)
+    return packed
 
   (count,) = jax.export.symbolic_shape("n")
   shape, dtype = _input(run)

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 
+import jax
 import ml_collections
 import numpy as np
 from absl import flags
@@ -156,7 +157,8 @@ def _write(
   if path.suffix != ".npz" or path.is_dir():
     raise errors.UserError(f"--out={out} must be a file that ends in .npz.")
   config = factories.with_preprocessing(config)
-  extractor = frozen.Extractor(config, min(_BATCH, count))
+  of_device = -(-min(_BATCH, count) // jax.local_device_count())
+  extractor = frozen.Extractor(config, of_device)
 
   def extract_rows(rows):
     pixels, others = take(rows)

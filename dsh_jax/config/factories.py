@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from dsh_jax import data, losses, models, steps
-from dsh_jax.config import optimizer
+from dsh_jax.config import digit_weights, fields, optimizer
 from dsh_jax.data import augment
 from dsh_jax.models import pretrained
 
@@ -21,7 +21,7 @@ _AUGMENTATION = {"crop_size", "crop_padding", "flip", "mean", "std"}
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
-  """Returns train, validation, query and database of the protocol.
+  """Return train, validation, query and database of the protocol.
 
   Raises:
     UserError: As `data.load_splits`.
@@ -39,7 +39,7 @@ def create_method(
   num_classes: int,
   num_steps: int | None = None,
 ) -> losses.Method:
-  """Returns the method's loss.
+  """Return the method's loss.
 
   Args:
     config: loss, bits and seed are read.
@@ -68,7 +68,7 @@ def create_network(
   method: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Returns what is trained: backbone and head, as wide as the loss asks for.
+  """Return what is trained: backbone and head, as wide as the loss asks for.
 
   Args:
     config: model and dtype are read.
@@ -125,7 +125,7 @@ def takes_vectors(config: ml_collections.ConfigDict) -> bool:
 def create_augmentation(
   config: ml_collections.ConfigDict,
 ) -> augment.Augmentation | augment.Unchanged:
-  """Returns what is done to images before the network sees them."""
+  """Return what is done to images before the network sees them."""
   if config.model.backbone == models.VECTORS:
     return augment.Unchanged()
   return augment.Augmentation(
@@ -137,29 +137,42 @@ def create_augmentation(
   )
 
 
-def create_optimizer(
-  config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
-) -> optax.GradientTransformation:
-  """Returns the update rule of a training of `num_steps` steps.
-
-  It is for parameters {"backbone", "head", "loss"}, as `steps.create_state`
-  makes them; to the config's learning-rate factors is added that of the loss.
-  """
+def create_schedule(
+  config: ml_collections.ConfigDict, num_steps: int
+) -> optax.Schedule:
+  """Return the learning rate of a training of `num_steps` steps."""
   options = config.optimizer
-  schedule = optimizer.create_schedule(
+  return optimizer.create_schedule(
     options.schedule,
     options.learning_rate,
     num_steps,
     options.halve_every_steps,
     tuple(options.drop_at),
   )
+
+
+def create_optimizer(
+  config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
+) -> optax.GradientTransformation:
+  """Return the update rule of a training of `num_steps` steps.
+
+  It is for parameters {"backbone", "head", "loss"}, as `steps.create_state`
+  makes them; to the config's learning-rate factors is added that of the loss.
+  Those of a backbone that starts from random weights are left out.
+  """
+  options = config.optimizer
+  slows_backbone = fields.trains_pretrained(config)
   return optimizer.create_optimizer(
     options.name,
-    schedule,
+    create_schedule(config, num_steps),
     weight_decay=options.weight_decay,
     momentum=options.momentum,
     multipliers=(
-      *((path, factor) for path, factor in options.multipliers),
+      *(
+        (path, factor)
+        for path, factor in options.multipliers
+        if slows_backbone or not fields.is_of_backbone(path)
+      ),
       ("loss", method.learning_rate_multiplier),
     ),
   )
@@ -172,7 +185,7 @@ def create_state(
   tx: optax.GradientTransformation,
   features: np.ndarray | None = None,
 ) -> steps.TrainState:
-  """Returns the state before the first step, as host arrays.
+  """Return the state before the first step, as host arrays.
 
   Args:
     config: seed, data and model are read.
@@ -187,24 +200,23 @@ def create_state(
   """
   size = config.data.crop_size or config.data.image_size
   shape = (size, size, 3) if features is None else features.shape[1:]
-
-  @jax.jit
-  def create(key):
-    return steps.create_state(network, method, tx, shape, key)
-
-  state = jax.device_get(create(jax.random.key(config.seed)))
+  key = jax.random.key(config.seed)
+  state = jax.device_get(_create_state(network, method, tx, shape, key))
   if features is not None:
     return _with_statistics(config, state, features)
   if not config.model.pretrained:
     return state
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   return state.replace(
-    **pretrained.load(config.model.pretrained, config.model.backbone, variables)
+    **pretrained.load(weights_source(config), config.model.backbone, variables)
   )
 
 
+_create_state = jax.jit(steps.create_state, static_argnums=(0, 1, 2, 3))
+
+
 def _with_statistics(config, state, features):
-  """Returns the state with mean and deviation of the training features."""
+  """Return the state with mean and deviation of the training features."""
   if config.model.normalization != "standardise":
     return state
   blocks = range(0, len(features), _BLOCK)
@@ -230,7 +242,7 @@ def _with_statistics(config, state, features):
 def with_preprocessing(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """Returns the configuration with the mean and std of pretrained weights.
+  """Return the configuration with the mean and std of pretrained weights.
 
   Raises:
     UserError: The pretrained weights cannot be found.
@@ -238,8 +250,25 @@ def with_preprocessing(
   if not config.model.pretrained:
     return config
   config = config.copy_and_resolve_references()
-  wanted = pretrained.preprocessing(
-    config.model.pretrained, config.model.backbone
-  )
+  if config.model.pretrained == digit_weights.NAME:
+    # Known before they are made, which is left until the data are there.
+    wanted = digit_weights.PREPROCESSING
+  else:
+    wanted = pretrained.preprocessing(
+      config.model.pretrained, config.model.backbone
+    )
   config.data.mean, config.data.std = wanted.mean, wanted.std
   return config
+
+
+def weights_source(config: ml_collections.ConfigDict) -> str:
+  """Return the file or Hub id of the pretrained weights, made if need be.
+
+  Raises:
+    UserError: They are to be made, and cannot be.
+  """
+  if config.model.pretrained != digit_weights.NAME:
+    return config.model.pretrained
+  return digit_weights.prepare(
+    config.model.backbone, config.data.dir or data.cache_dir()
+  )

@@ -218,6 +218,13 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       f" config.data.image_size, {config.data.image_size}."
     )
   _check_vectors(config)
+  _check_profile(config.profile)
+  if not config.model.sync_batch_norm and config.parallel != "pmap":
+    raise errors.UserError(
+      f"config.parallel is {config.parallel!r}, under which BatchNorm sees the"
+      " global batch; with config.model.sync_batch_norm=False it must be"
+      " 'pmap'."
+    )
   if config.data.num_validation == 0 and config.eval.select == "validation":
     raise errors.no_validation("config.data.num_validation is 0")
   parts = num_devices * config.train.accumulate
@@ -227,6 +234,16 @@ def validate(config: ml_collections.ConfigDict, num_devices: int) -> None:
       f" multiple of devices x config.train.accumulate, {num_devices} x"
       f" {config.train.accumulate}."
     )
+
+
+def trains_pretrained(config: ml_collections.ConfigDict) -> bool:
+  """Return whether a pretrained backbone is trained further."""
+  return bool(config.model.pretrained) and not config.model.frozen
+
+
+def is_of_backbone(path: str) -> bool:
+  """Return whether parameters at a path are the backbone's."""
+  return path.split("/")[0] == "backbone"
 
 
 def check_overrides(
@@ -258,6 +275,11 @@ def check_overrides(
     reasons[f"data.{field}"] = pretrained and (
       f"the weights of config.model.pretrained={pretrained!r} set it"
     )
+  reasons["optimizer.multipliers"] = not trains_pretrained(config) and (
+    any(is_of_backbone(path) for path, _ in optimizer.multipliers)
+    and "no pretrained backbone is trained, which alone may learn at another"
+    " rate than the head"
+  )
   frozen = config.model.frozen
   vectors = frozen or config.model.backbone == models.VECTORS
   for field in ("model.normalization", "model.hidden_layers"):
@@ -278,6 +300,15 @@ def check_overrides(
   for path in paths:
     if reason := reasons.get(path):
       raise errors.UserError(f"--config.{path} is refused: {reason}.")
+
+
+def _check_profile(steps):
+  whole = all(isinstance(step, numbers.Integral) for step in steps)
+  if steps and not (whole and len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+    raise errors.UserError(
+      f"config.profile is {steps}; it must be (), or the first and the last"
+      " step of the trace, two whole numbers from 1 that do not fall."
+    )
 
 
 def _check_colours(field, values, above):

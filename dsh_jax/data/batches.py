@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import errors, parallel
 
 T = TypeVar("T")
 
@@ -50,10 +50,11 @@ def _order(seed, epoch, num_rows):
 def prefetch(
   make_batch: Callable[[int], T], start: int, stop: int, depth: int
 ) -> Iterator[T]:
-  """Yield make_batch(start), ..., make_batch(stop - 1), made in a thread.
+  """Yield make_batch(start), ..., make_batch(stop - 1), made in threads.
 
-  The consumer of a batch gets its exception. Closing the iterator ends the
-  thread.
+  A step alone determines its batch, so that several are read at the same time,
+  up to one a core. The consumer of a batch gets its exception. Closing the
+  iterator ends the threads.
 
   Args:
     make_batch: Step number -> batch.
@@ -61,8 +62,10 @@ def prefetch(
     stop: The step after the last.
     depth: Number of batches to prepare ahead, >= 1.
   """
-  # One worker keeps the order; the length of the queue bounds the memory.
-  pool = futures.ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+  # The queue keeps the order, and its length bounds the memory.
+  pool = futures.ThreadPoolExecutor(
+    min(depth, parallel.num_cores()), thread_name_prefix="prefetch"
+  )
   waiting = collections.deque()
   try:
     for step in range(start, stop + depth):

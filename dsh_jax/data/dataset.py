@@ -69,8 +69,8 @@ class Dataset:
     key: (manual_dir, **options) -> name, variant and version; data sets with
       the same key share prepared data.
     create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
-      builder. It may have `groups`: name -> ids in a list; and `together`: id ->
-      name, where items of one name stay on one side of the splits.
+      builder. It may have `groups`: name -> ids in a list; and `together`: id
+      -> name, where items of one name stay on one side of the splits.
     protocols: Name -> protocol; the first is the default.
     options: Names of the options that `key` and `create_builder` take.
     splits: TFDS splits to read; () is all of them.

@@ -45,7 +45,7 @@ class DshDigits(tfds.core.GeneratorBasedBuilder):
     return {name: self._generate_examples(name) for name in _COUNTS}
 
   def _generate_examples(self, split: str) -> Iterator:
-    scans = _load_scans(*_SCANS[split])
+    scans = load_scans(split)
     rng = np.random.default_rng([1, list(_COUNTS).index(split)])
     for index in range(_COUNTS[split]):
       image, labels = compose(rng, scans)
@@ -68,32 +68,72 @@ def compose(
 
   Args:
     rng: Generator of all random numbers.
-    scans: For each digit its scans; each scan is a pair of float32 arrays,
-      [16,16,1] and [24,24,1], from 0 (paper) to 1 (ink).
+    scans: From `load_scans`.
 
   Returns:
     uint8 [48,48,3] and the sorted digits of the scene.
   """
-  scene = rng.random((SIDE, SIDE, 3), np.float32)
-  scene *= 70
-  scene += rng.random(3, np.float32) * 90 - 35
+  scene = _draw_ground(rng, SIDE)
   num_digits = 1 + int(np.searchsorted(_NUM_DIGITS, rng.random(), "right"))
   labels = rng.permutation(10)[:num_digits].tolist()
   quadrants = rng.permutation(4)[:num_digits].tolist()
+  half = SIDE // 2
   for digit, quadrant in zip(labels, quadrants, strict=True):
-    sizes = scans[digit][rng.integers(len(scans[digit]))]
-    ink = sizes[rng.integers(len(sizes))]
-    top, left = rng.integers(0, SIDE // 2 - len(ink) + 1, 2)
-    top += SIDE // 2 * (quadrant // 2)
-    left += SIDE // 2 * (quadrant % 2)
-    place = scene[top : top + len(ink), left : left + len(ink)]
-    colour = rng.random(3, np.float32) * 155 + 100
-    place += ink * (colour - place)
+    top, left = half * (quadrant // 2), half * (quadrant % 2)
+    _draw_scan(rng, scans[digit], scene[top : top + half, left : left + half])
   return scene.clip(0, 255).astype(np.uint8), sorted(labels)
 
 
-def _load_scans(first, last):
-  """Return the scans between two shares, taken from each digit."""
+def compose_single(
+  rng: np.random.Generator,
+  scans: list[list[tuple[np.ndarray, ...]]],
+  side: int,
+) -> tuple[np.ndarray, int]:
+  """Draw a picture of one digit, anywhere, with the means of a scene.
+
+  Args:
+    rng: Generator of all random numbers.
+    scans: From `load_scans`.
+    side: H and W, pixels, at least 24.
+
+  Returns:
+    uint8 [side,side,3] and the digit.
+  """
+  picture = _draw_ground(rng, side)
+  digit = int(rng.integers(10))
+  _draw_scan(rng, scans[digit], picture)
+  return picture.clip(0, 255).astype(np.uint8), digit
+
+
+def _draw_ground(rng, side):
+  ground = rng.random((side, side, 3), np.float32)
+  ground *= 70
+  ground += rng.random(3, np.float32) * 90 - 35
+  return ground
+
+
+def _draw_scan(rng, scans, area):
+  """Draw one of the scans of a digit into a square area, anywhere."""
+  sizes = scans[rng.integers(len(scans))]
+  ink = sizes[rng.integers(len(sizes))]
+  top, left = rng.integers(0, len(area) - len(ink) + 1, 2)
+  place = area[top : top + len(ink), left : left + len(ink)]
+  colour = rng.random(3, np.float32) * 155 + 100
+  place += ink * (colour - place)
+
+
+def load_scans(split: str) -> list[list[tuple[np.ndarray, ...]]]:
+  """Return the scans that the scenes of a split are drawn from.
+
+  Args:
+    split: "train", "validation", "query" or "database"; the last two share
+      theirs, else no scan is in two splits.
+
+  Returns:
+    For each digit its scans; each scan is a pair of float32 arrays, [16,16,1]
+    and [24,24,1], from 0 (paper) to 1 (ink).
+  """
+  first, last = _SCANS[split]
   from sklearn import datasets  # Slow to import; only the build needs it.
 
   scans, digits = datasets.load_digits(return_X_y=True)

@@ -1,7 +1,8 @@
 """The methods that are compared: `LOSSES` by name, and `make_loss`.
 
-To add one: a file with its factory, a line in `LOSSES`, a preset in
-configs/methods.py, a test against a plain loop.
+To add one: a file with its factory, a line in `LOSSES` (and in `SEEDED` if it
+draws from its seed), a preset in configs/methods.py, a test against a plain
+loop.
 """
 
 import dataclasses
@@ -63,6 +64,9 @@ LOSSES: dict[str, Callable[..., method.Method]] = {
   "classifier_code": classifier_code.classifier_code,
   "bce_sign": bce_sign.bce_sign,
 }
+
+# Losses that hold what they drew from their seed.
+SEEDED = frozenset({"classifier_code", "csq", "dpn", "dsrh", "orthohash"})
 
 
 def default_settings(name: str) -> dict[str, Any]:

@@ -142,8 +142,9 @@ def hinges_at_once(
   """
   # An item off the list has the lowest gain, and follows far behind all.
   on_list = levels >= 0
-  lowest = jnp.min(gain(jnp.zeros((), x.dtype))) - 1
-  gains = jnp.where(on_list, gain(levels.astype(x.dtype)), lowest).T
+  gains = gain(levels.astype(x.dtype))
+  lowest = jnp.min(gains) - 1
+  gains = jnp.where(on_list, gains, lowest).T
   unit = margin if margin > 0 else 1.0
   places = jnp.where(on_list, x, _FAR).T / unit
 

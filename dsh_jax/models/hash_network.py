@@ -58,10 +58,12 @@ class HashHead(nn.Module):
     logits = None
     for name, x in inputs.items():
       # Always float32: the layer is small, and the sign of its output is the
-      # code.
+      # code. Without a precision, a TPU would round both factors to bfloat16
+      # and a GPU to TF32.
       y = nn.Dense(
         self.num_outputs,
         use_bias=self.use_bias and name == list(inputs)[-1],
+        precision=jax.lax.Precision.HIGHEST,
         kernel_init=nn.initializers.lecun_normal(),
         name=name,
       )(x.astype(jnp.float32))

@@ -127,6 +127,25 @@ def convert(
   return np.ascontiguousarray(_arrange(tensor, backbone, path), np.float32)
 
 
+def to_torch(
+  backbone: str, variables: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+  """Return the tensors of a file that `make_plan` fits to the backbone.
+
+  Args:
+    backbone: A name of `hash_network.BACKBONES`, but no AlexNet.
+    variables: "params" and, with BatchNorm, "batch_stats" of the backbone.
+  """
+  tensors = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    path = keys(path)
+    tensor = np.asarray(leaf)
+    if path[-1] == "kernel":
+      tensor = np.moveaxis(tensor, (-1, -2), (0, 1))
+    tensors[torch_name(backbone, path)] = np.ascontiguousarray(tensor)
+  return tensors
+
+
 def _arranged_shape(shape, backbone, path):
   """Return the shape of the leaf, or the given shape if it cannot fit."""
   arrange = functools.partial(_arrange, backbone=backbone, path=path)

@@ -10,7 +10,13 @@ import jinja2
 import markupsafe
 
 from dsh_jax import errors, files
-from dsh_jax.report import drawing, figures, gallery, run_files
+from dsh_jax.report import (
+  diagnostics,
+  drawing,
+  figures,
+  gallery,
+  run_files,
+)
 from dsh_jax.report.run_files import RunFiles
 
 
@@ -45,7 +51,7 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
   runs = run_files.read_all(workdirs)
   name = "report.html" if len(runs) == 1 else "comparison.html"
   path = pathlib.Path(out).expanduser() if out else runs[0].folder / name
-  shared = figures.shared(runs)
+  shared = [*figures.shared(runs), *diagnostics.of_runs(runs)]
   parts = [_part(run, place) for place, run in enumerate(runs)]
   html = _render(parts, shared)
   try:

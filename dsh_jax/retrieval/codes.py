@@ -1,5 +1,7 @@
 """Hash codes as packed words: K bits in ceil(K/32) unsigned integers."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -63,12 +65,44 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
     ) from error
   # The sign of a NaN means nothing, and `NaN > 0` would hide it as a zero bit.
   if np.any(wrong):
-    rows = int(np.any(wrong, axis=1).sum())
-    raise errors.UserError(
-      f"Codes hold NaN in {rows} of {len(relaxed)} items; all values must be"
-      " numbers. Check the network that made them."
-    )
+    check_numbers(np.any(wrong, axis=1))
   return pack_bits(bits)
+
+
+def pack_traced(relaxed: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Binarise and packs on the device, inside a compiled function.
+
+  Args:
+    relaxed: float [N,K], 1 <= K <= 256.
+
+  Returns:
+    The words that `pack` gives, uint32 [N,ceil(K/32)], and which items hold
+    NaN, bool [N], for `check_numbers`; NaN gives a zero bit.
+  """
+  num_bits = relaxed.shape[1]
+  words = num_words(num_bits)
+  bits = (relaxed > 0).astype(jnp.uint32)
+  bits = jnp.pad(bits, ((0, 0), (0, words * WORD_BITS - num_bits)))
+  bits = bits.reshape(-1, words, WORD_BITS)
+  shifts = jnp.arange(WORD_BITS, dtype=jnp.uint32)[None, None, :]
+  packed = (bits << shifts).sum(axis=2, dtype=jnp.uint32)
+  return packed, jnp.any(jnp.isnan(relaxed), axis=1)
+
+
+def check_numbers(has_nan: np.ndarray) -> None:
+  """Check that all codes were made of numbers.
+
+  Args:
+    has_nan: bool [N], items whose relaxed code holds NaN.
+
+  Raises:
+    UserError: There are such items.
+  """
+  if np.any(has_nan):
+    raise errors.UserError(
+      f"Codes hold NaN in {int(np.sum(has_nan))} of {len(has_nan)} items; all"
+      " values must be numbers. Check the network that made them."
+    )
 
 
 def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:

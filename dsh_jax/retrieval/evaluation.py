@@ -157,6 +157,7 @@ def evaluate_codes(
   normalizer: str = "retrieved",
   *,
   drop_unretrieved: bool = False,
+  over_hosts: bool = False,
   backend: str | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, dict]:
@@ -174,6 +175,7 @@ def evaluate_codes(
     normalizer: "relevant" or "retrieved", for map@k and wmap@k.
     drop_unretrieved: Whether the mean of map@k and wmap@k leaves out a query
       if no tie order puts a relevant item among its first k.
+    over_hosts: See `histogram.joint_histogram`.
     backend: See `histogram.joint_histogram`.
     devices: See `histogram.joint_histogram`.
 
@@ -211,6 +213,7 @@ def evaluate_codes(
         query_labels[rows],
         database_labels,
         num_bits,
+        over_hosts=over_hosts,
         backend=backend,
         devices=devices,
       )

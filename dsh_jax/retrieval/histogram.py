@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
@@ -129,6 +130,22 @@ class Accumulator:
       )
       self.num_items += len(sets)
 
+  def sum_over_hosts(self) -> None:
+    """Add up what all processes have counted, each its own items.
+
+    All of them have the same queries and the same `max_shared`.
+    """
+    # Two 32-bit halves, because JAX would cut int64 down to int32.
+    halves = np.ascontiguousarray(self.counts).view(np.uint32)
+    sizes = np.array([self._most_database_labels, self.num_items], np.int64)
+    halves, sizes = multihost_utils.process_allgather(
+      (halves, sizes.view(np.uint32))
+    )
+    self.counts = np.ascontiguousarray(halves).view(np.int64).sum(axis=0)
+    sizes = np.ascontiguousarray(sizes).view(np.int64)
+    self._most_database_labels = int(sizes[:, 0].max())
+    self.num_items = int(sizes[:, 1].sum())
+
   def result(self) -> np.ndarray:
     """Return the histogram without overlaps that no two items can have.
 
@@ -147,6 +164,7 @@ def joint_histogram(
   database_labels: ArrayLike,
   num_bits: int,
   *,
+  over_hosts: bool = False,
   backend: str | None = None,
   devices: Sequence[jax.Device] | None = None,
   chunk_rows: int | None = None,
@@ -159,6 +177,8 @@ def joint_histogram(
     query_labels: [Q, L] of 0 and 1.
     database_labels: [N, L] of 0 and 1.
     num_bits: K.
+    over_hosts: Whether all processes call this with the same items; each
+      counts its share of the database, and all get the sum.
     backend: "numba", "xla", or None for the default of the platform; all
       return the same counts.
     devices: For "xla"; None takes all local devices.
@@ -171,28 +191,16 @@ def joint_histogram(
   accumulator = Accumulator(
     query_packed, query_labels, num_bits, backend=backend, devices=devices
   )
-  accumulator.add(database_packed, database_labels, chunk_rows)
+  if over_hosts and jax.process_count() > 1:
+    count, index = jax.process_count(), jax.process_index()
+    num_rows = len(database_packed)
+    mine = slice(num_rows * index // count, num_rows * (index + 1) // count)
+    if mine.start < mine.stop:
+      accumulator.add(database_packed[mine], database_labels[mine], chunk_rows)
+    accumulator.sum_over_hosts()
+  else:
+    accumulator.add(database_packed, database_labels, chunk_rows)
   return np.ascontiguousarray(accumulator.result())
-
-
-def sum_over_hosts(counts: np.ndarray) -> np.ndarray:
-  """Sum the counts of all processes, each of which saw its own rows.
-
-  Args:
-    counts: int64 [Q, K+1, S+1], of the same shape on every process
-      (as `Accumulator.counts` is).
-
-  Returns:
-    int64 of the same shape: the sum, on every process.
-  """
-  if jax.process_count() == 1:
-    return counts
-  from jax.experimental import multihost_utils
-
-  # Two 32-bit halves, because JAX would truncate int64 to int32.
-  halves = np.ascontiguousarray(counts).view(np.uint32)
-  gathered = np.asarray(multihost_utils.process_allgather(halves))
-  return np.ascontiguousarray(gathered).view(np.int64).sum(axis=0)
 
 
 def _check_items(

@@ -1,8 +1,13 @@
 """All of orbax: what survives a kill, and how it is found again."""
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
+import re
+import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import jax
@@ -13,12 +18,36 @@ from etils import epath
 
 from dsh_jax import errors
 
+_RETRY_SECS = (0.5, 1, 2, 4)  # Pauses between attempts to read.
+# Answers of the system and of remote storage that prove a file damaged or gone;
+# any other may be transient.
+_PROOFS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_TRANSIENT = re.compile("UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|EXHAUSTED")
+
+_UNREADABLE = "cannot be read"
+
+Exchange = Callable[[Any], list[Any]]
+
+
+class _Manager(ocp.CheckpointManager):
+  """Orbax's manager, which leaves the preemption service alone.
+
+  It would ask the service with the step of the checkpoint before, and hosts
+  agree on where to stop by the number that each has asked with last.
+  """
+
+  def reached_preemption(self, step: int) -> bool:
+    """Return False."""
+    del step
+    return False
+
 
 class Checkpoints:
   """Checkpoints of a run: a tree of arrays and a small dict of metadata.
 
   A checkpoint appears under its final name only when it is complete, and
-  carries the SHA-256 of its contents, so that a damaged one is noticed.
+  carries the SHA-256 of its contents, so that a damaged one is noticed. It is
+  written by one host, while training goes on.
   """
 
   def __init__(self, workdir: str, keep: int = 3, read_only: bool = False):
@@ -27,9 +56,9 @@ class Checkpoints:
     Args:
       workdir: The folder of the run, a path or an address such as gs://BUCKET.
       keep: How many checkpoints to keep, the newest; at least 1.
-      read_only: Leave the folder as it is, for a run that may be under way.
-        Else it is created, and what a killed run left there half-written is
-        removed.
+      read_only: Leave the folder as it is, for a run that may be under way and
+        for the hosts that do not write. Else it is created, and what a killed
+        run left there half-written is removed.
 
     Raises:
       StorageError: The folder cannot be written.
@@ -37,46 +66,75 @@ class Checkpoints:
     self._path = epath.Path(workdir) / "checkpoints"
     if "://" not in str(workdir):
       self._path = epath.Path(self._path.absolute())
-    if read_only:
-      options = ocp.CheckpointManagerOptions(read_only=True)
-    else:
-      options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=True,
-      )
+    self._read_only = read_only
+    self._pending: int | None = None  # The step that is being written.
+    self._verbosity = absl_logging.get_verbosity()
+    host = jax.process_index()
     try:
-      self._manager = ocp.CheckpointManager(self._path, options=options)
+      if not read_only:
+        self._path.mkdir(parents=True, exist_ok=True)
+      self._manager = _Manager(
+        self._path,
+        options=ocp.CheckpointManagerOptions(
+          max_to_keep=None if read_only else keep,
+          create=False,
+          read_only=read_only,
+          cleanup_tmp_directories=not read_only,
+          enable_async_checkpointing=not read_only,
+          # Each host for itself: it never waits for others.
+          multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=host,
+            active_processes={host},
+            barrier_sync_key_prefix=f"host{host}",
+          ),
+        ),
+      )
     except OSError as error:
       raise self._storage_error(error) from error
 
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *exception) -> None:
-    self.close()
+  def __exit__(self, kind, error, trace) -> None:
+    # Of two errors, the one that is on its way already.
+    ignored = errors.StorageError if kind is not None else ()
+    with contextlib.suppress(ignored):
+      self.close()
 
   def close(self) -> None:
-    """Releases orbax's threads."""
-    self._manager.close()
+    """Wait for the last checkpoint and releases orbax's threads.
+
+    Raises:
+      StorageError: As `wait`.
+    """
+    try:
+      self.wait()
+    finally:
+      self._manager.close()
 
   def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> None:
-    """Writes host arrays and JSON metadata; returns when both are on disk.
+    """Begin to write host arrays and JSON metadata; nothing if `read_only`.
 
-    A checkpoint of the same step, which was damaged, is replaced.
+    The checkpoint before is on disk when this returns. One of the same step,
+    which was damaged, is replaced.
 
     Args:
       step: Steps taken; names the checkpoint.
       tree: Nested dictionaries and dataclasses of host arrays.
-      metadata: What JSON can hold, but for the keys "sha256" and "metadata_sha256".
+      metadata: What JSON can hold, but for the keys "sha256" and
+        "metadata_sha256".
 
     Raises:
-      StorageError: It cannot be written; those before it are whole.
+      StorageError: It, or the one before, cannot be written; those before that
+        are whole.
     """
+    if self._read_only:
+      return
+    self.wait()
     tree = jax.tree.map(np.asarray, tree)
-    verbosity = absl_logging.get_verbosity()
     # Orbax's threads log with their traces what is raised here as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
+    self._pending = step
     try:
       if step in self._manager.all_steps():
         self._manager.delete(step)
@@ -95,40 +153,105 @@ class Checkpoints:
         force=True,
       )
     except Exception as error:  # Whatever orbax makes of a full disk.
-      raise self._storage_error(error, step) from error
-    finally:
-      absl_logging.set_verbosity(verbosity)
+      raise self._end_write(error) from error
 
-  def restore(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-    """Returns the newest undamaged checkpoint; warns of damaged ones.
+  def check(self) -> None:
+    """Look whether the last checkpoint could be written; does not wait.
+
+    Raises:
+      StorageError: It could not; those before it are whole.
+    """
+    if self._pending is not None and not self._manager.is_saving_in_progress():
+      self.wait()
+
+  def wait(self) -> None:
+    """Wait until the last checkpoint is on disk.
+
+    Raises:
+      StorageError: It cannot be written; those before it are whole.
+    """
+    if self._pending is None:
+      return
+    try:
+      self._manager.wait_until_finished()
+      self._manager.check_for_errors()
+    except Exception as error:  # Whatever orbax makes of a full disk.
+      raise self._end_write(error) from error
+    self._end_write()
+
+  def _end_write(self, error=None):
+    absl_logging.set_verbosity(self._verbosity)
+    step, self._pending = self._pending, None
+    return error and self._storage_error(error, step)
+
+  def restore(
+    self, like: Any, exchange: Exchange = lambda content: [content]
+  ) -> tuple[Any, dict[str, Any]] | None:
+    """Return the newest checkpoint that all hosts can read.
+
+    What is proved damaged is skipped, with a warning when all hosts know it.
+    Other errors are transient: the read is tried again, and if it never
+    succeeds the run ends rather than go back.
 
     Args:
       like: A tree of host arrays with the structure, shapes and types to
         restore.
+      exchange: Content -> the contents of all hosts, `hosts.Hosts.exchange`.
 
     Returns:
       (tree of host arrays, metadata), or None if there is no checkpoint at all.
 
     Raises:
-      UserError: There are checkpoints, and all are damaged.
+      UserError: There are checkpoints, and none that all hosts can read.
     """
     like = jax.tree.map(np.asarray, like)
-    steps = sorted(self._manager.all_steps(), reverse=True)
-    for step in steps:
-      try:
-        return self._read(step, like)
-      except Exception as error:  # Whatever a damaged file may cause.
-        logging.warning(
-          "Checkpoint %s is damaged and skipped: %s",
-          self._path / str(step),
-          errors.describe(error),
+    listed = exchange(sorted(self._manager.all_steps()))
+    reasons = []
+    for step in sorted({s for steps in listed for s in steps}, reverse=True):
+      tree = metadata = sha = problem = None
+      if all(step in steps for steps in listed):
+        tree, metadata, sha, problem = self._try_to_read(step, like)
+      elif step not in listed[jax.process_index()]:
+        problem = "is not there"
+      told = exchange([sha, problem])
+      problems = [
+        f"{self._path / str(step)} {problem}{_on(host, told)}"
+        for host, (_, problem) in enumerate(told)
+        if problem
+      ]
+      if any(problem.startswith(_UNREADABLE) for _, problem in told if problem):
+        raise errors.UserError(
+          f"Checkpoint {'; '.join(problems)}. Give the same command again when"
+          " it can be read, or remove it to continue from the one before."
         )
-    if steps:
+      if not problems and len({sha for sha, _ in told}) == 1:
+        for reason in reasons:
+          logging.warning("Checkpoint %s. It is skipped.", reason)
+        return tree, metadata
+      reasons += problems or [
+        f"{self._path / str(step)} has SHA-256 {sha}{_on(host, told)}"
+        for host, (sha, _) in enumerate(told)
+      ]
+    if reasons:
       raise errors.UserError(
-        f"All checkpoints in {self._path} are damaged: {steps}. Restore one"
-        " from a copy, or start afresh with another --workdir."
+        f"There is no checkpoint to continue from: {'; '.join(reasons)}."
+        " Restore one from a copy, or start afresh with another --workdir."
       )
     return None
+
+  def _try_to_read(self, step, like):
+    """Return (tree, metadata, SHA-256, None), or why it cannot be read."""
+    for pause in (*_RETRY_SECS, None):
+      try:
+        return *self._read(step, like), None
+      except Exception as error:  # Whatever a damaged file may cause.
+        reason = errors.describe(error)
+        if not _is_transient(error):
+          return None, None, None, f"is damaged: {reason}"
+        if pause is not None:
+          time.sleep(pause)
+    tries = len(_RETRY_SECS) + 1
+    return None, None, None, f"{_UNREADABLE} in {tries} attempts: {reason}"
 
   def _read(self, step, like):
     read = self._manager.restore(
@@ -139,10 +262,10 @@ class Checkpoints:
     )
     tree = jax.tree.map(np.asarray, read.tree)
     metadata = dict(read.run_metadata)
-    of_tree, of_facts = metadata.pop("sha256"), metadata.pop("metadata_sha256")
-    if (digest(tree), _digest_json(metadata)) != (of_tree, of_facts):
+    sha, metadata_sha = metadata.pop("sha256"), metadata.pop("metadata_sha256")
+    if (digest(tree), _digest_json(metadata)) != (sha, metadata_sha):
       raise ValueError("it does not have the recorded SHA-256")
-    return tree, metadata
+    return tree, metadata, sha
 
   def _storage_error(self, error, step=""):
     return errors.StorageError(
@@ -150,6 +273,18 @@ class Checkpoints:
       f" {errors.describe(error)}. Earlier checkpoints are whole; free space"
       " or mend the folder, then give the same command again."
     )
+
+
+def _on(host, hosts):
+  return f" on host {host}" if len(hosts) > 1 else ""
+
+
+def _is_transient(error: BaseException) -> bool:
+  """Whether an error of a read says nothing about the files."""
+  number = errors.system_number(error)
+  if number is not None:
+    return number not in _PROOFS
+  return bool(_TRANSIENT.search(str(error)))
 
 
 def digest(tree: Any) -> str:
@@ -171,4 +306,6 @@ def digest(tree: Any) -> str:
 
 
 def _digest_json(metadata):
-  return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+  return hashlib.sha256(
+    json.dumps(metadata, sort_keys=True).encode()
+  ).hexdigest()

@@ -69,7 +69,8 @@ def resolve(
     )
   names = candidates(config)
   run.make_folder()
-  found = {row["method"]: row for row in ranking(run)}
+  held = _held(config, run)
+  found = {row["method"]: row for row in held.get("ranking", [])}
   missing = [name for name in names if name not in found]
   devices = jax.local_devices()
 
@@ -90,7 +91,7 @@ def resolve(
     try:
       for task in futures.as_completed(tasks):
         found[task.result()["method"]] = task.result()
-        run.write_json(_FILE, {"ranking": rank()})
+        run.write_json(_FILE, {"ranking": rank(), "config": _settings(config)})
         update(1)
     finally:
       pool.shutdown(cancel_futures=True)
@@ -100,7 +101,9 @@ def resolve(
       "No method has a finite head. Lower config.optimizer.learning_rate."
     )
   chosen = rows[0]["method"]
-  run.write_json(_FILE, {"ranking": rows, "chosen": chosen})
+  run.write_json(
+    _FILE, {"ranking": rows, "chosen": chosen, "config": _settings(config)}
+  )
   return with_method(config, chosen)
 
 
@@ -113,10 +116,24 @@ def remembered(
     config: As in configs/default.py; what has a method is returned as it is.
     run: The folder.
   """
-  held = run.read_json(_FILE) or {}
-  if config.method != fields.AUTO or "chosen" not in held:
+  if config.method != fields.AUTO:
     return config
-  return with_method(config, held["chosen"])
+  held = _held(config, run)
+  return with_method(config, held["chosen"]) if "chosen" in held else config
+
+
+def _held(config, run) -> dict[str, Any]:
+  """Return what a folder holds of a choice with this configuration."""
+  held = run.read_json(_FILE) or {}
+  return held if held.get("config") == _settings(config) else {}
+
+
+def _settings(config) -> dict[str, Any]:
+  return {
+    name: value
+    for name, value in fields.flatten(config).items()
+    if name not in workdir.WITHOUT_EFFECT
+  }
 
 
 def ranking(run: workdir.Workdir) -> list[dict[str, Any]]:

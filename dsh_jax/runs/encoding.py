@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from dsh_jax import parallel
+from dsh_jax.data import batches
 from dsh_jax.retrieval import codes
+
+_AHEAD = 2  # Batches that are read, and batches that devices hold, at a time.
+_JOINED = 32  # Batches whose codes come to the host in one transfer.
 
 
 class BatchEncoder:
@@ -18,30 +23,37 @@ class BatchEncoder:
     mesh: parallel.DeviceMesh,
     batch_size: int,
   ):
-    """Lifts the step.
+    """Compile nothing yet.
 
     Args:
       encode_step: From `steps.make_encode_step`.
       mesh: Where it runs.
-      batch_size: Images at once, at least 1; rounded up to a multiple of the
-        devices.
+      batch_size: Images that each device encodes at once, at least 1.
     """
-    self._step = mesh.parallelize(encode_step)
+
+    def encode(weights, images):
+      packed, has_nan = encode_step(weights, images)
+      return jnp.concatenate([packed, has_nan[:, None].astype(jnp.uint32)], 1)
+
+    self._encode = mesh.parallelize(encode)
+    self._join = mesh.parallelize(jnp.stack)
     self._mesh = mesh
-    self._batch_size = -(-batch_size // mesh.num_devices) * mesh.num_devices
+    self._batch_size = batch_size * mesh.num_devices
 
   def __call__(
     self,
     weights: Any,
     take: Callable[[np.ndarray], np.ndarray],
     num_images: int,
+    on_batch: Callable[[], None] = lambda: None,
   ) -> np.ndarray:
     """Encodes images 0 to num_images - 1.
 
     Args:
       weights: (params, batch_stats), from `DeviceMesh.replicate`.
-      take: Indices int [n] -> images uint8 [n,H,W,3].
+      take: Indices int [n] -> images uint8 [n,H,W,3]; called from threads.
       num_images: N, at least 1.
+      on_batch: Called after each batch, the same number of times on all hosts.
 
     Returns:
       Packed codes, uint32 [N, ceil(K/32)], on every host.
@@ -51,18 +63,26 @@ class BatchEncoder:
     """
     size = self._batch_size
     mine = self._mesh.local_rows(size)
-    waiting, packed = [], []
 
-    def finish(outputs):
-      packed.append(codes.pack(self._mesh.gather(outputs)))
-
-    for first in range(0, num_images, size):
+    def read(index):
       # The last batch is filled up with copies of the last image.
-      rows = np.minimum(np.arange(first, first + size), num_images - 1)
-      images = self._mesh.shard_batch(take(rows[mine]))
-      waiting.append(self._step(weights, images))
-      if len(waiting) > 1:  # The device works while the host reads.
-        finish(waiting.pop(0))
-    for outputs in waiting:
-      finish(outputs)
-    return np.concatenate(packed)[:num_images]
+      rows = np.minimum(np.arange(size) + index * size, num_images - 1)
+      return self._mesh.shard_batch(take(rows[mine]))
+
+    num_batches = -(-num_images // size)
+    encoded, joined = [], []
+    for images in batches.prefetch(read, 0, num_batches, _AHEAD):
+      encoded.append(self._encode(weights, images))
+      if len(encoded) > _AHEAD:  # More would only hold images on devices.
+        encoded[-1 - _AHEAD].block_until_ready()
+      if len(encoded) == _JOINED:
+        joined.append(self._join(encoded))
+        encoded = []
+      on_batch()
+    if encoded:  # Filled up, so that one program joins any number.
+      encoded += encoded[-1:] * (_JOINED - len(encoded))
+      joined.append(self._join(encoded))
+    rows = np.concatenate([self._mesh.gather(batch) for batch in joined])
+    rows = rows[:num_images]
+    codes.check_numbers(rows[:, -1] != 0)
+    return np.ascontiguousarray(rows[:, :-1])

@@ -30,7 +30,7 @@ class Extractor:
   Attributes:
     variables: "params" and, with BatchNorm, "batch_stats" of the backbone.
     num_features: F.
-    batch_size: Images at once.
+    batch_size: Images at once, on all devices of this host.
     fingerprint: Depends on all that features depend on, but the images.
   """
 
@@ -40,8 +40,7 @@ class Extractor:
     Args:
       config: seed, dtype, data and model are read; the mean and deviation of
         images are those of the weights, see `factories.with_preprocessing`.
-      batch_size: Images at once, at least 1; rounded up to a multiple of this
-        host's devices.
+      batch_size: Images of each device at once, at least 1.
 
     Raises:
       UserError: As `models.create_network` and `pretrained.load`.
@@ -60,7 +59,8 @@ class Extractor:
     if config.model.pretrained:
       variables = jax.eval_shape(network.init, key, shape)
       variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
-      variables = pretrained.load(config.model.pretrained, backbone, variables)
+      source = factories.weights_source(config)
+      variables = pretrained.load(source, backbone, variables)
     else:
       variables = jax.device_get(
         jax.jit(network.init)(key, jnp.zeros(shape.shape, shape.dtype))
@@ -86,7 +86,7 @@ class Extractor:
     self._variables = mesh.replicate(
       {kind: {"backbone": tree} for kind, tree in self.variables.items()}
     )
-    self.batch_size = -(-batch_size // mesh.num_devices) * mesh.num_devices
+    self.batch_size = batch_size * mesh.num_devices
 
   def __call__(self, images: np.ndarray) -> np.ndarray:
     """Return the features float32 [n,F] of images uint8 [n,H,W,3].
@@ -100,7 +100,7 @@ class Extractor:
       rows = np.arange(first, first + self.batch_size)
       batch = images[np.minimum(rows, len(images) - 1)]
       outputs = self._step(self._variables, self._mesh.shard_batch(batch))
-      found.append(self._mesh.gather(outputs))
+      found.append(self._mesh.gather(outputs[None]))
     features = np.concatenate(found)[: len(images)]
     if not np.isfinite(features).all():
       raise errors.UserError(
@@ -175,7 +175,7 @@ def with_features(
   path = folder / f"{name}.npy"
   try:
     if not path.exists():
-      parts = folder / f"{name}.parts"
+      parts = folder / f"{name}.{jax.process_index()}.parts"
       title = f"{config.model.backbone}: features of {len(images):,} images"
       found = extract_parts(
         parts,

@@ -71,7 +71,7 @@ class Interrupts:
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
-    """Inside, a signal is only noted, for `requested` to tell.
+    """Inside, a signal is only noted, for `requested` to say.
 
     Raises:
       Stopped: At the end, if one was noted and no other error is on its way;
@@ -83,6 +83,28 @@ class Interrupts:
     finally:
       self._is_deferred = False
     if self._noted:
+      raise Stopped(self._noted)
+
+  @contextlib.contextmanager
+  def polled(self) -> Iterator[None]:
+    """Inside, on several hosts, a signal is raised on all of them by `poll`.
+
+    Raises:
+      Stopped: On a single host at once; on several at the end as well.
+    """
+    if jax.process_count() == 1:
+      yield
+      return
+    with self.deferred():
+      yield
+
+  def poll(self) -> None:
+    """Stop all hosts at the same call; each calls it equally often.
+
+    Raises:
+      Stopped: A host was told to stop.
+    """
+    if jax.process_count() > 1 and self.requested(self._asked + 1):
       raise Stopped(self._noted)
 
   def requested(self, step: int) -> bool:
@@ -98,7 +120,7 @@ class Interrupts:
     if jax.process_count() == 1:
       return bool(self._noted)
     # The hosts agree on the first number that none has asked about, so there
-    # may be no gap; it is the step, as orbax asks with the step it saves.
+    # may be no gap.
     for number in range(self._asked + 1, step + 1):
       if multihost_utils.reached_preemption_sync_point(number):
         self._noted = self._noted or signal.SIGTERM

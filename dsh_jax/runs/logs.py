@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from typing import Self
 
@@ -52,7 +51,6 @@ class Log:
     with self._writing():
       self._file = _open_at(self._path, start)
     self._writer = _tensorboard_writer(workdir) if tensorboard else None
-    self._mark = (time.monotonic(), start)
     if sys.stderr.isatty():
       self._bar = tqdm.tqdm(
         total=total * images_per_step,
@@ -98,8 +96,9 @@ class Log:
     text = "  ".join(
       f"{name.removeprefix('train/')} {value:.4g}"
       for name, value in values.items()
+      if not name.startswith(("codes/", "perf/"))
     )
-    self.say(f"step {step}/{self._total}  {text}{self._speed(step)}")
+    self.say(f"step {step}/{self._total}  {text}{self._speed(step, values)}")
 
   def say(self, text: str) -> None:
     """Prints a line, without breaking the progress bar."""
@@ -133,16 +132,12 @@ class Log:
         " command again."
       ) from error
 
-  def _speed(self, step):
-    """Returns images/s and time left since the last call, for plain lines."""
-    now, (then, last) = time.monotonic(), self._mark
-    if self._bar is not None or step == last:
+  def _speed(self, step, values):
+    """Return images/s and time left, for plain lines."""
+    if self._bar is not None or "perf/step_secs" not in values:
       return ""
-    self._mark = (now, step)
-    steps_per_sec = (step - last) / max(now - then, 1e-9)
-    left = (self._total - step) / steps_per_sec
-    speed = steps_per_sec * self._images_per_step
-    return f"  {speed:.0f} images/s  {left:.0f} s left"
+    left = (self._total - step) * values["perf/step_secs"]
+    return f"  {values['perf/images_per_sec']:.0f} images/s  {left:.0f} s left"
 
 
 def _open_at(path, step):

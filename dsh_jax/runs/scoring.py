@@ -1,15 +1,15 @@
 """Scores of a network's weights: to choose an epoch, and to report it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ml_collections
 import numpy as np
 
 from dsh_jax import data
-from dsh_jax.runs import encoding
 from dsh_jax.retrieval import evaluation, metrics
+from dsh_jax.runs import encoding
 
 
 class Scorer:
@@ -60,11 +60,14 @@ class Scorer:
       for metric in names
     }
 
-  def test(self, weights: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  def test(
+    self, weights: Any, on_batch: Callable[[], None] = lambda: None
+  ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores the test queries, once.
 
     Args:
       weights: (params, batch_stats), on devices.
+      on_batch: Called after each batch of images, on all hosts.
 
     Returns:
       What `evaluation.evaluate_codes` returns, with "encoding_secs" and
@@ -76,7 +79,9 @@ class Scorer:
     """
     names = tuple(self._config.eval.metrics) or metrics.DEFAULT_METRICS
     started = time.monotonic()
-    encoded = self._encode(weights, self._splits.query, self._splits.database)
+    encoded = self._encode(
+      weights, self._splits.query, self._splits.database, on_batch=on_batch
+    )
     encoded_at = time.monotonic()
     report = self._score(*encoded, names=names)
     report["encoding_secs"] = encoded_at - started
@@ -93,9 +98,9 @@ class Scorer:
       arrays[f"{name}_ids"] = split.ids
     return report, arrays
 
-  def _encode(self, weights, *splits):
+  def _encode(self, weights, *splits, on_batch=lambda: None):
     return [
-      (self._encoder(weights, split.take, len(split)), split)
+      (self._encoder(weights, split.take, len(split), on_batch), split)
       for split in splits
     ]
 
@@ -113,4 +118,5 @@ class Scorer:
       names=tuple(names),
       drop_empty=self._config.eval.drop_empty,
       normalizer=self._config.eval.normalizer,
+      over_hosts=True,
     )

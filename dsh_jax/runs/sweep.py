@@ -78,17 +78,20 @@ def _train(config, splits, seeds):
   state = jax.jit(jax.vmap(create))(numbers)
 
   def make_step(method):
+    train_step = steps.make_train_step(
+      network,
+      method,
+      tx,
+      augment.Unchanged(),
+      seed=0,
+      batch_size=size,
+      accumulate=config.train.accumulate,
+      skip_nonfinite=config.train.on_nonfinite == "skip",
+    )
+
     def step(seed, state, vectors, labels):
-      return steps.make_train_step(
-        network,
-        method,
-        tx,
-        augment.Unchanged(),
-        seed=seed,
-        batch_size=size,
-        accumulate=config.train.accumulate,
-        skip_nonfinite=config.train.on_nonfinite == "skip",
-      )(state, vectors, labels)
+      run_numbers = steps.RunNumbers(seed=seed, learning_rate=1.0)
+      return train_step(state, vectors, labels, run_numbers)
 
     return step
 
@@ -148,8 +151,9 @@ def _make_encoder(network, methods, state, features):
     for first in range(0, len(split), _ROWS):
       # The last batch is filled up with copies of the last item.
       rows = np.minimum(np.arange(first, first + _ROWS), len(split) - 1)
-      found = np.asarray(encode_all(weights, split.take(rows)))
-      parts.append(np.stack([codes.pack(x) for x in found]))
+      words, has_nan = encode_all(weights, split.take(rows))
+      codes.check_numbers(np.asarray(has_nan).any(axis=0))
+      parts.append(np.asarray(words))
     return np.concatenate(parts, axis=1)[:, : len(split)]
 
   return packed

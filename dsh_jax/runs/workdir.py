@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import platform
+import secrets
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,14 +17,17 @@ from etils import epath
 
 from dsh_jax import errors, files
 from dsh_jax.config import fields
+from dsh_jax.runs import hosts as hosts_lib
 
 # Fields that do not change what a run computes.
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
   "data.dir",
   "data.manual_dir",
+  "profile",
   "tensorboard",
   "train.prefetch",
 }
+_SHARED_SECS = 10  # Until a file is seen by all hosts of a network drive.
 
 
 class Workdir:
@@ -82,7 +87,7 @@ class Workdir:
     wanted = fields.flatten(config)
     names = sorted(
       name
-      for name in (held.keys() | wanted.keys()) - _WITHOUT_EFFECT
+      for name in (held.keys() | wanted.keys()) - WITHOUT_EFFECT
       if held.get(name) != wanted.get(name)
     )
     if names:
@@ -179,6 +184,33 @@ class Workdir:
       raise errors.StorageError(
         f"--workdir={self.path} was removed or replaced during the run. Put"
         " it back to continue with the same command, or start afresh with it."
+      )
+
+  def assert_shared(self, hosts: hosts_lib.Hosts) -> None:
+    """Check that all hosts see in this folder what the writing one writes.
+
+    Raises:
+      UserError: A host does not.
+      StorageError: The writing host cannot write.
+    """
+    if hosts.count == 1:
+      return
+    # A new name: file systems remember for a while what they did not find.
+    names = hosts.exchange(f"hosts-{secrets.token_hex(8)}.partial")
+    mark = self.path / names[0]
+    self._write(mark.name, b"")
+    hosts.exchange("written")
+    deadline = time.monotonic() + _SHARED_SECS
+    while not mark.exists() and time.monotonic() < deadline:
+      time.sleep(0.1)
+    sees = hosts.exchange(mark.exists())
+    if self._writes:
+      mark.unlink()
+    if not all(sees):
+      raise errors.UserError(
+        f"--workdir={self.path} is not one folder: host {sees.index(False)}"
+        " does not see what host 0 writes there. Give a folder that all hosts"
+        " share."
       )
 
   def read_json(self, name: str) -> dict[str, Any] | None:

@@ -164,7 +164,7 @@ def test_search_finds_the_query_itself(
       [f"--index={index}", f"--query={query}", "--top=3", f"--html={page}"]
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "distance", "picture"]
+    assert lines[0].split() == ["rank", "distance", "image"]
     ranked = [line.split(maxsplit=2) for line in lines[1:4]]
     distances = [int(distance) for _, distance, _ in ranked]
     assert distances[0] == 0 and distances == sorted(distances)
@@ -234,15 +234,6 @@ def test_the_loader_needs_only_jax(taken, tmp_path):
   source = (taken / "load_encoder.py").read_text()
   lines = source.split('"""')[2].strip().splitlines()
   assert len([line for line in lines if line and line[0] != "#"]) <= 10
-
-
-@pytest.mark.parametrize("num_bits", [1, 31, 32, 33, 48, 64])
-def test_packing_on_device_equals_packing_on_host(num_bits):
-  relaxed = np.random.default_rng(num_bits).standard_normal((5, num_bits))
-  relaxed[0] = 0
-  np.testing.assert_array_equal(
-    export.pack(relaxed.astype(np.float32)), codes.pack(relaxed)
-  )
 
 
 def test_all_forms_hold_the_same_codes(workdir, taken):

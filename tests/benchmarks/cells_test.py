@@ -1,6 +1,7 @@
 """Tests of benchmarks.tables.cells and of every table config."""
 
 import importlib
+import json
 import pathlib
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from benchmarks.tables import cells
+from benchmarks.tables import cells, rates
 from configs import methods
 from configs.tables import default
 from dsh_jax import errors
@@ -32,21 +33,91 @@ def _config(**fields):
   return config
 
 
-def test_first_seed_of_everything_comes_first():
+def test_groups_come_in_order_and_seed_by_seed():
   config = _config(
     cells=(
       dict(methods=("idhn", "dhn"), bits=(48,), seeds=(3, 4)),
       dict(methods=("dhn",), bits=(12, 48), seeds=(3,)),
+      dict(
+        methods=("dhn",),
+        bits=(48,),
+        seeds=(3,),
+        variant="wide",
+        overrides=("train.batch_size=256",),
+      ),
+    ),
+    method_overrides=dict(dhn=("train.num_epochs=3",)),
+  )
+  table = cells.make_table(config)
+  assert [(c.method, c.bits, c.seed, c.variant) for c in table.wanted] == [
+    ("idhn", 48, 3, ""),
+    ("dhn", 48, 3, ""),
+    ("idhn", 48, 4, ""),
+    ("dhn", 48, 4, ""),
+    ("dhn", 12, 3, ""),
+    ("dhn", 48, 3, "wide"),
+  ]
+  assert len({cell.folder for cell in table.wanted}) == 6
+  assert table.settings(table.wanted[-1])[-2:] == [
+    "--config.train.num_epochs=3",
+    "--config.train.batch_size=256",
+  ]
+  assert "--config.train.num_epochs=3" not in table.settings(table.wanted[0])
+
+
+def test_a_grid_grows_until_its_best_is_inside(tmp_path):
+  config = _config(
+    grid=dict(
+      learning_rates=(0.1, 0.2),
+      further_rates=(0.05, 0.4, 0.8),
+      bits=8,
+      seed=0,
+      metric="map@all",
     )
   )
-  wanted = cells.make_table(config).wanted
-  assert [(c.method, c.bits, c.seed) for c in wanted] == [
-    ("idhn", 48, 3),
-    ("dhn", 48, 3),
-    ("dhn", 12, 3),
-    ("idhn", 48, 4),
-    ("dhn", 48, 4),
-  ]
+  table = cells.make_table(config)
+
+  def finish(rate, score):
+    (run,) = (
+      run
+      for run in (*table.grid_of("idhn"), *table.further_of("idhn"))
+      if run.learning_rate == rate
+    )
+    (tmp_path / run.folder).mkdir(parents=True)
+    content = {"validation": {"validation/map@all": score}}
+    (tmp_path / run.folder / "result.json").write_text(json.dumps(content))
+
+  def further():
+    return {
+      run.learning_rate: rates.needed(table, tmp_path, run)
+      for run in table.further_of("idhn")
+    }
+
+  def choose():
+    return rates.choose(table, tmp_path, "idhn")
+
+  assert further() == {0.05: None, 0.4: None, 0.8: None}
+  finish(0.1, 0.5)
+  finish(0.2, 0.6)
+  assert not choose().is_final
+  assert further() == {0.05: None, 0.4: True, 0.8: None}
+  finish(0.4, 0.55)
+  assert choose().rate == 0.2
+  assert choose().is_final and not choose().is_at_edge
+  assert further() == {0.05: False, 0.4: True, 0.8: False}
+
+
+def test_a_grid_that_ends_at_its_edge_says_so(tmp_path):
+  config = _config(
+    grid=dict(learning_rates=(0.1, 0.2), bits=8, seed=0, metric="map@all")
+  )
+  table = cells.make_table(config)
+  for run in table.grid_of("idhn"):
+    (tmp_path / run.folder).mkdir(parents=True)
+    content = {"validation": {"validation/map@all": run.learning_rate}}
+    (tmp_path / run.folder / "result.json").write_text(json.dumps(content))
+  choice = rates.choose(table, tmp_path, "idhn")
+  assert choice.is_final and choice.is_at_edge
 
 
 def test_a_grid_run_stands_for_the_cell_at_its_rate():

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from benchmarks.tables import runner
+from benchmarks.tables import processes, runner
 from dsh_jax import errors
 
 _SUCCEED = (
@@ -33,7 +33,7 @@ def _job(folder, code, *settings):
 
 def _run(jobs, num_jobs=1, **options):
   seen = []
-  runner.run(
+  processes.run(
     jobs, lambda job: job, num_jobs, lambda *args: seen.append(args), **options
   )
   return {job.title: state for job, state, _ in seen}
@@ -96,7 +96,7 @@ def test_a_job_waits_for_those_before_it(tmp_path):
     return job if job is jobs[0] or first_is_done else None
 
   order = []
-  runner.run(jobs, make_job, 2, lambda job, *_: order.append(job.title))
+  processes.run(jobs, make_job, 2, lambda job, *_: order.append(job.title))
   assert order == ["a", "b"]
 
 
@@ -126,13 +126,13 @@ def test_broken_json_names_the_file(tmp_path):
 
 _PARENT = """
 import pathlib, sys
-from benchmarks.tables import runner
+from benchmarks.tables import processes, runner
 folder = pathlib.Path(sys.argv[1])
 code = "import os, pathlib, sys, time;" \\
   "pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid()));" \\
   "time.sleep(120)"
 job = runner.Job("x", [sys.executable, "-c", code, str(folder)], [], folder)
-runner.run([job], lambda job: job, 1, print)
+processes.run([job], lambda job: job, 1, print)
 """
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.tables import significance
+from benchmarks.tables import critical_difference, significance
 
 
 def test_t_interval_by_hand():
@@ -66,13 +66,89 @@ def test_bootstrap_rows_are_paired_and_repeatable():
   np.testing.assert_array_equal(low, again)
 
 
-def test_best_and_equal():
+def _draw(rng, effect, num_seeds, num_queries, queries):
+  """Scores [S,Q] with effects of seeds, of queries and of both."""
+  own = rng.normal(0, 0.03, num_queries)  # Queries that suit the method.
+  seeds = rng.normal(0, 0.02, (num_seeds, 1))
+  return (
+    effect
+    + queries
+    + own
+    + seeds
+    + rng.normal(0, 0.05, (num_seeds, num_queries))
+  )
+
+
+@pytest.mark.parametrize("num_seeds", [(2, 3), (8, 8)])
+def test_compare_calls_few_equal_methods_different(num_seeds):
+  rng = np.random.default_rng(5)
+  inside = found = 0
+  for _ in range(1000):
+    queries = rng.normal(0, 0.2, 60)
+    one, other = (_draw(rng, 0.5, n, 60, queries) for n in num_seeds)
+    difference = significance.compare(one, other)
+    found += difference.p_value < 0.05
+    inside += abs(difference.mean) <= difference.half_width
+  assert found == 1000 - inside  # Interval and test say the same.
+  # Errs towards no difference, and not by much.
+  assert 0.005 < found / 1000 < 0.065
+
+
+def test_compare_finds_a_difference():
+  rng = np.random.default_rng(6)
+  queries = rng.normal(0, 0.2, 500)
+  one, other = (_draw(rng, mean, 8, 500, queries) for mean in (0.6, 0.5))
+  difference = significance.compare(one, other)
+  assert difference.p_value < 1e-4
+  assert difference.mean == pytest.approx(0.1, abs=difference.half_width)
+  assert (difference.num_seeds, difference.num_queries) == ((8, 8), 500)
+
+
+def test_compare_without_seeds_or_queries_is_a_plain_test():
+  rng = np.random.default_rng(7)
+  one, other = rng.normal(0, 1, 9), rng.normal(1, 2, 5)
+  # All queries alike, or one column: Welch's test over seeds.
+  wanted = stats.ttest_ind(one, other, equal_var=False)
+  for num_queries in (1, 30):
+    found = significance.compare(
+      np.repeat(one[:, None], num_queries, 1),
+      np.repeat(other[:, None], num_queries, 1),
+    )
+    assert found.p_value == pytest.approx(wanted.pvalue)
+  # All seeds alike: the paired test over queries.
+  one, other = rng.normal(0, 1, 40), rng.normal(0.3, 1, 40)
+  found = significance.compare(np.stack([one] * 4), np.stack([other] * 3))
+  wanted = stats.ttest_rel(one, other)
+  assert found.p_value == pytest.approx(wanted.pvalue)
+  interval = wanted.confidence_interval(0.95)
+  assert found.mean - found.half_width == pytest.approx(interval.low)
+
+
+def test_compare_of_single_seeds_claims_nothing():
+  difference = significance.compare(np.ones((1, 9)), np.zeros((3, 9)))
+  assert difference.mean == 1.0
+  assert math.isnan(difference.p_value)
+
+
+def test_holm_by_hand():
+  # Times 3, 2 and 1 in rising order, and never falling.
+  assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx(
+    [0.03, 0.06, 0.06]
+  )
+  corrected = significance.holm([math.nan, 0.9, 0.6])
+  assert math.isnan(corrected[0])
+  assert corrected[1:] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 4])
+def test_best_and_equal(num_seeds):
   rng = np.random.default_rng(4)
   hard = rng.uniform(0, 1, 400)  # How hard a query is, shared by methods.
+  shape = num_seeds, 400
   scores = {
-    "good": hard + 0.10 + rng.normal(0, 0.01, 400),
-    "same": hard + 0.10 + rng.normal(0, 0.01, 400),
-    "bad": hard + 0.08 + rng.normal(0, 0.01, 400),
+    "good": hard + 0.10 + rng.normal(0, 0.01, shape),
+    "same": hard + 0.10 + rng.normal(0, 0.01, shape),
+    "bad": hard + 0.08 + rng.normal(0, 0.01, shape),
   }
   best, equal = significance.best_and_equal(scores)
   # Unpaired intervals of width 0.06 could not tell "bad" from the others.
@@ -80,6 +156,19 @@ def test_best_and_equal():
 
 
 def test_best_alone_and_ties():
-  assert significance.best_and_equal({"a": np.ones(3)}) == ("a", set())
-  both = {"a": np.ones(3), "b": np.ones(3)}
-  assert significance.best_and_equal(both) == ("a", {"b"})
+  assert significance.best_and_equal({"a": np.ones((2, 3))}) == ("a", set())
+  for num_seeds in (1, 2):
+    both = {name: np.ones((num_seeds, 3)) for name in "ab"}
+    assert significance.best_and_equal(both) == ("a", {"b"})
+
+
+def test_groups_of_a_critical_difference():
+  rng = np.random.default_rng(8)
+  queries = rng.normal(0, 0.2, 200)
+  scores = {
+    name: _draw(rng, mean, 8, 200, queries)
+    for name, mean in {"low": 0.2, "b": 0.5, "a": 0.5, "high": 0.8}.items()
+  }
+  names, groups = critical_difference.groups(scores)
+  assert names[0] == "low" and names[-1] == "high"
+  assert groups == [(1, 2)]

@@ -14,6 +14,7 @@ from benchmarks.tables import (
   records,
   rows,
   runner,
+  significance,
   table_files,
   table_report,
   table_text,
@@ -274,6 +275,37 @@ def test_csv_and_tex(done):
   assert rf"\textbf{{{score.mean:.3f}}}" in tex
   assert r"precision@r$\leq$2" in tex
   assert tex.count(r"\begin{tabular}{lccc}") == 1
+
+
+def test_claims_are_the_numbers_of_the_test(tmp_path):
+  names = f"hyp2/{_BITS}", f"dhn/{_BITS}"
+  table = _table(
+    claims=(names, names[::-1], (names[0], names[0]), (names[0], "csq")),
+    claims_by_labels=(names,),
+  )
+  for cell in table.wanted:
+    _write_run(table, tmp_path, cell, _NOISE[cell.method])
+  table_report.write(table, tmp_path)
+  lines = (tmp_path / "claims.md").read_text().splitlines()
+  said = [line for line in lines if line.startswith("- ")]
+  contents = rows.collect(table, tmp_path)
+  scores = {
+    method: np.stack([r.per_query[_METRICS[0]] for r in found])
+    for (method, *_), found in contents.records.items()
+  }
+  found = significance.compare(scores["hyp2"], scores["dhn"])
+  assert said[0].startswith(f"- hyp2 at {_BITS} bits is above dhn")
+  assert f"{found.mean:+.3f} ± {found.half_width:.3f}, p = " in said[0]
+  assert "3 and 3 seeds, 40 queries" in said[0]
+  assert "is below hyp2" in said[1]
+  assert "cannot be told apart" in said[2]
+  assert "not run yet" in said[3]
+  # A list for the queries of each number of labels, which add up to all.
+  num_labels = contents.records["hyp2", _BITS, ""][0].num_labels
+  for line, count in zip(said[4:], np.unique(num_labels), strict=True):
+    assert line.startswith(f"- {count} label")
+    assert f", {np.sum(num_labels == count)} queries" in line
+  assert (tmp_path / "difference.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_empty_table_is_written(tmp_path):

@@ -1,4 +1,4 @@
-"""The table and study commands, end to end with tiny cells."""
+"""The table command, end to end with tiny cells."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -18,6 +19,7 @@ def get_config():
   config = default.get_config()
   config.title = "Tiny"
   config.config = "configs/digits.py"
+  config.arguments = "start=cold"
   config.overrides = (
     "train.num_epochs=1",
     "train.batch_size=64",
@@ -30,27 +32,14 @@ def get_config():
     "data.num_database=200",
   )
   # The second cannot be built: codes have 256 bits at most.
-  config.cells = (dict(methods=("dhn",), bits=(8, 300), seeds=(0,)),)
+  config.cells = (
+    dict(methods=("dhn",), bits=(8,), seeds=(0, 1)),
+    dict(methods=("dhn",), bits=(300,), seeds=(0,)),
+  )
   config.references = dict(methods=("lsh", "cosine"), bits=(8,))
   config.metrics = ("ndcg@100", "map@all")
   config.sizes = dict(
     train=128, validation=32, query=30, database=200, num_classes=10
-  )
-  return config
-"""
-
-_STUDY = """
-import table
-
-def get_config():
-  config = table.get_config()
-  config.cells = (dict(methods=("idhn",), bits=(8,), seeds=(0,)),)
-  config.unlock()
-  config.method = "idhn"
-  config.sweeps = (dict(field="train.num_epochs", values=(1, 2)),)
-  config.plane = (
-    dict(field="loss.logit_scale", values=(5.0,)),
-    dict(field="loss.mse_weight", values=(0.0, 0.1)),
   )
   return config
 """
@@ -94,12 +83,14 @@ def test_table(folder, done):
   assert "dhn 300 bits seed 0: failed, dsh_jax: config.bits" in done.stdout
   work = folder / "work"
   text = (work / "table.md").read_text()
-  assert "1 of 2 runs are done, 1 have failed" in text
+  assert "2 of 3 runs are done, 1 have failed" in text
   with open(work / "table.csv", newline="") as file:
     lines = {(r["method"], r["metric"]): r for r in csv.DictReader(file)}
   cell = json.loads((work / "cells/dhn/8bits_seed0/result.json").read_text())
+  other = json.loads((work / "cells/dhn/8bits_seed1/result.json").read_text())
+  scores = [r["metrics"]["map@all"]["expected"] for r in (cell, other)]
   assert float(lines["dhn", "map@all"]["mean"]) == pytest.approx(
-    cell["metrics"]["map@all"]["expected"], rel=1e-5
+    sum(scores) / 2, rel=1e-5
   )
   assert ("lsh", "map@all") in lines
   assert ("cosine", "ndcg@100") in lines
@@ -114,11 +105,44 @@ def test_table(folder, done):
   assert before == after
 
 
+def test_a_cell_is_what_its_command_gives(folder, done):
+  # The second of its method: it ran what was compiled for the first.
+  cell = folder / "work/cells/dhn/8bits_seed1"
+  settings = json.loads((cell / "cell.json").read_text())["settings"]
+  alone = folder / "alone"
+  subprocess.run(
+    [
+      sys.executable,
+      "-m",
+      "dsh_jax.main",
+      *settings,
+      "--noreport",
+      f"--workdir={alone}",
+    ],
+    cwd=_ROOT,
+    check=True,
+    capture_output=True,
+    timeout=300,
+    env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
+  )
+  got, want = (
+    json.loads((path / "result.json").read_text()) for path in (cell, alone)
+  )
+  for name in ("metrics", "validation", "diagnostics", "selected_step"):
+    assert got[name] == want[name]
+  with (
+    np.load(cell / "codes.npz") as got,
+    np.load(alone / "codes.npz") as want,
+  ):
+    for name in want.files:
+      np.testing.assert_array_equal(got[name], want[name])
+
+
 def test_dry_run_tells_what_it_would_take(folder, done):
   done = _command("tables", folder, "--dry_run", "--jobs=2")
   assert done.returncode == 0, done.stderr
   for needed in (
-    "Tiny: 2 runs",
+    "Tiny: 3 runs",
     "dhn 8 bits seed 0: done, cells/dhn/8bits_seed0",
     "128 train, 32 validation, 30 query, 200 database",
     "GiB for 2 at a time",
@@ -135,6 +159,7 @@ def test_dry_run_tells_what_it_would_take(folder, done):
     (["--override=data.protocol=none"], "Unknown protocol of digits"),
     (["--config=configs/tables/idhn.py:nothing"], "allowed: mirflickr25k"),
     (["--config=configs/tables/nothing.py"], "configs/tables/nothing.py"),
+    (["--shard=2/2"], "--shard is '2/2'"),
     (["surplus"], "Unexpected argument 'surplus'"),
   ],
 )

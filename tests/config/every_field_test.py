@@ -19,6 +19,7 @@ RESOURCES = {
   "data.dir",
   "deterministic",
   "eval.batch_size",
+  "profile",
   "train.prefetch",
   "train.steps_per_dispatch",
 }
@@ -53,7 +54,10 @@ def _program(config):
   """The initial weights, the train step and the encode step as text."""
   mesh = parallel.DeviceMesh(config.parallel, jax.devices()[:1])
   method = factories.create_method(config, 10)
-  network = factories.create_network(config, method, mesh.axis_name)
+  sync = config.model.sync_batch_norm
+  network = factories.create_network(
+    config, method, mesh.axis_name if sync else None
+  )
   augmentation = factories.create_augmentation(config)
   num_steps = 4 * config.train.num_epochs
   tx = factories.create_optimizer(config, method, num_steps)
@@ -67,6 +71,7 @@ def _program(config):
     axis_name=mesh.axis_name,
     accumulate=config.train.accumulate,
     skip_nonfinite=config.train.on_nonfinite == "skip",
+    sync_batch_norm=sync,
   )
   encode = steps.make_encode_step(network, method, augmentation)
   shape = (augmentation.crop_size, augmentation.crop_size, 3)
@@ -125,6 +130,7 @@ EFFECTS = {
   "model.head_bias": (False, _program, {}),
   "model.head_batch_norm": (True, _program, {}),
   "model.remat": (True, _program, {}),
+  "model.sync_batch_norm": (False, _program, {}),
   "model.frozen": (True, _network, {}),
   "train.batch_size": (32, _program, {}),
   "train.num_epochs": (21, _program, {}),
@@ -201,12 +207,22 @@ def test_a_field_that_changes_nothing_is_refused(path):
     ("data.flip", True, {"model.frozen": True}),
     ("data.crop_padding", 2, {"model.frozen": True}),
     ("model.remat", True, {"model.frozen": True}),
+    ("optimizer.multipliers", (("backbone", 0.5),), {"model.frozen": True}),
+    ("optimizer.multipliers", (("backbone", 0.5),), {"model.pretrained": ""}),
   ],
 )
 def test_a_field_is_refused_where_others_leave_it_unused(path, value, others):
   config = _config({**others, path: value})
   with pytest.raises(errors.UserError, match=f"config.{path} is refused"):
     fields.check_overrides(config, [path])
+
+
+def test_a_backbone_from_random_weights_is_not_slowed():
+  slow, none = (
+    _config({"model.pretrained": "", "optimizer.multipliers": pairs})
+    for pairs in ((("backbone", 0.5), ("backbone/stem", 0.1)), ())
+  )
+  assert _program(slow) == _program(none)
 
 
 def _left_behind(workdir):

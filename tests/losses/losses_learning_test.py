@@ -46,7 +46,7 @@ def scenes(command):
   with open(command.folder / "backbone_lock", "w") as file:
     fcntl.flock(file, fcntl.LOCK_EX)  # Other workers wait for it.
     code, _, err = command.run(
-      "--config=configs/digits.py:method=bce_sign,bits=32,epochs=5",
+      "--config=configs/digits.py:method=bce_sign,bits=32,epochs=5,start=cold",
       "--config.data.num_query=50",
       "--config.data.num_database=100",
       "--config.train.validate_every_epochs=5",

@@ -1,5 +1,6 @@
 """Tests of packed codes and packed labels."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,6 +31,22 @@ def test_signs_truth_values_and_device_arrays_are_the_same_codes():
   signs = np.where(bits, 1, -1).astype(np.int8)
   for same in (signs, bits.astype(np.uint8), jnp.asarray(signs, jnp.bfloat16)):
     np.testing.assert_array_equal(codes.pack(same), expected)
+
+
+@pytest.mark.parametrize("num_bits", [1, 31, 32, 33, 48, 64, 256])
+def test_packing_on_the_device_is_packing_on_the_host(num_bits):
+  relaxed = np.random.default_rng(num_bits).standard_normal((5, num_bits))
+  relaxed = relaxed.astype(np.float32)
+  relaxed[0] = 0
+  relaxed[1, 0] = -0.0
+  packed, has_nan = jax.jit(codes.pack_traced)(relaxed)
+  assert packed.dtype == np.uint32 and not np.any(has_nan)
+  np.testing.assert_array_equal(packed, codes.pack(relaxed))
+  codes.check_numbers(np.asarray(has_nan))
+  relaxed[3, -1] = np.nan
+  _, has_nan = codes.pack_traced(relaxed)
+  with pytest.raises(errors.UserError, match="NaN in 1 of 5"):
+    codes.check_numbers(np.asarray(has_nan))
 
 
 def test_no_items_pack_to_no_words():

@@ -94,9 +94,8 @@ def test_streaming_equals_one_call(monkeypatch):
     accumulator.add(database[rows], database_labels[rows])
   np.testing.assert_array_equal(accumulator.result(), expected)
   assert accumulator.num_items == 100
-  np.testing.assert_array_equal(
-    histogram.sum_over_hosts(accumulator.counts), accumulator.counts
-  )
+  accumulator.sum_over_hosts()
+  np.testing.assert_array_equal(accumulator.result(), expected)
 
 
 def test_items_without_labels_share_none():
@@ -157,8 +156,17 @@ import jax
 jax.distributed.initialize(sys.argv[1], 2, int(sys.argv[2]))
 import numpy as np
 from dsh_jax.retrieval import histogram
-counts = np.array([[[2**40 + jax.process_index(), 3]]])
-print(histogram.sum_over_hosts(counts).tolist())
+one = np.ones((1, 1), np.uint32)
+for rows in (1, 9):
+  items = np.arange(rows, dtype=np.uint32)[:, None] % 2
+  item_labels = np.eye(3)[[0]] if rows == 1 else np.ones((9, 3))
+  print(histogram.joint_histogram(
+    one, items, np.ones((1, 3)), item_labels, 1, over_hosts=True
+  ).tolist())
+accumulator = histogram.Accumulator(one, np.ones((1, 3)), 1, max_shared=0)
+accumulator.counts = np.array([[[2**40 + jax.process_index()], [3]]])
+accumulator.sum_over_hosts()
+print(accumulator.result().tolist())
 """
   with socket.socket() as free:
     free.bind(("localhost", 0))
@@ -177,7 +185,11 @@ print(histogram.sum_over_hosts(counts).tolist())
   for process in processes:
     out, err = process.communicate(timeout=120)
     # The library that connects the processes prints before.
-    assert out.splitlines()[-1] == str([[[2**41 + 1, 6]]]), err
+    assert out.splitlines()[-3:] == [
+      "[[[0, 0], [0, 1]]]",
+      "[[[0, 0, 0, 4], [0, 0, 0, 5]]]",
+      f"[[[{2**41 + 1}], [6]]]",
+    ], err
 
 
 def test_numba_and_faiss_are_imported_on_use():

@@ -1,14 +1,17 @@
 """Checkpoints survive damage, and say so."""
 
+import errno
 import logging
+import os
 import pathlib
+import threading
 
 import jax
 import numpy as np
 import pytest
 
-from dsh_jax.runs import checkpoint
 from dsh_jax import errors
+from dsh_jax.runs import checkpoint
 
 
 def _tree(seed):
@@ -72,7 +75,9 @@ def test_all_damaged_is_an_error_not_a_fresh_start(tmp_path):
   for step in (1, 2):
     _largest_file(tmp_path, step).unlink()
   saved = checkpoint.Checkpoints(tmp_path)
-  with pytest.raises(errors.UserError, match=r"damaged: \[2, 1\]"):
+  with pytest.raises(
+    errors.UserError, match="/2 is damaged: .*/1 is damaged: "
+  ):
     saved.restore(_tree(0))
   saved.close()
 
@@ -84,7 +89,9 @@ def test_a_flipped_bit_in_the_metadata_is_noticed(tmp_path, caplog):
   with checkpoint.Checkpoints(tmp_path) as saved:
     with caplog.at_level(logging.WARNING):
       _, metadata = saved.restore(_tree(0))
-  assert metadata == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+  assert (
+    metadata == {"score": 0.1} and "checkpoints/2 is damaged" in caplog.text
+  )
 
 
 def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
@@ -123,3 +130,66 @@ def test_digest_sees_every_bit_and_every_name():
   digests.add(checkpoint.digest(changed))
   digests.add(checkpoint.digest({"c": tree["a"], "b": tree["b"]}))
   assert len(digests) == 3
+
+
+@pytest.fixture
+def failing_reads(monkeypatch):
+  """Numbers of the system's errors that the next reads end with."""
+  numbers, pauses = [], []
+  read = checkpoint.Checkpoints._read
+
+  def read_or_fail(self, step, like):
+    if numbers:
+      raise OSError(numbers[0], os.strerror(numbers.pop(0)))
+    return read(self, step, like)
+
+  monkeypatch.setattr(checkpoint.Checkpoints, "_read", read_or_fail)
+  monkeypatch.setattr(checkpoint.time, "sleep", pauses.append)
+  return numbers, pauses
+
+
+def test_a_transient_error_is_tried_again(tmp_path, failing_reads):
+  _save_two(tmp_path)
+  numbers, pauses = failing_reads
+  numbers += [errno.EIO, errno.ESTALE, errno.EAGAIN]
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    assert saved.restore(_tree(0))[1] == {"score": 0.2}
+  assert pauses == [0.5, 1, 2] and not numbers
+
+
+def test_an_error_that_stays_ends_the_run_but_loses_no_step(
+  tmp_path, failing_reads
+):
+  _save_two(tmp_path)
+  numbers, _ = failing_reads
+  numbers += [errno.EIO] * 5
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    with pytest.raises(errors.UserError, match="/2 cannot be read in 5 att"):
+      saved.restore(_tree(0))
+    assert saved.restore(_tree(0))[1] == {"score": 0.2}
+
+
+def test_a_missing_file_is_damage(tmp_path, failing_reads, caplog):
+  _save_two(tmp_path)
+  numbers, pauses = failing_reads
+  numbers += [errno.ENOENT]
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    with caplog.at_level(logging.WARNING):
+      assert saved.restore(_tree(0))[1] == {"score": 0.1}
+  assert not pauses and "/2 is damaged: No such file" in caplog.text
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+  allowed = threading.Event()
+  finalize = checkpoint._Manager._finalize
+  monkeypatch.setattr(
+    checkpoint._Manager,
+    "_finalize",
+    lambda *arguments: allowed.wait(60) and finalize(*arguments),
+  )
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    saved.save(1, _tree(1), {"score": 0.1})
+    saved.check()  # The write has not ended.
+    allowed.set()
+    saved.wait()
+    assert saved.restore(_tree(0))[1] == {"score": 0.1}

@@ -6,8 +6,7 @@ import signal
 import commands
 import pytest
 
-from dsh_jax.runs import interrupts
-from dsh_jax import train
+from dsh_jax.runs import interrupts, schedule
 
 
 @pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGINT", 130)])
@@ -72,8 +71,8 @@ def test_a_second_ctrl_c_ends_at_once(capfd):
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
 def test_groups_are_the_same_whereever_a_run_was_stopped(size):
   saved_at = {4, 7, 8, 16, 23}
-  groups = train._groups(0, saved_at, size)
+  groups = schedule.groups(0, saved_at, size)
   assert [step for group in groups for step in range(*group)] == list(range(23))
   assert saved_at <= {last for _, last in groups}
   for index, (_, last) in enumerate(groups):
-    assert train._groups(last, saved_at, size) == groups[index + 1 :]
+    assert schedule.groups(last, saved_at, size) == groups[index + 1 :]

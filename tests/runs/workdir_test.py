@@ -14,8 +14,8 @@ import commands
 import numpy as np
 import pytest
 
-from dsh_jax.runs import checkpoint, logs, workdir
 from dsh_jax import errors
+from dsh_jax.runs import checkpoint, logs, workdir
 
 CONFIG = {"bits": 16, "data": {"name": "digits"}}
 
@@ -143,9 +143,11 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path):
 
   with checkpoint.Checkpoints(tmp_path) as saved:
     saved.save(1, noise(1), {})
+    saved.wait()
     with _files_of_at_most(100_000):
       with pytest.raises(errors.StorageError, match="checkpoints/2: File too"):
         saved.save(2, noise(2), {})
+        saved.wait()
   with checkpoint.Checkpoints(tmp_path) as saved:
     assert_restores(saved, 1)
     saved.save(2, noise(2), {})

@@ -1,0 +1,40 @@
+"""All methods on the embedded digit scenes, from random weights.
+
+python -m benchmarks.tables --config=configs/tables/digits_cold.py --workdir=DIR
+
+It measures how methods get off the ground rather than which codes are best: see
+configs/tables/digits.py for that.
+"""
+
+from configs.tables import default, digits
+
+
+def get_config():
+  """Returns the table."""
+  config = default.get_config()
+  config.title = "Digit scenes, cold start"
+  config.config = "configs/digits.py"
+  config.arguments = "start=cold"
+  config.overrides = (
+    "train.num_epochs=20",
+    "train.validate_every_epochs=5",
+    "tensorboard=False",
+    "train.batch_size=128",
+    "optimizer.name=adamw",
+    "optimizer.schedule=one_cycle",
+    "optimizer.weight_decay=0.0001",
+    "eval.select=validation",
+    "eval.select_metric=ndcg@100",
+  )
+  config.cells = (
+    dict(methods=digits.METHODS, bits=(48,), seeds=(0, 1, 2)),
+    dict(
+      methods=("idhn", "dsrh", "dhn", "hyp2"), bits=(12, 24, 36), seeds=(0,)
+    ),
+  )
+  config.references.methods = digits.REFERENCES
+  config.references.bits = (48,)
+  config.metrics = digits.METRICS
+  config.grid.learning_rates = (3e-3, 1e-2)
+  config.sizes = digits.SIZES
+  return config

@@ -1,0 +1,168 @@
+"""What is wrong with codes, if something is: seen on a sample of images.
+
+Scores say that codes are bad; these numbers say how. A network that begins from
+random weights can learn how many labels an image has and nothing else, as
+images with many labels are relevant to most others: the logits of all bits are
+then multiples of one number.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from dsh_jax import data, losses, parallel
+from dsh_jax.runs import programs
+
+MAX_IMAGES = 256
+# Logits of a network that learns the number of labels have one direction.
+_LOW_RANK = 3.0
+_HIGH_CORRELATION = 0.5
+
+
+class Diagnostics:
+  """Describe the codes of a fixed sample of the validation queries.
+
+  Without these it is one of the training images.
+  """
+
+  def __init__(
+    self,
+    made: programs.Programs,
+    mesh: parallel.DeviceMesh,
+    splits: data.Splits,
+  ):
+    """Read the sample; nothing is compiled yet.
+
+    Args:
+      made: The programs of the run.
+      mesh: How steps are spread over devices.
+      splits: Train and validation are read.
+    """
+    split = splits.validation if len(splits.validation) else splits.train
+    count = min(len(split), MAX_IMAGES)
+    rows = np.arange(count) * len(split) // count
+    self._labels = split.labels[rows]
+    # Filled up with the last image, so that devices share it evenly.
+    padded = -(-count // mesh.num_devices) * mesh.num_devices
+    rows = np.pad(rows, (0, padded - count), mode="edge")
+    self._images = split.take(rows[mesh.local_rows(padded)])
+    self._made = made
+    self._mesh = mesh
+
+  def __call__(self, weights: Any, step: int) -> dict[str, float]:
+    """Describe the codes of some weights.
+
+    Args:
+      weights: (params, batch_stats), on devices.
+      step: Steps taken, for activations that change with them.
+
+    Returns:
+      "codes/NAME" -> what `describe` returns; {} where logits are not finite.
+    """
+    outputs = self._made.outputs(weights, self._mesh.shard_batch(self._images))
+    outputs = self._mesh.gather(outputs)[: len(self._labels)]
+    if not np.isfinite(outputs).all():
+      return {}
+    width = self._made.method.num_outputs
+    found = describe(
+      outputs[:, :width],
+      relaxed(self._made.method, outputs[:, :width], step),
+      outputs[:, width:] > 0,
+      self._labels,
+    )
+    return {f"codes/{name}": value for name, value in found.items()}
+
+
+def relaxed(method: losses.Method, logits: np.ndarray, step: int) -> np.ndarray:
+  """Return the relaxed codes of logits [N,num_outputs] at a step."""
+  return np.asarray(method.activation(jnp.asarray(logits), jnp.asarray(step)))
+
+
+def describe(
+  logits: np.ndarray,
+  relaxed_codes: np.ndarray,
+  bits: np.ndarray,
+  labels: np.ndarray,
+) -> dict[str, float]:
+  """Describe codes.
+
+  Args:
+    logits: float [N,F], F being K for most methods; N at least 1.
+    relaxed_codes: float [N,F], after the activation.
+    bits: bool [N,K].
+    labels: [N,L] of 0 and 1.
+
+  Returns:
+    bit_imbalance: |share of ones - share of zeros|, mean over bits: 0 for
+      balanced bits, 1 for constant ones.
+    bit_entropy: Mean over bits, in bits: 1 for balanced ones.
+    effective_rank: exp of the entropy of the singular values of the centred
+      logits, as shares of their sum (Roy & Vetterli, EUSIPCO 2007): from 1,
+      where all logits are multiples of one number, to F; 0 where they are
+      constant.
+    label_count_correlation: |Pearson correlation| of the first principal
+      component of the logits with the number of labels; 0 where one of them is
+      constant.
+    zero_distance_pairs: Share of the pairs of different images with one code.
+    quantization_error: Mean of | |h| - 1 |.
+  """
+  ones = bits.mean(axis=0)
+  shares = np.stack([ones, 1 - ones])
+  entropy = -(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=0)
+  centred = np.asarray(logits, np.float64)
+  centred = centred - centred.mean(axis=0)
+  left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+  _, counts = np.unique(bits, axis=0, return_counts=True)
+  num_images = len(bits)
+  return {
+    "bit_imbalance": float(np.abs(2 * ones - 1).mean()),
+    "bit_entropy": float(entropy.mean()),
+    "effective_rank": _effective_rank(scale),
+    "label_count_correlation": _correlation(
+      left[:, 0] * scale[0], labels.sum(axis=1, dtype=np.float64)
+    ),
+    "zero_distance_pairs": float(
+      (counts * (counts - 1)).sum() / max(1, num_images * (num_images - 1))
+    ),
+    "quantization_error": float(
+      np.abs(np.abs(np.asarray(relaxed_codes, np.float64)) - 1).mean()
+    ),
+  }
+
+
+def warning(found: dict[str, float], num_classes: int) -> str:
+  """Return what to say about the codes; "" if there is nothing.
+
+  Args:
+    found: What `Diagnostics` returned.
+    num_classes: L; few labels do not need many directions.
+  """
+  if not found:
+    return ""
+  rank = found["codes/effective_rank"]
+  correlation = found["codes/label_count_correlation"]
+  if rank >= min(_LOW_RANK, num_classes / 2):
+    return ""
+  if correlation < _HIGH_CORRELATION:
+    return ""
+  return (
+    "Codes follow the number of labels: start from pretrained weights"
+    f" (effective rank of the logits {rank:.1f}, correlation of their first"
+    f" component with the number of labels {correlation:.2f})."
+  )
+
+
+def _effective_rank(scale):
+  total = scale.sum()
+  if total < 1e-12:
+    return 0.0
+  shares = scale / total
+  shares = shares[shares > 0]
+  return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _correlation(x, y):
+  x, y = x - x.mean(), y - y.mean()
+  scale = np.sqrt((x**2).sum() * (y**2).sum())
+  return float(abs((x * y).sum()) / scale) if scale > 1e-12 else 0.0

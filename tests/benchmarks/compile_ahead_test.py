@@ -1,0 +1,127 @@
+"""Reading compiled programs, and the command where there is no compiler.
+
+program_v5e.hlo is what a TPU compiler made, for four chips, of one layer, a
+loss over gathered values and a mean of gradients, without layouts.
+"""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.compile_ahead import collectives, cost, hlo, report, targets
+from dsh_jax import errors
+
+TEXT = pathlib.Path(__file__).with_name("program_v5e.hlo").read_text()
+ROOT = pathlib.Path(__file__).parents[2]
+
+LOOP = """
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %work = f32[8]{0} fusion(%x), calls=%f, metadata={op_name="jit(f)/loss/a"}, \
+backend_config={"estimated_cycles":"10"}
+}
+
+%condition (p: (s32[], f32[8])) -> pred[] {
+  %bound = s32[] BOUND
+  ROOT %less = pred[] compare(%i, %bound), direction=LT
+}
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %before = f32[8]{0} copy(%p), backend_config={"estimated_cycles":"3"}
+  ROOT %loop = (s32[], f32[8]) while(%t), condition=%condition, body=%body
+}
+"""
+
+
+def test_cycles_by_layer_and_kind():
+  program = hlo.Program(TEXT)
+  found = {
+    (cost.layer_of(program, i), cost.kind_of(program, i)): i.cycles
+    for i, repeats in program.executed()
+    if i.cycles and repeats == 1
+  }
+  assert set(found) == {
+    ("backbone/conv1", "convolution"),
+    ("loss", "elementwise"),
+    ("backbone/conv1 backward", "convolution"),
+    ("optimizer", "elementwise"),
+  }
+  assert all(cycles > 100 for cycles in found.values())
+
+
+def test_collectives():
+  found = collectives.read(hlo.Program(TEXT))
+  assert found == {
+    "all-gather": collectives.Collective(1, 4 * 512 * 128),
+    "all-reduce": collectives.Collective(1, 4 * 256 * 128),
+    "reduce-scatter": collectives.Collective(1, 4 * 128 * 128),
+  }
+  assert collectives.sent("all-reduce", 400, 4) == 600
+  assert collectives.sent("all-gather", 400, 4) == 300
+  assert collectives.sent("reduce-scatter", 100, 4) == 300
+
+
+@pytest.mark.parametrize(
+  "bound, rounds, num_open", [("constant(7)", 7, 0), ("parameter(1)", 1, 1)]
+)
+def test_a_loop_counts_by_its_length(bound, rounds, num_open):
+  program = hlo.Program(LOOP.replace("BOUND", bound))
+  cycles = sum(i.cycles * n for i, n in program.executed())
+  assert cycles == 3 + 10 * rounds
+  assert len(program.open_loops) == num_open
+
+
+def test_targets():
+  target = targets.parse("v5e:16x16")
+  assert (target.num_chips, target.chip.platform) == (256, "tpu")
+  for name in ("v5e", "v9:2x2", "v5e:2xx2", "h100:"):
+    with pytest.raises(errors.UserError, match="CHIP:SHAPE"):
+      targets.parse(name)
+
+
+def test_page():
+  found = cost.Cost(
+    argument_bytes=2_000_000,
+    temporary_bytes=0,
+    peak_bytes=3_000_000,
+    fits=True,
+    flop=1.97e11,
+    bytes_accessed=0.0,
+    cycles=3_000_000,
+    ms=2.0,
+    mfu=0.5,
+    collectives={"all-reduce": collectives.Collective(2, 800)},
+    by_layer={"loss": 3_000_000},
+    by_kind={"sort": 3_000_000},
+    open_loops=0,
+  )
+  about = {"target": "v5e:2x4", "settings": {"bits": 64}, "versions": "jax 1"}
+  page = report.page(about, {"train": found})
+  assert (
+    "| train | 2.0 | 0.0 | 3.0 | yes | 197.0 | 3.00 | 2.000 | 50 % |" in page
+  )
+  assert "| train | all-reduce | 2 | 800 | 1,400 |" in page
+  assert "| train | sort | 3.00 | 100.0 % |" in page
+
+
+@pytest.mark.skipif(
+  importlib.util.find_spec("libtpu") is not None, reason="It would compile."
+)
+def test_a_missing_compiler_is_one_line():
+  done = subprocess.run(
+    [
+      sys.executable,
+      "-m",
+      "benchmarks.compile_ahead",
+      "--target=v5e:2x4",
+      "--config=configs/digits.py",
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == errors.UserError.exit_code
+  assert done.stderr.count("\n") == 1
+  assert "pip install -e '.[tpu]'" in done.stderr

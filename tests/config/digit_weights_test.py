@@ -1,0 +1,118 @@
+"""Tests of dsh_jax.config.digit_weights."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import digits as config_file
+from dsh_jax import errors
+from dsh_jax.config import digit_weights, factories
+from dsh_jax.data import digits
+from dsh_jax.models import hash_network, pretrained
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """What is left of a training of two steps, on eight devices."""
+  folder = tmp_path_factory.mktemp("weights")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(digit_weights, "_NUM_STEPS", 2)
+    patch.setattr(digit_weights, "_NUM_PICTURES", 256)
+    patch.setattr(digit_weights, "_NUM_SCORED", 20)
+    digit_weights._main(folder)
+  return folder
+
+
+def test_the_file_fits_the_backbone_and_comes_back(folder):
+  path = str(folder / "model.npz")
+  network = hash_network.create_network("tiny", num_outputs=4)
+  variables = jax.eval_shape(
+    network.init, jax.random.key(0), jnp.zeros((1, 48, 48, 3))
+  )
+  variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
+  loaded = pretrained.load(path, "tiny", variables)
+  with np.load(path) as file:
+    kernel = file["hidden.weight"]
+    np.testing.assert_array_equal(
+      loaded["params"]["backbone"]["hidden"]["kernel"], kernel.T
+    )
+    np.testing.assert_array_equal(
+      loaded["params"]["backbone"]["conv1"]["kernel"],
+      file["conv1.weight"].transpose(2, 3, 1, 0),
+    )
+  assert not loaded["params"]["head"]["dense"]["kernel"].any()
+  for leaf in jax.tree.leaves(loaded["batch_stats"]["backbone"]):
+    assert np.isfinite(leaf).all()
+  found = pretrained.preprocessing(path, "tiny")
+  assert found == digit_weights.PREPROCESSING
+  facts = json.loads((folder / "config.json").read_text())
+  assert 0 <= facts["accuracy"] <= 1
+
+
+def test_weights_that_are_there_are_taken(folder, tmp_path, monkeypatch):
+  name = f"digits-v{digit_weights._VERSION}-jax{jax.__version__}"
+  (tmp_path / "pretrained").mkdir()
+  (tmp_path / "pretrained" / name).symlink_to(folder)
+  monkeypatch.setattr(digit_weights.subprocess, "run", None)
+  config = config_file.get_config("bits=4")
+  config.data.dir = str(tmp_path)
+  method = factories.create_method(config, 10)
+  network = factories.create_network(config, method)
+  tx = factories.create_optimizer(config, method, 10)
+  state = factories.create_state(config, network, method, tx)
+  with np.load(folder / "model.npz") as file:
+    np.testing.assert_array_equal(
+      state.params["backbone"]["hidden"]["kernel"], file["hidden.weight"].T
+    )
+
+
+def test_how_pictures_are_normalised_is_known_before(tmp_path):
+  config = config_file.get_config()
+  config.data.dir = str(tmp_path)
+  found = factories.with_preprocessing(config)
+  assert found.data.mean == digit_weights.PREPROCESSING.mean
+  assert not list(tmp_path.iterdir())
+
+
+def test_no_picture_has_a_scan_of_queries_or_validation():
+  held = {
+    split: {
+      scan[0].tobytes() for scans in digits.load_scans(split) for scan in scans
+    }
+    for split in ("train", "validation", "query", "database")
+  }
+  assert held["query"] == held["database"]
+  # Single scans occur twice among the 1,797; a handful may meet.
+  for split in ("validation", "query"):
+    assert len(held["train"] & held[split]) <= 2
+
+
+def test_another_backbone_is_refused(tmp_path):
+  with pytest.raises(errors.UserError, match="start=cold"):
+    digit_weights.prepare("resnet18", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+  ("arg", "pretrained_from", "multipliers"),
+  [
+    ("", "digits", (("backbone", 0.1),)),
+    ("start=warm", "digits", (("backbone", 0.1),)),
+    ("method=dsrh,start=cold,bits=8", "", ()),
+    ("backbone=resnet18", "", ()),
+    ("method=idhn_release", "", (("backbone", 0.01),)),
+  ],
+)
+def test_only_a_pretrained_backbone_learns_slowly(
+  arg, pretrained_from, multipliers
+):
+  config = config_file.get_config(arg)
+  assert config.model.pretrained == pretrained_from
+  assert tuple(config.optimizer.multipliers) == multipliers
+
+
+def test_an_unknown_start_is_refused():
+  with pytest.raises(errors.UserError, match="warm, cold|cold, warm"):
+    config_file.get_config("start=hot")
