@@ -20,5 +20,5 @@ Words:
   backbone, head      image -> features, features -> logits
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 MAX_BITS = 256  # The largest K.

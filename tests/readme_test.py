@@ -1,6 +1,8 @@
-"""What the README says, done: its commands and its code, copied from it."""
+"""README and docs: commands and code are run, links and numbers checked."""
 
 import csv
+import importlib
+import pathlib
 import re
 import shlex
 import shutil
@@ -9,41 +11,86 @@ import sys
 
 import commands
 import pytest
+from absl import flags as absl_flags
 from PIL import Image
 
-from dsh_jax import data
+from benchmarks import methods_page
+from configs import methods
+from dsh_jax import __version__, data, losses
 from dsh_jax.apps import index as index_lib
+from dsh_jax.config import fields
 
-README = (commands.ROOT / "README.md").read_text()
+ROOT = commands.ROOT
+README = (ROOT / "README.md").read_text()
+# In the order in which their commands are run.
+PAGES = {
+  path: path.read_text()
+  for path in (
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+  )
+}
 # Run by .ci/run, as they are or at a small size.
 IN_CI = {"./run.sh", "./run.sh test"}
-# Need what is not here, have a test of their own, or are in .ci/run.
-ELSEWHERE = (
-  *("gcloud", "YOUR_BUCKET", "ARCHIVES", "method=cosine", "--dry_run"),
-  *("ahead/bin", "features.npz", "--id=item7", "pip install"),
-)
+# Beginning of a command, or a word in it -> why it is not run here.
+NOT_RUN = {
+  "./run.sh test -m": "a part of ./run.sh test",
+  "gcloud": "needs an account and a TPU",
+  "YOUR_BUCKET": "sets names for the commands above",
+  "ARCHIVES": "needs data to download; paper_tables_test.py has stand-ins",
+  "--dry_run": "run by .ci/run without --dry_run",
+  "method=cosine": "test_a_loss_is_added_as_it_says",
+  "data.query=query.txt": "data/listfile_test.py reads such lists",
+  "resnet50.pth": "needs a download; models/pretrained_test.py has a file",
+  "--query_codes=q.npy": "apps/evaluate_test.py scores such files",
+  "dsh_jax features": "apps/features_test.py",
+  "configs/features.py": "apps/features_test.py",
+  "runs/auto": "apps/features_test.py",
+  "configs/tables/features.py": "benchmarks/sweep tests train such a table",
+  "benchmarks.compile_ahead": "needs a compiler that is not installed here",
+  "benchmarks.methods_page": "test_the_page_of_methods_is_up_to_date",
+  "benchmarks.speed": "minutes on a quiet machine",
+  "benchmarks.faults": "minutes to half an hour",
+}
 SMALL = (*commands.SMALL[1:], "--config.train.num_epochs=1")
 # Of the folder of 60 pictures below.
 SMALL_OWN = (
+  "--config.data.image_size=72",
+  "--config.data.crop_size=64",
   "--config.train.num_epochs=1",
+  "--config.train.batch_size=16",
   "--config.eval.batch_size=32",
   "--config.tensorboard=False",
 )
 
 
-def blocks(language):
+def blocks(text, language):
   """Returns the blocks of a language."""
-  return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+  return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-LINES = [line for block in blocks("sh") for line in block.splitlines()]
+LINES = list(
+  dict.fromkeys(
+    line
+    for text in PAGES.values()
+    for block in blocks(text, "sh")
+    for line in block.splitlines()
+  )
+)
+
+
+def is_run(line):
+  """Whether a command is run by `test_the_commands_work`."""
+  return line not in IN_CI and not any(mark in line for mark in NOT_RUN)
 
 
 @pytest.fixture(scope="module")
 def folder(command, tmp_path_factory):
-  """A folder as the README has it, where its commands are run in order."""
+  """A folder as the pages have it, where their commands are run in order."""
   folder = tmp_path_factory.mktemp("readme")
-  (folder / "configs").symlink_to(commands.ROOT / "configs")
+  (folder / "configs").symlink_to(ROOT / "configs")
   workdir = folder / "runs" / "digits-idhn-48-0"
   shutil.copytree(command.finished[0], workdir)
   pictures = folder / "pictures"
@@ -62,12 +109,12 @@ def folder(command, tmp_path_factory):
 
 
 def start(command, folder, words):
-  """Starts a command of the README with this Python and this code."""
+  """Starts a command of a page with this Python and this code."""
   assert words[0] == "python"
   return subprocess.Popen(
     [sys.executable, *words[1:]],
     cwd=folder,
-    env=command.environment | {"PYTHONPATH": str(commands.ROOT)},
+    env=command.environment | {"PYTHONPATH": str(ROOT)},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -82,12 +129,10 @@ def run(command, folder, words):
   return out
 
 
-def test_its_commands_work(command, folder):
+def test_the_commands_work(command, folder):
   done = 0
-  for line in LINES:
+  for line in filter(is_run, LINES):
     words = shlex.split(line)
-    if any(mark in line for mark in ELSEWHERE) or line in IN_CI:
-      continue
     if words[0] == "./run.sh":
       small = SMALL_OWN if "listfile" in line else SMALL
       asks = line.endswith("=?")
@@ -107,29 +152,65 @@ def test_its_commands_work(command, folder):
   assert (folder / "take_away" / "load_encoder.py").is_file()
 
 
-def test_the_rest_of_its_commands_are_in_ci():
-  text = (commands.ROOT / ".ci" / "run").read_text()
+def test_the_rest_of_the_commands_are_in_ci_or_have_a_reason():
+  text = (ROOT / ".ci" / "run").read_text()
   assert IN_CI <= set(LINES)
   assert "./run.sh test" in text and "(./run.sh --config=" in text
   (line,) = (line for line in LINES if "--dry_run" in line)
-  assert re.search(r"grep '\^(.*)' README.md", text)[1] in line
+  pattern, page = re.search(r"grep '\^(.*)' (\S+)\)", text).groups()
+  assert pattern in line and line in PAGES[ROOT / page]
+  for mark in NOT_RUN:
+    assert any(mark in line for line in LINES), f"No page has {mark}."
 
 
-def test_its_code_works():
-  library, _ = blocks("python")
+@pytest.mark.parametrize(
+  "line",
+  [
+    line
+    for line in LINES
+    if not is_run(line) and re.match(r"(python|\./run.sh) .*--", line)
+  ],
+  ids=lambda line: line[:60],
+)
+def test_commands_that_are_not_run_have_modules_flags_and_fields(line):
+  words = shlex.split(line)
+  module = words[2] if words[0] == "python" else "dsh_jax.main"
+  flags = [re.match(r"--([\w.]+)", word)[1] for word in words if "--" in word]
+  if module == "dsh_jax":
+    module = f"dsh_jax.apps.{words[3]}"
+  path = ROOT.joinpath(*module.split("."))
+  path = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+  source = path.read_text()
+  if module.startswith("dsh_jax.apps."):
+    values = absl_flags.FlagValues()
+    importlib.import_module(module)._define_flags(values)
+    source = " ".join(f'"{name}"' for name in values)
+  for flag in flags:
+    assert flag.startswith("config.") or f'"{flag}"' in source, (module, flag)
+  paths = [flag.removeprefix("config.") for flag in flags if "." in flag]
+  config = re.search(r"--config=configs/(\w+)\.py(?::(\S*))?", line)
+  if config and "cosine" not in line:
+    made = importlib.import_module(f"configs.{config[1]}")
+    given = made.get_config(config[2] or "")
+    for path in paths:
+      fields.get(given, path)
+
+
+def test_the_code_works():
+  (library,) = blocks(PAGES[ROOT / "docs" / "library.md"], "python")
   names = {}
   exec(library, names)
   assert names["value"] > 0 and names["hist"].sum() == 50 * 250
 
 
 def test_a_loss_is_added_as_it_says(command, folder, tmp_path):
-  _, code = blocks("python")
+  (code,) = blocks(README, "python")
   body = code.split('"""', 2)[2].strip().splitlines()
   statements = [x for x in body if x.strip() and not x.startswith("import")]
   assert len(statements) <= 20
   for name in ("dsh_jax", "configs"):
     shutil.copytree(
-      commands.ROOT / name,
+      ROOT / name,
       tmp_path / name,
       ignore=shutil.ignore_patterns("__pycache__"),
     )
@@ -159,35 +240,73 @@ def test_a_loss_is_added_as_it_says(command, folder, tmp_path):
   assert "cosine, 48 bits" in done.stdout
 
 
-def test_its_links_and_names_exist():
-  for path in re.findall(r"\]\(([^)#]+)\)", README):
-    assert (commands.ROOT / path).exists(), path
-  for path in re.findall(r"`((?:configs|dsh_jax|benchmarks)/[\w/.]+)`", README):
+def anchors(path):
+  """Returns the names that links into a page may end in."""
+  titles = re.findall(r"^#+ (.*)", path.read_text(), re.M)
+  return {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_and_names_exist(page):
+  for link in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+    path, _, anchor = link.partition("#")
+    if path.startswith("http"):
+      continue
+    target = page.parent / path if path else page
+    assert target.exists(), link
+    assert not anchor or anchor in anchors(target), link
+  rooms = "configs|dsh_jax|benchmarks|tests|docs"
+  for path in re.findall(rf"`((?:{rooms})/[\w/.]+)`", PAGES[page]):
     if "NAME" not in path and path != "dsh_jax/losses/cosine.py":
-      assert (commands.ROOT / path).exists(), path
+      assert (ROOT / path).exists(), path
+
+
+def test_the_readme_is_short_and_names_every_page():
+  assert len(README.splitlines()) <= 200
+  for path in PAGES:
+    relative = path.relative_to(ROOT)
+    assert path.name == "README.md" or f"({relative})" in README, path
   assert set(data.DATASETS) >= {"listfile", "digits"}
 
 
-def test_the_table_of_methods_is_the_one_measured():
-  path = commands.ROOT / "benchmarks" / "results" / "digits" / "table.csv"
+def test_the_page_of_methods_is_up_to_date():
+  page = methods_page.PATH.read_text()
+  assert page == methods_page.page(), "Run python -m benchmarks.methods_page"
+  for name, preset in methods.METHODS.items():
+    assert f"| `{name}` | [{preset['loss']['name']}]" in page
+  sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.M | re.S))
+  for name in losses.LOSSES:
+    for setting, default in losses.default_settings(name).items():
+      shown = str(default) if not isinstance(default, str) else f'"{default}"'
+      assert f"| `{setting}` | `{shown}` | " in sections[name], (name, setting)
+
+
+def table_of_methods(text):
+  """Returns metrics, and method -> cells, of the table in a page."""
+  lines = [line.strip("|").split("|") for line in text.splitlines()]
+  lines = [[cell.strip() for cell in line] for line in lines]
+  head = next(i for i, line in enumerate(lines) if line[:1] == ["method"])
+  rows = {}
+  for method, *cells in lines[head + 2 :]:
+    if not cells:
+      break
+    rows[method] = cells
+  return lines[head][1:], rows
+
+
+def test_the_tables_of_methods_are_the_one_measured():
+  path = ROOT / "benchmarks" / "results" / "digits" / "table.csv"
   with open(path, newline="") as file:
     measured = {
       (row["method"], row["metric"]): row
       for row in csv.DictReader(file)
       if row["bits"] == "48"
     }
-  lines = [line.strip("|").split("|") for line in README.splitlines()]
-  lines = [[cell.strip() for cell in line] for line in lines]
-  head = next(i for i, line in enumerate(lines) if line[:1] == ["method"])
-  metrics, shown = lines[head][1:], {}
-  for method, *cells in lines[head + 2 :]:
-    if not cells:
-      break
-    shown[method] = cells
-  methods = {
+  metrics, shown = table_of_methods(PAGES[ROOT / "docs" / "results.md"])
+  names = {
     name for name, _ in measured if measured[name, metrics[0]]["seeds"] != "0"
   }
-  assert set(shown) == methods | {"chance"}
+  assert set(shown) == names | {"chance"}
   for method, cells in shown.items():
     for metric, cell in zip(metrics, cells, strict=True):
       row = measured[method, metric]
@@ -195,3 +314,14 @@ def test_the_table_of_methods_is_the_one_measured():
       if row["half_width_95"]:
         want += f" ± {float(row['half_width_95']):.3f}"
       assert cell == want, (method, metric)
+  means = [float(cells[0].split()[0]) for cells in shown.values()]
+  assert means[:-1] == sorted(means[:-1], reverse=True)
+  top = list(table_of_methods(README)[1].items())
+  assert len(top) >= 5 and top == list(shown.items())[: len(top)]
+
+
+def test_the_version_is_the_same_everywhere():
+  changes = PAGES[ROOT / "CHANGELOG.md"]
+  assert re.search(r"^## (\d\S*)", changes, re.M)[1] == __version__
+  citation = pathlib.Path(ROOT, "CITATION.cff").read_text()
+  assert f"version: {__version__}\n" in citation
