@@ -164,7 +164,7 @@ def test_search_finds_the_query_itself(
       [f"--index={index}", f"--query={query}", "--top=3", f"--html={page}"]
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "distance", "picture"]
+    assert lines[0].split() == ["rank", "distance", "image"]
     ranked = [line.split(maxsplit=2) for line in lines[1:4]]
     distances = [int(distance) for _, distance, _ in ranked]
     assert distances[0] == 0 and distances == sorted(distances)

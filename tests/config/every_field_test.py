@@ -49,7 +49,10 @@ def _program(config):
   """The initial weights, the train step and the encode step as text."""
   mesh = parallel.DeviceMesh(config.parallel, jax.devices()[:1])
   method = factories.create_method(config, 10)
-  network = factories.create_network(config, method, mesh.axis_name)
+  sync = config.model.sync_batch_norm
+  network = factories.create_network(
+    config, method, mesh.axis_name if sync else None
+  )
   augmentation = factories.create_augmentation(config)
   num_steps = 4 * config.train.num_epochs
   tx = factories.create_optimizer(config, method, num_steps)
@@ -63,6 +66,7 @@ def _program(config):
     axis_name=mesh.axis_name,
     accumulate=config.train.accumulate,
     skip_nonfinite=config.train.on_nonfinite == "skip",
+    sync_batch_norm=sync,
   )
   encode = steps.make_encode_step(network, method, augmentation)
   state = jax.eval_shape(
@@ -116,6 +120,7 @@ EFFECTS = {
   "model.head_bias": (False, _program, {}),
   "model.head_batch_norm": (True, _program, {}),
   "model.remat": (True, _program, {}),
+  "model.sync_batch_norm": (False, _program, {}),
   "train.batch_size": (32, _program, {}),
   "train.num_epochs": (21, _program, {}),
   "train.accumulate": (2, _program, {}),
@@ -132,6 +137,7 @@ EFFECTS = {
 
 # Path -> value; seen in what a run leaves behind.
 SEEN_IN_A_RUN = {
+  "profile": "(2, 3)",
   "tensorboard": True,
   "train.validate_every_epochs": 4,
   "train.checkpoint_every_steps": 5,
