@@ -141,6 +141,11 @@ def has_logged(num_lines):
   return lambda workdir: len(read_log(workdir)) >= num_lines
 
 
+def has_saved_and_logged(workdir):
+  """The moment when steps were logged after the first checkpoint."""
+  return len(read_log(workdir)) >= 5 and bool(checkpoints(workdir))
+
+
 def is_saving(workdir):
   """The moment when a second checkpoint is being written."""
   names = [path.name for path in (workdir / "checkpoints").iterdir()]

@@ -80,7 +80,11 @@ def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
 
 @pytest.mark.parametrize(
   "moment",
-  [commands.has_logged(5), commands.is_saving, commands.is_evaluating],
+  [
+    commands.has_saved_and_logged,
+    commands.is_saving,
+    commands.is_evaluating,
+  ],
   ids=["training", "saving", "evaluating"],
 )
 def test_killed_and_run_again_is_bit_identical(command, tmp_path, moment):

@@ -204,9 +204,9 @@ def _check_scores(table, workdir, references):
     line for line in section.splitlines() if f"| {table.method} " in line
   )
   words = [word.strip() for word in shown.split("|")[1:-1]]
-  assert words[2] == f"**{means[metric]:.3f}**"
+  assert words[3] == f"**{means[metric]:.3f}**"
   beside = "" if table.beside is None else f"{table.beside:.3f}"
-  assert words[5] == beside
+  assert words[6] == beside
   rows = published.read(*table.published)
   elsewhere = "not measured here" in text
   assert elsewhere == (len(rows) > (table.beside is not None))

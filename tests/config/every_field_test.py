@@ -19,7 +19,6 @@ RESOURCES = {
   "data.dir",
   "deterministic",
   "eval.batch_size",
-  "profile",
   "train.prefetch",
   "train.steps_per_dispatch",
 }
@@ -148,6 +147,7 @@ EFFECTS = {
 
 # Path -> value; seen in what a run leaves behind.
 SEEN_IN_A_RUN = {
+  "profile": "(2, 3)",
   "tensorboard": True,
   "train.validate_every_epochs": 4,
   "train.checkpoint_every_steps": 5,
