@@ -48,7 +48,7 @@ NOT_RUN = {
   "dsh_jax features": "apps/features_test.py",
   "configs/features.py": "apps/features_test.py",
   "runs/auto": "apps/features_test.py",
-  "configs/tables/features.py": "benchmarks/sweep tests train such a table",
+  "configs/tables/features.py": "runs/sweep_test.py does so",
   "benchmarks.compile_ahead": "needs a compiler that is not installed here",
   "benchmarks.methods_page": "test_the_page_of_methods_is_up_to_date",
   "benchmarks.speed": "minutes on a quiet machine",
