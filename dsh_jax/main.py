@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"\nThe run is in {workdir}.")
     if given.report:
       _write_report(workdir)
-    print(summary.next_steps(workdir))
+    print(summary.next_steps(workdir, result["backbone"]))
 
 
 def _parse(argv: Sequence[str]) -> flags.FlagValues:

@@ -76,13 +76,19 @@ def _choice(result: Mapping[str, Any]) -> list[str]:
   ]
 
 
-def next_steps(workdir: str) -> str:
-  """Returns the commands that go on from a finished run, as text."""
+def next_steps(workdir: str, backbone: str) -> str:
+  """Return the commands that use a finished run, as text.
+
+  Args:
+    workdir: The folder of the run.
+    backbone: Its name; "features" encodes vectors in place of images.
+  """
+  source = "--features=FILE" if backbone == "features" else "--images=FOLDER"
   return f"""
 Next:
   python -m dsh_jax serve --index={workdir}/codes.npz
       searches its database in the browser
-  python -m dsh_jax encode --workdir={workdir} --images=FOLDER --out=codes.npz
-      encodes your own pictures
+  python -m dsh_jax encode --workdir={workdir} {source} --out=codes.npz
+      encodes items of your own
   python -m dsh_jax export --workdir={workdir} --out=DIR
-      takes the encoder and the codes away"""
+      writes the encoder and the codes for use elsewhere"""
