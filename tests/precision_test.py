@@ -12,6 +12,8 @@ from configs import digits
 from dsh_jax import steps
 from dsh_jax.config import factories
 
+pytestmark = pytest.mark.slow
+
 BATCH, SIZE, CLASSES = 32, 32, 10
 
 

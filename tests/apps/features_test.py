@@ -14,6 +14,8 @@ from dsh_jax.apps import encode, export, features, search
 from dsh_jax.apps import index as index_lib
 from dsh_jax.runs import trained
 
+pytestmark = pytest.mark.slow
+
 N, F = 240, 12
 
 

@@ -13,6 +13,8 @@ from dsh_jax.config import digit_weights, factories
 from dsh_jax.data import digits
 from dsh_jax.models import hash_network, pretrained
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

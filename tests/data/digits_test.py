@@ -52,6 +52,7 @@ def splits(built):
   return data.load_splits(data_dir=str(built[0]))
 
 
+@pytest.mark.slow
 def test_two_processes_agree_and_are_quiet(built, splits):
   folder, outputs = built
   assert outputs[0][0] == outputs[1][0] == f"{sorted(splits.sha256.items())}\n"
