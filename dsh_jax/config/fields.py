@@ -141,7 +141,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
   Args:
     config: A configuration, or a section of one.
-    prefix: Goes before every path.
+    prefix: Prepended to every path.
   """
   flat = {}
   for name, value in config.items():

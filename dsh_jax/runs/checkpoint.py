@@ -271,7 +271,7 @@ class Checkpoints:
     return errors.StorageError(
       f"Cannot write the checkpoint {self._path / str(step)}:"
       f" {errors.describe(error)}. Earlier checkpoints are whole; free space"
-      " or mend the folder, then give the same command again."
+      " or repair the folder, then give the same command again."
     )
 
 

@@ -20,7 +20,7 @@ class Stopped(SystemExit):
   """A signal has ended the run; the exit code is 128 + its number."""
 
   def __init__(self, number: int, saved_step: int | None = None):
-    """Tells of a signal.
+    """Describe the signal that ended the run.
 
     Args:
       number: Its number.

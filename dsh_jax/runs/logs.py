@@ -128,7 +128,7 @@ class Log:
     except OSError as error:
       raise errors.StorageError(
         f"Cannot write {self._path}: {errors.describe(error)}. The checkpoints"
-        " are whole; free space or mend the folder, then give the same"
+        " are whole; free space or repair the folder, then give the same"
         " command again."
       ) from error
 
@@ -160,7 +160,7 @@ def _open_at(path, step):
 
 
 def _tensorboard_writer(workdir):
-  # TensorFlow tells of itself from C++, which only the descriptor can keep
+  # TensorFlow prints about itself from C++, which only the descriptor can keep
   # quiet, and while it is imported only.
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   try:

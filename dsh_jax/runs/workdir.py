@@ -243,7 +243,7 @@ class Workdir:
       ) from None
     except OSError as error:
       raise errors.UserError(
-        f"Cannot read {self.path / name}: {errors.describe(error)}. Mend it,"
+        f"Cannot read {self.path / name}: {errors.describe(error)}. Repair it,"
         " or give another --workdir."
       ) from None
     except (ValueError, RecursionError):
@@ -280,5 +280,5 @@ class Workdir:
     except OSError as error:
       raise errors.StorageError(
         f"Cannot write {self.path / name}: {errors.describe(error)}. Free"
-        " space or mend the folder, then give the same command again."
+        " space or repair the folder, then give the same command again."
       ) from error
