@@ -8,7 +8,6 @@ does not depend on their size.
 """
 
 import collections
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from benchmarks.compile_ahead import collectives as hlo_collectives
 from benchmarks.speed import train_cell
 from dsh_jax import parallel, steps
 from dsh_jax.apps import command
@@ -26,8 +26,6 @@ _OPERATION = re.compile(
   r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all"
   r"|collective-permute)(?:-start)?\("
 )
-_ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+)\[([\d,]*)\]")
-_BYTES = {"pred": 1, "bf16": 2}
 
 
 def read(program: str) -> dict[str, tuple[int, int]]:
@@ -41,29 +39,9 @@ def read(program: str) -> dict[str, tuple[int, int]]:
   """
   found = collections.defaultdict(lambda: (0, 0))
   for result, name in _OPERATION.findall(program):
-    size = sum(
-      math.prod(map(int, filter(None, shape.split(","))))
-      * (_BYTES.get(kind) or int(kind[1:]) // 8)
-      for kind, shape in _ARRAY.findall(result)
-    )
     count, total = found[name]
-    found[name] = count + 1, total + size
+    found[name] = count + 1, total + hlo_collectives.num_bytes(result)
   return dict(found)
-
-
-def sent(name: str, result_bytes: int, num_devices: int) -> float:
-  """Returns the bytes that a device sends in a ring.
-
-  Args:
-    name: Of the operation.
-    result_bytes: Of its result on one device.
-    num_devices: P.
-  """
-  others = num_devices - 1
-  if name == "reduce-scatter":  # The result is a P-th of what goes in.
-    return result_bytes * others
-  share = others / num_devices
-  return result_bytes * share * (2 if name == "all-reduce" else 1)
 
 
 def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
@@ -74,10 +52,10 @@ def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
     num_devices: P.
   """
   config = cell.config()
-  spread = parallel.DeviceMesh(cell.parallel, jax.devices()[:num_devices])
+  mesh = parallel.DeviceMesh(cell.parallel, jax.devices()[:num_devices])
   method = factories.create_method(config, cell.num_classes)
   tx = factories.create_optimizer(config, method, 1000)
-  network = factories.create_network(config, method, spread.axis_name)
+  network = factories.create_network(config, method, mesh.axis_name)
   state = jax.eval_shape(
     lambda key: steps.create_state(
       factories.create_network(config, method),
@@ -95,11 +73,11 @@ def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
     factories.create_augmentation(config),
     seed=0,
     batch_size=cell.batch_size,
-    axis_name=spread.axis_name,
+    axis_name=mesh.axis_name,
   )
-  lifted = spread.lift(steps.scan_steps(step))
+  step = mesh.parallelize(steps.scan_steps(step))
   arguments = _arguments(cell, state, num_devices)
-  return lifted.lower(*arguments).compile().as_text()
+  return step.lower(*arguments).compile().as_text()
 
 
 def _arguments(cell, state, num_devices):
@@ -124,13 +102,13 @@ def _arguments(cell, state, num_devices):
   )
   spec = jax.sharding.PartitionSpec
   everywhere = jax.sharding.NamedSharding(mesh, spec())
-  spread = jax.sharding.NamedSharding(mesh, spec(None, parallel.AXIS))
+  sharded = jax.sharding.NamedSharding(mesh, spec(None, parallel.AXIS))
   copied = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
     state,
   )
   return copied, *(
-    jax.ShapeDtypeStruct((1, count, *shape), dtype, sharding=spread)
+    jax.ShapeDtypeStruct((1, count, *shape), dtype, sharding=sharded)
     for shape, dtype in batch
   )
 
@@ -152,7 +130,7 @@ def _main(argv: Sequence[str]) -> None:
         print(
           f"| {cell.backbone} {kind} B={cell.batch_size} | {num_devices} |"
           f" {name} | {count} | {size:,} |"
-          f" {sent(name, size, num_devices):,.0f} |",
+          f" {hlo_collectives.sent(name, size, num_devices):,.0f} |",
           flush=True,
         )
 
