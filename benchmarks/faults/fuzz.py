@@ -236,7 +236,7 @@ def _zip():
 
 
 def _weights():
-  tests = pathlib.Path(__file__).parents[1] / "tests"
+  tests = pathlib.Path(__file__).parents[2] / "tests"
   found = [path.read_bytes() for path in sorted(tests.glob("tensors*.pth"))]
   header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
   size = len(header).to_bytes(8, "little")

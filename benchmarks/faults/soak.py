@@ -35,7 +35,7 @@ _FAULTS = flags.DEFINE_integer(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the random instants.")
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 _LIMIT_SECS = 1800  # A process that takes longer hangs.
 _NUM_PICTURES = 1500
 

@@ -33,7 +33,7 @@ flags.DEFINE_integer("num_images", 10000, "Number of images.")
 flags.DEFINE_integer("image_size", 256, "Side of the decoded images.")
 flags.DEFINE_string("temporary", None, "Folder for what is made and removed.")
 
-_RESULT = pathlib.Path(__file__).parent / "results" / "data_speed.json"
+_RESULT = pathlib.Path(__file__).parents[1] / "results" / "data_speed.json"
 _BATCH = 128
 _IN_MEMORY = 500  # Photographs that are decoded without any file.
 

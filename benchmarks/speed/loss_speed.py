@@ -20,7 +20,7 @@ from dsh_jax import losses
 
 _OUT = flags.DEFINE_string(
   "out",
-  str(pathlib.Path(__file__).parent / "results"),
+  str(pathlib.Path(__file__).parents[1] / "results"),
   "Folder of the results.",
 )
 _BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["64", "256", "1024"], "B.")

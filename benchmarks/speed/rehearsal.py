@@ -31,7 +31,7 @@ flags.DEFINE_integer("num_database", 15000, "Database items.")
 flags.DEFINE_integer("image_size", 64, "Side of the decoded images, pixels.")
 flags.DEFINE_string("temporary", None, "Folder for what is made and removed.")
 
-_RESULT = pathlib.Path(__file__).parent / "results" / "rehearsal.md"
+_RESULT = pathlib.Path(__file__).parents[1] / "results" / "rehearsal.md"
 
 
 def _run(folder: str) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from benchmarks.speed import matrix_product, train_cell, train_table
 from dsh_jax import errors, parallel
 from dsh_jax.apps import command
 
-_ROOT = pathlib.Path(__file__).parents[1]
+_ROOT = pathlib.Path(__file__).parents[2]
 _WARM_UP = 2
 
 
@@ -216,7 +216,9 @@ def _define_flags() -> None:
   flags.DEFINE_string("torch_python", "", "Compare with PyTorch there.")
   flags.DEFINE_string("profile", "", "Folder of a trace.")
   flags.DEFINE_string(
-    "out", str(pathlib.Path(__file__).parent / "results"), "Folder of results."
+    "out",
+    str(pathlib.Path(__file__).parents[1] / "results"),
+    "Folder of results.",
   )
 
 
