@@ -246,7 +246,9 @@ def _outcome(life: _Life) -> dict:
   """Returns what must not depend on what happened."""
   run = life.run_folder()
   result = json.loads((run / "result.json").read_text())
-  metadata = json.loads((run / "checkpoints/16/metadata/metadata").read_text())
+  metadata = json.loads(
+    (run / "checkpoints/16/run_metadata/metadata").read_text()
+  )
   with np.load(run / "codes.npz", allow_pickle=False) as saved:
     codes = {name: saved[name].tolist() for name in saved.files}
   table = life.workdir / "table.csv"
