@@ -5,6 +5,7 @@ codes of the test queries and the database -> scores.
 """
 
 import dataclasses
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from dsh_jax import data, errors, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax.data import batches
+from dsh_jax.data import batches, overview
 from dsh_jax.runs import (
   baselines,
   checkpoint,
@@ -113,8 +114,12 @@ def train_and_evaluate(
       config = choice.with_method(config, all_hosts.exchange(chosen)[0])
     parts = _prepare(config, mesh, splits, backbone)
     all_hosts.assert_equal(lambda: facts.of_start(parts.splits, parts.state))
+    about_data = overview.describe(parts.splits)
     with run.claimed(config):
       run.assert_shared(all_hosts)
+      run.write_json("data.json", about_data)
+      if all_hosts.index == 0:
+        print(overview.text(about_data), file=sys.stderr, flush=True)
       if parts.backbone:
         frozen.write(run, parts.backbone)
       with checkpoint.Checkpoints(
@@ -126,6 +131,7 @@ def train_and_evaluate(
           saved.wait()
           signals.poll()
       made = result.create_result(config, parts.splits, metadata, report)
+      made["data_warnings"] = about_data["warnings"]
       if factories.takes_vectors(config):
         made["choice"] = choice.ranking(run)
         made["baselines"] = baselines.evaluate(splits, config.bits, config.seed)

@@ -13,7 +13,11 @@ SMALL = commands.SMALL
 def test_a_run_prints_the_table_and_leaves_its_files(command):
   workdir, out, err = command.finished
   assert "ndcg@100" in out and "pessimistic" in out
-  assert err.startswith("step 1/16"), "something was printed before it"
+  about_data, steps = err[: err.index("step 1/16")], err[err.index("step ") :]
+  assert about_data.startswith("Data: 64 training items, 40 validation queries")
+  held = json.loads((workdir / "data.json").read_text())
+  assert held["items"]["database"] == 200 and held["labels"] == 10
+  assert "Warning" not in err and len(steps.splitlines()) == 7
   result = json.loads((workdir / "result.json").read_text())
   counts = result["counts"]
   assert (counts["queries"], counts["database"]) == (40, 200)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Self
 
+import numpy as np
 import tqdm
 from etils import epath
 
@@ -43,6 +44,7 @@ class Log:
     self._enabled = enabled
     self._total = total
     self._images_per_step = images_per_step
+    self._next_epoch = 0.0  # At which a line is due where there is no bar.
     self._bar = None
     self._writer = None
     if not enabled:
@@ -77,6 +79,9 @@ class Log:
   def scalars(self, step: int, epoch: float, values: Mapping[str, float]):
     """Writes the values of a step to all files and to the terminal.
 
+    Where standard error is not a terminal, it gets the first line and those of
+    each epoch.
+
     Args:
       step: Steps taken.
       epoch: Epochs taken, with a fraction.
@@ -93,6 +98,8 @@ class Log:
       self._file.flush()
     if self._writer is not None:
       self._writer.write_scalars(step, dict(values))
+    if self._bar is None and not self._is_due(epoch, values):
+      return
     text = "  ".join(
       f"{name.removeprefix('train/')} {value:.4g}"
       for name, value in values.items()
@@ -131,6 +138,12 @@ class Log:
         " are whole; free space or repair the folder, then give the same"
         " command again."
       ) from error
+
+  def _is_due(self, epoch, values):
+    if epoch < self._next_epoch and "train/loss" in values:
+      return False
+    self._next_epoch = np.floor(epoch) + 1
+    return True
 
   def _speed(self, step, values):
     """Return images/s and time left, for plain lines."""

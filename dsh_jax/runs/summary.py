@@ -24,6 +24,7 @@ def table(result: Mapping[str, Any]) -> str:
     *scores(result["metrics"]),
     *_baselines(result),
     *_choice(result),
+    *(f"Warning: {text}" for text in result.get("data_warnings", ())),
     "",
     f"training {seconds['training']:.1f} s"
     f" ({result['images_per_sec']:.0f} images/s), encoding"

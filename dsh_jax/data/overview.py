@@ -1,0 +1,123 @@
+"""What the splits of a run hold, and where a score of them means nothing."""
+
+from typing import Any
+
+import numpy as np
+
+from dsh_jax.data import splits as splits_lib
+
+_RARE = 10  # Training items; a label with fewer is listed.
+_FEW = 10  # Queries; a mean over fewer is warned of.
+_NAMED = 5  # Labels that are named.
+
+
+def describe(splits: splits_lib.Splits) -> dict[str, Any]:
+  """Count items and labels, and say what makes scores meaningless.
+
+  Args:
+    splits: Of images or of features.
+
+  Returns:
+    As JSON takes it: "items" of each split, "labels" (L), "labels_per_item" of
+    the database ("mean", "min", "max"), "left_out" and why, "rare_labels"
+    (name -> training items), numbers of "queries_in_train",
+    "queries_in_database" and "queries_without_relevant", and "warnings".
+  """
+  query, database, train = splits.query, splits.database, splits.train
+  per_item = database.labels.sum(axis=1, dtype=np.int64)
+  per_label = train.labels.sum(axis=0, dtype=np.int64)
+  found = {
+    "items": {
+      name: len(getattr(splits, name))
+      for name in ("train", "validation", "query", "database")
+    },
+    "labels": splits.num_classes,
+    "labels_per_item": {
+      "mean": float(per_item.mean()),
+      "min": int(per_item.min()),
+      "max": int(per_item.max()),
+    },
+    "left_out": {
+      name: splits.notes[name]
+      for name in ("listed", "absent", "unreadable", "unlabelled")
+      if name != "unlabelled" or not splits.notes.get("unlabelled_kept")
+    },
+    "rare_labels": {
+      splits.class_names[label]: int(per_label[label])
+      for label in np.argsort(per_label, kind="stable")
+      if per_label[label] < _RARE
+    },
+    "queries_in_train": int(np.isin(query.rows, train.rows).sum()),
+    "queries_in_database": int(np.isin(query.rows, database.rows).sum()),
+    "queries_without_relevant": int(
+      np.sum(~query.labels[:, database.labels.any(axis=0)].any(axis=1))
+    ),
+  }
+  return found | {"warnings": _warnings(splits, found)}
+
+
+def _warnings(splits, found):
+  """Return a sentence for each reason why a score means little or nothing."""
+  items, warnings = found["items"], []
+  queries, rows = items["query"], splits.query.labels
+  if count := found["queries_in_train"]:
+    warnings.append(
+      f"{count:,} of {queries:,} queries are also trained on, so scores say"
+      " nothing about new items."
+    )
+  if count := found["queries_in_database"]:
+    warnings.append(
+      f"{count:,} of {queries:,} queries are also in the database, where each"
+      " finds itself."
+    )
+  if count := found["queries_without_relevant"]:
+    warnings.append(
+      f"{count:,} of {queries:,} queries share no label with any database item;"
+      " no code can find anything for them."
+    )
+  if (rows == rows[0]).all() and (splits.database.labels == rows[0]).all():
+    warnings.append(
+      "All queries and database items have the same labels, so every code"
+      " scores the same."
+    )
+  for kind, name in (("query", "test"), ("validation", "validation")):
+    if 0 < items[kind] < _FEW:
+      warnings.append(
+        f"The mean is over {items[kind]} {name} queries: chance decides."
+      )
+  return warnings
+
+
+def text(found: dict[str, Any]) -> str:
+  """Return what `describe` found as lines of text."""
+  items, labels = found["items"], found["labels_per_item"]
+  lines = [
+    f"Data: {items['train']:,} training items, {items['validation']:,}"
+    f" validation queries, {items['query']:,} test queries,"
+    f" {items['database']:,} database items; {found['labels']} labels,"
+    f" {labels['mean']:.1f} an item ({labels['min']} to {labels['max']})"
+  ]
+  reasons = {
+    "unlabelled": "without a label",
+    "absent": "absent",
+    "unreadable": "unreadable",
+  }
+  left_out = ", ".join(
+    f"{found['left_out'][name]:,} {words}"
+    for name, words in reasons.items()
+    if found["left_out"].get(name)
+  )
+  if left_out:
+    lines.append(
+      f"Left out of {found['left_out']['listed']:,} listed: {left_out}"
+    )
+  if rare := found["rare_labels"]:
+    named = ", ".join(
+      f"{name} ({count})" for name, count in list(rare.items())[:_NAMED]
+    )
+    more = ", ..." if len(rare) > _NAMED else ""
+    lines.append(
+      f"Labels of fewer than {_RARE} training items: {len(rare)} of"
+      f" {found['labels']}: {named}{more}"
+    )
+  return "\n".join([*lines, *(f"Warning: {x}" for x in found["warnings"])])
