@@ -277,10 +277,11 @@ def check_sums(function, badness, weight, costs, slopes):
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
-@pytest.mark.parametrize("platform", ["cpu", "accelerator"])
-def test_hinges_equal_the_array_of_all_triplets(spread, platform, monkeypatch):
-  if platform == "accelerator":
-    monkeypatch.setattr(triplets, "hinges_by_sorting", triplets.hinges_at_once)
+@pytest.mark.parametrize("sorted_from", [1, SIZE + 1])
+def test_hinges_equal_the_array_of_all_triplets(
+  spread, sorted_from, monkeypatch
+):
+  monkeypatch.setattr(triplets, "_SORTED_FROM", sorted_from)
   badness, level, valid = triplet_problem(spread)
   gain = 2**level
   weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
