@@ -1,7 +1,9 @@
 """From features, or from pictures through frozen features, to a search."""
 
 import json
+import shutil
 
+import commands
 import numpy as np
 import pytest
 import serve_test
@@ -63,7 +65,7 @@ def test_a_run_on_features_learns(workdir):
   assert set(result["baselines"]) == {"cosine", "lsh"}
 
 
-def test_jit_equals_pmap(workdir, vectors, tmp_path):
+def test_jit_equals_pmap_and_a_resumed_run(workdir, vectors, tmp_path):
   config = features_config.get_config("method=dpsh,bits=16")
   config.update_from_flattened_dict(SMALL)
   config.data.features = str(vectors)
@@ -73,6 +75,16 @@ def test_jit_equals_pmap(workdir, vectors, tmp_path):
   assert found["metrics"]["map@all"]["expected"] == pytest.approx(
     wanted["metrics"]["map@all"]["expected"], abs=0.02
   )
+  # Ended after an earlier checkpoint, the run continues to the same bits.
+  run = tmp_path / "run"
+  ended = commands.last_digest(run)
+  *earlier, _ = commands.checkpoints(run)
+  assert earlier
+  shutil.rmtree(run / "checkpoints" / str(commands.checkpoints(run)[-1]))
+  (run / "result.json").unlink()
+  again = train.train_and_evaluate(config, str(run))
+  assert commands.last_digest(run) == ended
+  assert again["metrics"] == found["metrics"]
 
 
 def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
