@@ -63,7 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
         num_database=-1,
         # Queries that choose the epoch, cut from the training split unless
         # the data set has images for them; -1 keeps the protocol's number; 0
-        # trains on all of it, and wants config.eval.select="last" (or
+        # trains on all of it, and needs config.eval.select="last" (or
         # "test_best").
         num_validation=-1,
         # Share of listed images that may be absent or unreadable; 0 to 1.

@@ -167,7 +167,7 @@ def test_two_stop_if_one_is_told_or_killed_and_continue(
   hosts = _start(command, workdir, 2, "jit")
   first, second = map(int, hosts.stdout.readline().split())
   _wait_for_log(workdir, 1)
-  os.kill(first, signal.SIGSTOP)  # Else they might be done before it is told.
+  os.kill(first, signal.SIGSTOP)  # Keeps both from finishing first.
   os.kill(second, signal.SIGTERM)
   time.sleep(1.5)
   os.kill(first, signal.SIGCONT)

@@ -49,7 +49,7 @@ _ENVIRONMENTS = {
   "cuda": ("jax_cuda12_plugin", "cuda12"),
 }
 
-# What XLA wants to know of an H100 SXM.
+# What XLA needs to know about an H100 SXM.
 _H100 = """
 gpu_device_info {
   threads_per_block_limit: 1024

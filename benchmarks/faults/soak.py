@@ -138,7 +138,7 @@ class _Life:
     return found[0] if found else None
 
   def make_watch(self, moment: str, rng: random.Random) -> Callable[[], bool]:
-    """Returns what tells, again and again, whether the moment has come."""
+    """Returns a predicate: whether the moment has come."""
     if moment == "starting":
       instant = time.monotonic() + rng.uniform(0, 3)
       return lambda: time.monotonic() > instant

@@ -51,7 +51,7 @@ SIZES = (
   (1000, 1000000, 64),
 )
 QUICK_SIZES = ((20, 6000, 64),)
-# The usual code takes one query after the other, so a part tells the whole.
+# The usual code takes queries one by one, so a part stands for all.
 PLAIN_QUERIES = 40
 CUT_OFF = 5000
 
@@ -241,7 +241,7 @@ def report_growth(sizes: tuple[int, ...], repeats: int) -> list[str]:
 
 
 def _status_kib(name: str) -> int:
-  """Reads a size of this process, such as VmRSS, as Linux tells it."""
+  """Reads a size of this process, such as VmRSS, from Linux."""
   for line in pathlib.Path("/proc/self/status").read_text().splitlines():
     if line.startswith(f"{name}:"):
       return int(line.split()[1])
@@ -260,9 +260,9 @@ def print_peak_memory(size: str) -> None:
 
 
 def report_memory(size: tuple[int, int, int]) -> list[str]:
-  """Measures peak memory in a process of its own, where that can be told."""
+  """Measures peak memory in a separate process; on Linux only."""
   if not pathlib.Path("/proc/self/clear_refs").exists():
-    return ["Peak memory: only Linux tells it.", ""]
+    return ["Peak memory: reported on Linux only.", ""]
   done = subprocess.run(
     [
       *(sys.executable, "-m", "benchmarks.speed.retrieval_speed"),

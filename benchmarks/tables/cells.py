@@ -269,7 +269,7 @@ def config_of(flag: flags.FlagHolder, example: str) -> Any:
       f"No config was given. Give one, such as --config={example}."
     )
   try:
-    config.title  # noqa: B018  A file that is not there is told of on use.
+    config.title  # noqa: B018  A missing file raises only when it is used.
   except OSError as error:
     raise errors.UserError(f"Cannot read --config: {error}") from None
   return config

@@ -21,7 +21,7 @@ _NAMES = ("train", "validation", "query", "database")
 
 
 def run(table: cells.Table, workdir: pathlib.Path) -> None:
-  """Runs this module as a process of its own, and waits.
+  """Runs this module in a separate process and waits.
 
   Raises:
     UserError: The data could not be made ready; the error of that process.

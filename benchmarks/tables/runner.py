@@ -30,7 +30,7 @@ class Job:
   Attributes:
     title: One phrase for the log.
     command: The command; it is done when it has written result.json.
-    settings: What tells it from other commands that could use its folder.
+    settings: What distinguishes it from other commands with its folder.
     folder: Its folder.
   """
 
