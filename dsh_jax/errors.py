@@ -99,6 +99,15 @@ def system_number(error: BaseException) -> int | None:
   return int(number[1]) if number else None
 
 
+def printable(text: str) -> str:
+  """Return text in which nothing acts on a terminal, such as a file name.
+
+  Control characters, line ends and bytes that are not UTF-8 become escapes of
+  Python, such as `\\x1b`.
+  """
+  return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def describe(error: BaseException) -> str:
   """Return the cause of any error in one line."""
   if isinstance(error, OSError) and error.strerror:

@@ -1,9 +1,11 @@
-"""Write files atomically, and read arrays from files that may be damaged."""
+"""Write files atomically; open and read files that may be anything."""
 
 import contextlib
 import os
 import pathlib
+import stat
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -31,6 +33,27 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
     raise
 
 
+def open_regular(path: pathlib.Path) -> BinaryIO:
+  """Open a regular file for reading, without waiting for a pipe's writer.
+
+  Args:
+    path: The file, or a link to it; or an epath.Path, opened as it is.
+
+  Raises:
+    OSError: It cannot be opened, or it is a folder, a pipe or a device.
+  """
+  if not isinstance(path, pathlib.Path):
+    return path.open("rb")
+  descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+  try:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+      raise OSError(None, "Not a regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
+  except BaseException:
+    os.close(descriptor)
+    raise
+
+
 def read_arrays(path: pathlib.Path) -> np.ndarray | dict[str, np.ndarray]:
   """Read a .npy file as an array, or a .npz file as a dict of arrays.
 
@@ -38,7 +61,7 @@ def read_arrays(path: pathlib.Path) -> np.ndarray | dict[str, np.ndarray]:
     OSError: It cannot be read.
     ValueError: It is damaged, or holds anything but plain arrays.
   """
-  with path.open("rb") as file:  # NumPy does not close a damaged file.
+  with open_regular(path) as file:  # NumPy does not close a damaged file.
     try:
       loaded = np.load(file, allow_pickle=False)
       if isinstance(loaded, np.ndarray):

@@ -1,5 +1,7 @@
 """Damaged array files give one-line errors in every reader."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,15 @@ def test_a_single_array_is_neither_index_nor_run(tmp_path):
   np.savez(tmp_path / "codes.npz", num_bits=np.asarray(8))
   with pytest.raises(errors.UserError, match="codes.npz is not a file"):
     run_files.read(str(tmp_path))
+
+
+def test_only_regular_files_are_opened(tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+  (tmp_path / "zero").symlink_to("/dev/zero")
+  for path in (tmp_path / "pipe", tmp_path / "zero", tmp_path):
+    with pytest.raises(OSError, match="Not a regular file"):
+      files.open_regular(path)
+  (tmp_path / "file").write_bytes(b"x")
+  (tmp_path / "link").symlink_to("file")
+  with files.open_regular(tmp_path / "link") as file:
+    assert file.read() == b"x"

@@ -103,7 +103,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
 
 def fail(error: errors.Error) -> None:
   """Print an error as one line and exit with its code."""
-  text = " ".join(str(error).split())
+  text = errors.printable(" ".join(str(error).split()))
   print(f"dsh_jax: {text}", file=sys.stderr, flush=True)
   if isinstance(error, errors.StorageError):
     # Orbax threads that failed on a full disk print errors at a normal exit.

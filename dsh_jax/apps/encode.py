@@ -16,7 +16,7 @@ import io
 import json
 import os
 import pathlib
-import shutil
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent import futures
@@ -26,6 +26,7 @@ from absl import flags
 
 from dsh_jax import errors, files, parallel
 from dsh_jax.apps import command, image_files
+from dsh_jax.apps import parts as parts_lib
 from dsh_jax.data import features, images, progress
 
 _PART = 256  # Images per part; a killed command loses at most one part.
@@ -51,34 +52,43 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
       f"--workdir={workdir} was trained on features; give --features=FILE in"
       " place of --images."
     )
-  parts = path.with_name(f"{path.name}.parts")
+  chunks = [names[n : n + _PART] for n in range(0, len(names), _PART)]
+  parts = parts_lib.Parts(
+    path.with_name(f"{path.name}.parts"),
+    [len(chunk) for chunk in chunks],
+    -(-encoder.num_bits // 32),
+  )
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    _claim(parts, _fingerprint(workdir, root, names))
-    _write_parts(parts, encoder, root, names)
-    found = _read_parts(parts)
-    problems = dict(zip(names, found["problems"].tolist(), strict=True))
-    unreadable = {name: why for name, why in problems.items() if why}
-    if len(unreadable) == len(names):
-      name, why = next(iter(unreadable.items()))
-      shutil.rmtree(parts)
-      raise errors.UserError(
-        f"None of the {len(names)} images of --images={source} can be read;"
-        f" the first is {name}: {why}."
-      )
-    _write(
-      path,
-      num_bits=np.asarray(encoder.num_bits),
-      database_codes=found["codes"],
-      database_ids=np.array([n for n in names if n not in unreadable]),
-      root=np.asarray(str(root)),
-      workdir=np.asarray(str(pathlib.Path(workdir).expanduser().absolute())),
-      unreadable_ids=np.array(list(unreadable), str),
-      unreadable_reasons=np.array(list(unreadable.values()), str),
-    )
-    shutil.rmtree(parts)
+    with parts.claimed(_fingerprint(workdir, root, names)):
+      _write_parts(parts, encoder, root, chunks)
+      codes, reasons = parts.read()
+      problems = dict(zip(names, reasons, strict=True))
+      unreadable = {
+        errors.printable(name): why for name, why in problems.items() if why
+      }
+      if len(unreadable) < len(names):
+        _write(
+          path,
+          num_bits=np.asarray(encoder.num_bits),
+          database_codes=codes,
+          database_ids=np.array([n for n in names if not problems[n]]),
+          root=np.asarray(str(root)),
+          workdir=np.asarray(
+            str(pathlib.Path(workdir).expanduser().absolute())
+          ),
+          unreadable_ids=np.array(list(unreadable), str),
+          unreadable_reasons=np.array(list(unreadable.values()), str),
+        )
+      parts.remove()
   except OSError as error:
     raise _cannot_write(out, error) from error
+  if len(unreadable) == len(names):
+    name, why = next(iter(unreadable.items()))
+    raise errors.UserError(
+      f"None of the {len(names)} images of --images={source} can be read;"
+      f" the first is {name}: {why}."
+    )
   return unreadable
 
 
@@ -145,38 +155,21 @@ def _fingerprint(workdir, root, names) -> str:
   return digest.hexdigest()
 
 
-def _claim(parts: pathlib.Path, fingerprint: str) -> None:
-  """Create the folder of parts, without parts of other input."""
-  mark = parts / "fingerprint"
-  if parts.exists() and (not mark.exists() or mark.read_text() != fingerprint):
-    shutil.rmtree(parts)
-  parts.mkdir(exist_ok=True)
-  mark.write_text(fingerprint)
-
-
-def _part_path(parts: pathlib.Path, number: int) -> pathlib.Path:
-  return parts / f"{number:08d}.npz"
-
-
-def _write_parts(parts, encoder, root, names) -> None:
-  total = len(names)
-  chunks = [names[first : first + _PART] for first in range(0, total, _PART)]
-  missing = [n for n in range(len(chunks)) if not _part_path(parts, n).exists()]
-  done = total - sum(len(chunks[number]) for number in missing)
+def _write_parts(parts, encoder, root, chunks) -> None:
+  missing = parts.missing()
+  wanted = [chunks[number] for number in missing]
+  total = sum(map(len, chunks))
+  done = total - sum(map(len, wanted))
   with progress.bar(f"Encoding {total:,} images", total) as update:
     if done:
       update(done)
-    wanted = [chunks[number] for number in missing]
     for number, decoded in zip(
       missing, _decode(wanted, encoder, root), strict=True
     ):
       good = [pixels for pixels, problem in decoded if not problem]
       empty = np.zeros((0, -(-encoder.num_bits // 32)), np.uint32)
-      _write(
-        _part_path(parts, number),
-        codes=encoder(good) if good else empty,
-        problems=np.array([problem for _, problem in decoded], str),
-      )
+      problems = [problem for _, problem in decoded]
+      parts.write(number, encoder(good) if good else empty, problems)
       update(len(decoded))
 
 
@@ -197,15 +190,6 @@ def _decode(chunks, encoder, root) -> Iterator[list[tuple]]:
         yield [task.result() for task in waiting.pop(0)]
     for tasks in waiting:
       yield [task.result() for task in tasks]
-
-
-def _read_parts(parts: pathlib.Path) -> dict[str, np.ndarray]:
-  columns: dict[str, list] = {"codes": [], "problems": []}
-  for path in sorted(parts.glob("*.npz")):
-    with np.load(path, allow_pickle=False) as saved:
-      for name, column in columns.items():
-        column.append(saved[name])
-  return {name: np.concatenate(column) for name, column in columns.items()}
 
 
 def _write(path: pathlib.Path, **arrays: np.ndarray) -> None:
@@ -249,16 +233,17 @@ def main(argv: Sequence[str]) -> None:
   else:
     unreadable = encode_pictures(given.workdir, given.images, given.out)
   for name, why in list(unreadable.items())[:_NAMED]:
-    print(f"Left out {name}: {why}", file=sys.stderr)
+    print(f"Left out {name}: {errors.printable(why)}", file=sys.stderr)
   if len(unreadable) > _NAMED:
     print(
       f"Left out {len(unreadable) - _NAMED} more; all are in unreadable_ids of"
       f" {given.out}.",
       file=sys.stderr,
     )
+  out = errors.printable(given.out)
   print(
-    f"The codes are in {given.out}. Browse them with\n"
-    f"  python -m dsh_jax serve --index={given.out}"
+    f"The codes are in {out}. Browse them with\n"
+    f"  python -m dsh_jax serve --index={shlex.quote(out)}"
   )
 
 

@@ -2,16 +2,20 @@
 
 import csv
 import io
+import os
 import pathlib
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import jax
 import numpy as np
 from PIL import Image
 
-from dsh_jax import errors, parallel
+from dsh_jax import errors, files, parallel
 from dsh_jax.data import images, listings
 from dsh_jax.runs import encoding, trained
+
+_MAX_LIST_BYTES = 2**30
 
 
 def find(source: str) -> tuple[pathlib.Path, list[str]]:
@@ -24,18 +28,14 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
 
   Returns:
     The folder, and the paths relative to it without duplicates: alphabetical
-    for a folder, in the order of a list.
+    for a folder, in the order of a list. If a list has paths outside its own
+    folder, the folder is the smallest that holds all.
   """
   path = pathlib.Path(source).expanduser().absolute()
   if path.is_dir():
     root, names = path, listings.find_pictures(path)
   else:
-    try:
-      text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-      raise errors.UserError(
-        f"--images={source} is neither a folder nor a list of images: {error}."
-      ) from None
+    text = _read_list(path, source)
     root = path.parent
     if path.suffix.lower() == ".csv":
       rows = (row[0].strip() for row in csv.reader(io.StringIO(text)) if row)
@@ -43,6 +43,7 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
     else:
       lines = (line.strip() for line in text.splitlines())
       names = [_without_labels(root, line) for line in lines if line]
+    root, names = _inside(root, names)
   names = list(dict.fromkeys(names))
   if not names:
     raise errors.UserError(
@@ -50,6 +51,31 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
       f" {', '.join(listings.SUFFIXES)}."
     )
   return root, names
+
+
+def _read_list(path: pathlib.Path, source: str) -> str:
+  try:
+    with files.open_regular(path) as file:
+      if (size := os.fstat(file.fileno()).st_size) > _MAX_LIST_BYTES:
+        raise ValueError(
+          f"{size:,} bytes; at most {_MAX_LIST_BYTES:,} are read"
+        )
+      return file.read().decode("utf-8-sig")
+  except (OSError, ValueError) as error:
+    raise errors.UserError(
+      f"--images={source} is neither a folder nor a list of images:"
+      f" {errors.describe(error)}."
+    ) from None
+
+
+def _inside(
+  root: pathlib.Path, names: Sequence[str]
+) -> tuple[pathlib.Path, list[str]]:
+  """Return a folder and paths in it, for paths that may leave `root`."""
+  paths = [os.path.normpath(root / name) for name in names]
+  if any(not pathlib.Path(path).is_relative_to(root) for path in paths):
+    root = pathlib.Path(os.path.commonpath([os.path.dirname(p) for p in paths]))
+  return root, [pathlib.Path(p).relative_to(root).as_posix() for p in paths]
 
 
 def _without_labels(root: pathlib.Path, line: str) -> str:
@@ -73,12 +99,24 @@ def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
   Raises:
     UnreadableError: It cannot be read as an image.
   """
+  with open_file(path) as file:
+    return images.decode(file, size, resize)
+
+
+def open_file(path: pathlib.Path) -> BinaryIO:
+  """Open an image file.
+
+  Raises:
+    UnreadableError: It cannot be opened, is not a regular file, or its path
+      is not UTF-8, which no index can hold.
+  """
   try:
-    encoded = path.read_bytes()
+    str(path).encode()
+    return files.open_regular(path)
+  except UnicodeEncodeError as error:
+    raise images.UnreadableError("its path is not UTF-8") from error
   except (OSError, ValueError) as error:
-    reason = getattr(error, "strerror", None) or error
-    raise images.UnreadableError(str(reason)) from error
-  return images.decode(encoded, size, resize)
+    raise images.UnreadableError(errors.describe(error)) from error
 
 
 def thumbnail(image: np.ndarray) -> tuple[bytes, str]:

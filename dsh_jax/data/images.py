@@ -1,34 +1,48 @@
 """Safe decoding of image files to square RGB arrays."""
 
+import contextlib
 import io
 import warnings
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 # Few formats: every parser is an attack surface for untrusted files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# 300 MB as RGB; checked in the header, before any pixel is decoded.
+# 400 MB as Pillow holds them; checked in the header, before decoding.
 MAX_PIXELS = 100_000_000
+_STRIP_PIXELS = 4_000_000  # Converted to RGB at a time.
 RESIZE_RULES = ("squash", "crop", "crop_bicubic")
+
+
+Reserve = Callable[[int], contextlib.AbstractContextManager]
 
 
 class UnreadableError(ValueError):
   """Bytes that cannot be decoded as an image."""
 
 
-def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
+def decode(
+  encoded: bytes | BinaryIO,
+  size: int,
+  resize: str = "squash",
+  reserve: Reserve = contextlib.nullcontext,
+) -> np.ndarray:
   """Decode an image, apply its EXIF orientation, convert to RGB and resize.
 
   Grey, palette, CMYK and 16-bit images become RGB; transparent ones get a white
   background.
 
   Args:
-    encoded: Bytes of a JPEG, PNG, WebP, BMP or GIF file.
+    encoded: A JPEG, PNG, WebP, BMP or GIF file: its bytes, or open for reading.
     size: Side of the result, pixels, at least 1.
     resize: "squash" scales both sides to `size`, as most published hashing
       code does; "crop" scales the shorter side to `size` and crops the centre;
       "crop_bicubic" does so with bicubic interpolation, not bilinear.
+    reserve: Called with the bytes of memory that decoding takes; decoding is
+      done inside the context that it returns.
 
   Returns:
     uint8 [size,size,3].
@@ -37,8 +51,72 @@ def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
     UnreadableError: The bytes are damaged or of another format, or the image
       has more than `MAX_PIXELS` pixels.
   """
+
+  def plan(width, height):
+    left, top = 0.0, 0.0
+    if resize != "squash":
+      side = min(width, height)
+      left, top = (width - side) / 2, (height - side) / 2
+    return (size, size), (left, top, width - left, height - top)
+
+  weights = Image.Resampling.BILINEAR
+  if resize == "crop_bicubic":
+    weights = Image.Resampling.BICUBIC
+  return _decode(encoded, (size, size), plan, weights, reserve)
+
+
+def decode_whole(
+  encoded: bytes | BinaryIO,
+  max_side: int,
+  reserve: Reserve = contextlib.nullcontext,
+) -> np.ndarray:
+  """Decode an image for display: as `decode`, with its own proportions.
+
+  Args:
+    encoded: As for `decode`.
+    max_side: The longer side of the result, pixels; smaller images keep their
+      size.
+    reserve: As for `decode`.
+
+  Returns:
+    uint8 [H,W,3].
+  """
+
+  def plan(width, height):
+    scale = min(1.0, max_side / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return size, (0.0, 0.0, width, height)
+
+  return _decode(
+    encoded, (max_side, max_side), plan, Image.Resampling.BOX, reserve
+  )
+
+
+def _decode(encoded, wanted, plan, weights, reserve):
+  """Decode and resize; plan(width, height) gives the size and the box of it."""
+  file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+  with contextlib.ExitStack() as stack:
+    with _unreadable():
+      image = stack.enter_context(Image.open(file, formats=FORMATS))
+      width, height = image.size
+      if max(width, wanted[0]) * max(height, wanted[1]) > MAX_PIXELS:
+        raise UnreadableError(
+          f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
+        )
+      # JPEG only: decode at 1/2, 1/4 or 1/8, never below the wanted size.
+      image.draft(None, wanted)
+      num_bytes = _decoding_bytes(image, width * height)
+    stack.enter_context(reserve(num_bytes))
+    with _unreadable():
+      ImageOps.exif_transpose(image, in_place=True)
+      return np.asarray(_resize(image, *plan(*image.size), weights))
+
+
+@contextlib.contextmanager
+def _unreadable() -> Iterator[None]:
+  """Make any error of Pillow an UnreadableError."""
   try:
-    return _decode(encoded, size, resize)
+    yield
   except UnreadableError:
     raise
   except UnidentifiedImageError as error:
@@ -49,28 +127,40 @@ def decode(encoded: bytes, size: int, resize: str = "squash") -> np.ndarray:
     raise UnreadableError(str(error) or type(error).__name__) from error
 
 
-def _decode(encoded, size, resize):
-  with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-      raise UnreadableError(
-        f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
-      )
-    # JPEG only: decode at 1/2, 1/4 or 1/8, never below the requested size.
-    image.draft(None, (size, size))
-    ImageOps.exif_transpose(image, in_place=True)
+def _decoding_bytes(image: Image.Image, num_pixels: int) -> int:
+  """Return how much memory an opened image takes.
+
+  Args:
+    image: The image, after `draft`.
+    num_pixels: Its pixels before that.
+  """
+  held = image.width * image.height
+  # Pillow has four bytes a pixel, also of RGB, and a strip has five copies.
+  num_bytes = 4 * held + 20 * min(held, _STRIP_PIXELS)
+  if image.format == "WEBP":  # Its decoder has four copies of the canvas.
+    num_bytes += 16 * held
+  if image.info.get("progressive"):  # All coefficients of a JPEG.
+    num_bytes += 2 * len(image.getbands()) * num_pixels
+  if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+    num_bytes *= 2
+  return num_bytes
+
+
+def _resize(image, size, box, weights):
+  """Resize part of an image to RGB, with no RGB copy of all of a large one."""
+  rows = max(1, _STRIP_PIXELS // image.width)
+  if image.height <= rows:
     image = _to_rgb(image)
-  if image.size == (size, size):
-    return np.asarray(image)
-  box, weights = None, Image.Resampling.BILINEAR
-  if resize == "crop_bicubic":
-    weights = Image.Resampling.BICUBIC
-  if resize != "squash":
-    (width, height), side = image.size, min(image.size)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-  image = image.resize((size, size), weights, box)
-  return np.asarray(image)
+    return image if image.size == size else image.resize(size, weights, box)
+  left, top, right, bottom = box
+  narrow = Image.new("RGB", (size[0], image.height))
+  for first in range(0, image.height, rows):
+    last = min(first + rows, image.height)
+    strip = _to_rgb(image.crop((0, first, image.width, last)))
+    inside = (left, 0, right, strip.height)
+    strip = strip.resize((size[0], strip.height), weights, inside)
+    narrow.paste(strip, (0, first))
+  return narrow.resize(size, weights, (0, top, size[0], bottom))
 
 
 def _to_rgb(image):

@@ -1,6 +1,7 @@
 """Encoding a folder, searching it, exporting the encoder."""
 
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ def workdir(command):
 
 @pytest.fixture(scope="module")
 def folder(workdir, tmp_path_factory):
-  """Twelve images of the run's database as files, and two broken ones."""
+  """Twelve images of the run's database as files, and what is no image."""
   folder = tmp_path_factory.mktemp("pictures")
   split = index_lib.load(str(workdir / "codes.npz"))._split
   (folder / "sub").mkdir()
@@ -40,13 +41,17 @@ def folder(workdir, tmp_path_factory):
   (folder / "broken.jpg").write_bytes(b"no picture")
   (folder / "empty.png").touch()
   (folder / "notes.txt").write_text("not a picture")
+  os.mkfifo(folder / "pipe.png")
+  (folder / "endless.png").symlink_to("/dev/zero")
+  (folder / "clear \x1b[2J\n.png").touch()
+  shutil.copy(folder / "00 é.PNG", os.fsencode(folder) + b"/latin \xe9.png")
   return folder
 
 
 @pytest.fixture(scope="module")
 def encoded(command, workdir, folder):
   """Output files and printed text of the command."""
-  out = folder.parent / "codes.npz"
+  out = folder.parent / "its codes.npz"
   process = command.start(
     f"--workdir={workdir}",
     f"--images={folder}",
@@ -69,12 +74,16 @@ def test_codes_of_files_are_those_of_the_run(workdir, encoded):
 
 def test_unreadable_images_are_listed_and_skipped(encoded):
   out, printed, err = encoded
-  assert "Encoding 14 images" in err
+  assert "Encoding 18 images" in err
   assert "Left out broken.jpg: not a JPEG" in err and "empty.png" in err
-  assert f"--index={out}" in printed
+  for name in ("pipe.png", "endless.png"):
+    assert f"Left out {name}: Not a regular file\n" in err
+  assert r"Left out clear \x1b[2J\n.png: not a JPEG" in err
+  assert r"Left out latin \udce9.png: its path is not UTF-8" in err
+  assert f"--index='{out}'" in printed
   with np.load(out, allow_pickle=False) as saved:
-    assert set(saved["unreadable_ids"]) == {"broken.jpg", "empty.png"}
-  assert not out.with_name("codes.npz.parts").exists()
+    assert len(saved["unreadable_ids"]) == 6
+  assert not out.with_name("its codes.npz.parts").exists()
 
 
 def test_encoding_resumes_after_a_kill(workdir, folder, encoded, tmp_path):
@@ -93,7 +102,7 @@ def test_encoding_resumes_after_a_kill(workdir, folder, encoded, tmp_path):
   out = tmp_path / "codes.npz"
   arguments = str(workdir), str(folder), str(out)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(encode, "_PART", 4)
+    patch.setattr(encode, "_PART", 5)
     patch.setattr(image_files, "RunEncoder", Dying)
     with pytest.raises(Killed):
       encode.encode_pictures(*arguments)
@@ -111,7 +120,7 @@ def test_parts_of_other_images_are_not_reused(workdir, folder, tmp_path):
   parts = tmp_path / "codes.npz.parts"
   parts.mkdir()
   (parts / "00000000.npz").write_bytes(b"of something else")
-  (parts / "fingerprint").write_text("other")
+  (parts / "fingerprint").write_text("0" * 64)
   encode.encode_pictures(str(workdir), str(folder), str(out))
   assert len(index_lib.load(str(out))) == 12
 
@@ -123,6 +132,9 @@ def test_lists_of_images(folder, tmp_path):
   table = folder / "list.csv"
   table.write_text('path,labels\n"00 é.PNG",a;b\ngone.png,a\n', "utf-8")
   assert image_files.find(str(table))[1] == ["00 é.PNG", "gone.png"]
+  listed.write_text(f"sub/01 é.PNG\n{folder.parent}/elsewhere/b.png\n", "utf-8")
+  names = [f"{folder.name}/sub/01 é.PNG", "elsewhere/b.png"]
+  assert image_files.find(str(listed)) == (folder.parent, names)
   listed.unlink(), table.unlink()
 
 
@@ -131,6 +143,7 @@ def test_lists_of_images(folder, tmp_path):
   [
     ({"--images": "nowhere"}, "neither a folder nor a list"),
     ({"--images": "EMPTY"}, "has no images"),
+    ({"--images": "PIPE"}, "Not a regular file"),
     ({"--images": "BROKEN"}, "None of the 1 images"),
     ({"--out": "codes.txt"}, "ends in .npz"),
     ({"--workdir": "nowhere"}, "does not hold a finished run"),
@@ -143,7 +156,10 @@ def test_wrong_input_is_a_one_line_error(
   (tmp_path / "empty").mkdir()
   (tmp_path / "broken").mkdir()
   shutil.copy(folder / "broken.jpg", tmp_path / "broken")
-  places = {"EMPTY": tmp_path / "empty", "BROKEN": tmp_path / "broken"}
+  os.mkfifo(tmp_path / "pipe")
+  places = {
+    name: tmp_path / name.lower() for name in ("EMPTY", "BROKEN", "PIPE")
+  }
   flags = {
     "--workdir": workdir,
     "--images": folder,

@@ -153,3 +153,52 @@ def test_damaged_bytes_decode_or_are_unreadable(kind, changes, kept):
     assert images.decode(bytes(encoded), 8).shape == (8, 8, 3)
   except images.UnreadableError:
     pass
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16"])
+@pytest.mark.parametrize("rule", images.RESIZE_RULES)
+def test_a_large_image_is_resized_in_strips(mode, rule, monkeypatch):
+  pixels = np.zeros((90, 61, 4), np.uint8)
+  pixels[..., :2] = np.indices((90, 61)).transpose(1, 2, 0) * 2
+  pixels[..., 3] = 255 - pixels[..., 0]
+  image = Image.fromarray(pixels)
+  if mode == "I;16":
+    image = Image.fromarray(pixels[..., 0].astype(np.uint16) * 256)
+  elif mode != "RGBA":
+    image = image.convert("RGB").convert(mode)
+  encoded = _save(image, "PNG")
+  whole = images.decode(encoded, 20, rule).astype(int)
+  monkeypatch.setattr(images, "_STRIP_PIXELS", 700)
+  assert np.abs(images.decode(encoded, 20, rule) - whole).max() <= 1
+
+
+def test_memory_is_reserved_before_an_image_is_decoded():
+  asked = []
+
+  def reserve(num_bytes):
+    asked.append(num_bytes)
+    raise MemoryError
+
+  large = Image.new("RGB", (800, 600))
+  for kind, options in (
+    ("JPEG", {}),
+    ("JPEG", {"progressive": True}),
+    ("PNG", {}),
+    ("WEBP", {}),
+  ):
+    with pytest.raises(MemoryError):
+      images.decode(_save(large, kind, **options), 64, reserve=reserve)
+  draft, progressive, png, webp = asked
+  assert draft < 5e5 < 2.8e6 < progressive < 4e6 < 480_000 * 24 <= png < webp
+
+
+def test_an_image_for_display_keeps_its_proportions():
+  encoded = _save(Image.fromarray(_LEFT_RED), "PNG")
+  assert images.decode_whole(encoded, 30).shape == (20, 30, 3)
+  np.testing.assert_array_equal(images.decode_whole(encoded, 99), _LEFT_RED)
+
+
+def test_a_long_thin_image_is_refused():
+  encoded = _save(Image.new("1", (1, 500_000)), "PNG")
+  with pytest.raises(images.UnreadableError, match="at most 100,000,000"):
+    images.decode(encoded, 256)
