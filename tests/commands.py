@@ -87,10 +87,14 @@ class Commands:
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
-  def run_forked(self, many):
+  def run_forked(self, many, module="dsh_jax.main"):
     """Returns what `run` returns for each of many lists of arguments."""
     process = subprocess.run(
-      [sys.executable, str(pathlib.Path(__file__).with_name("forked.py"))],
+      [
+        sys.executable,
+        str(pathlib.Path(__file__).with_name("forked.py")),
+        module,
+      ],
       cwd=ROOT,
       env=self.environment | {"PYTHONPATH": str(ROOT)},
       input=json.dumps([[str(word) for word in one] for one in many]),

@@ -1,8 +1,10 @@
-"""Runs the command once for each list of arguments, in forks of one process.
+"""Runs a module once for each list of arguments, in forks of one process.
+
+  python tests/forked.py MODULE
 
 Standard input is a JSON list of such lists, standard output a JSON list of
 [exit code, standard output, standard error]. What takes seconds to import is
-imported once; each fork is `python -m dsh_jax.main` from then on.
+imported once; each fork is `python -m MODULE` from then on.
 """
 
 import json
@@ -16,12 +18,12 @@ import traceback
 from dsh_jax import train  # noqa: F401
 
 
-def run_here(arguments):
-  """Runs the command in this process; returns its exit code."""
+def run_here(arguments, module="dsh_jax.main"):
+  """Runs the module in this process; returns its exit code."""
   code = 0
-  sys.argv = ["dsh_jax.main", *arguments]
+  sys.argv = [module, *arguments]
   try:
-    runpy.run_module("dsh_jax.main", run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
   except SystemExit as exit:
     code = exit.code or 0
   except BaseException:
@@ -30,13 +32,13 @@ def run_here(arguments):
   return code
 
 
-def _run_in_fork(arguments):
+def _run_in_fork(arguments, module):
   with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
     process = os.fork()
     if process == 0:
       os.dup2(out.fileno(), 1)
       os.dup2(err.fileno(), 2)
-      code = run_here(arguments)
+      code = run_here(arguments, module)
       sys.stdout.flush()
       sys.stderr.flush()
       os._exit(code)
@@ -49,4 +51,5 @@ def _run_in_fork(arguments):
 
 
 if __name__ == "__main__":
-  json.dump([_run_in_fork(one) for one in json.load(sys.stdin)], sys.stdout)
+  lists = json.load(sys.stdin)
+  json.dump([_run_in_fork(one, sys.argv[1]) for one in lists], sys.stdout)

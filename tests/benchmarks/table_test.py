@@ -154,19 +154,20 @@ def test_dry_run_tells_what_it_would_take(folder, done):
     assert needed in done.stdout, needed
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--override=train.num_epochs"], "not of the form PATH=VALUE"),
-    (["--override=data.protocol=none"], "Unknown protocol of digits"),
-    (["--config=configs/tables/idhn.py:nothing"], "allowed: mirflickr25k"),
-    (["--config=configs/tables/nothing.py"], "configs/tables/nothing.py"),
-    (["--shard=2/2"], "--shard is '2/2'"),
-    (["surplus"], "Unexpected argument 'surplus'"),
-  ],
-)
-def test_wrong_input_is_one_line(folder, arguments, message):
-  done = _command("tables", folder, *arguments)
-  assert done.returncode == 2
-  assert message in done.stderr
-  assert done.stderr.count("\n") == 1
+def test_wrong_input_is_one_line(folder, command):
+  messages = {
+    "--override=train.num_epochs": "not of the form PATH=VALUE",
+    "--override=data.protocol=none": "Unknown protocol of digits",
+    "--config=configs/tables/idhn.py:nothing": "allowed: mirflickr25k",
+    "--config=configs/tables/nothing.py": "configs/tables/nothing.py",
+    "--shard=2/2": "--shard is '2/2'",
+    "surplus": "Unexpected argument 'surplus'",
+  }
+  given = [f"--config={folder / 'tables.py'}", f"--workdir={folder / 'work'}"]
+  found = command.run_forked(
+    [[*given, argument] for argument in messages], "benchmarks.tables"
+  )
+  for (code, _, err), message in zip(found, messages.values(), strict=True):
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
