@@ -10,6 +10,7 @@ COMMANDS = {
   "report": ("dsh_jax.apps.compare", "write the HTML report of runs"),
   "features": ("dsh_jax.apps.features", "write the features of images"),
   "encode": ("dsh_jax.apps.encode", "encode a folder or list of images"),
+  "edit": ("dsh_jax.apps.edit", "add items to an index, or remove some"),
   "search": ("dsh_jax.apps.search", "find the images nearest to an image"),
   "serve": ("dsh_jax.apps.serve", "serve a search page on this machine"),
   "export": ("dsh_jax.apps.export", "write encoder and codes for elsewhere"),

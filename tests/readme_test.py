@@ -44,6 +44,8 @@ NOT_RUN = {
   "method=cosine": "test_a_loss_is_added_as_it_says",
   "data.query=query.txt": "data/listfile_test.py reads such lists",
   "manual_dir=by_label": "data/listfile_test.py reads such folders",
+  "labelled.npz": "apps/encode_test.py and apps/edit_test.py have such files",
+  "more.npz": "another dsh_jax encode",
   "resnet50.pth": "needs a download; models/pretrained_test.py has a file",
   "--query_codes=q.npy": "apps/evaluate_test.py scores such files",
   "dsh_jax features": "apps/features_test.py",

@@ -7,8 +7,9 @@ The second is for runs that were trained on features: FILE has `features` float
 [N,F] and maybe `ids`, or is a .npy.
 
 After an interruption, the same command resumes. Unreadable images are listed
-and skipped. Search the result with python -m dsh_jax search or
-python -m dsh_jax serve.
+and skipped. Labels of a CSV file, of a list, or of folders with the names of
+classes are kept, so that python -m dsh_jax evaluate can score the result.
+Search it with python -m dsh_jax search or python -m dsh_jax serve.
 """
 
 import hashlib
@@ -37,6 +38,9 @@ _NAMED = 10  # Unreadable images that are printed.
 
 def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
   """Encode images, write an index, and return {unreadable path: reason}.
+
+  The labels of a CSV file, a list, or folders with the names of classes are
+  kept in it.
 
   Args:
     workdir: Folder of a finished run.
@@ -68,11 +72,19 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
         errors.printable(name): why for name, why in problems.items() if why
       }
       if len(unreadable) < len(names):
+        kept = [place for place, name in enumerate(names) if not problems[name]]
+        labels, said = image_files.find_labels(
+          source, names, encoder.class_names
+        )
+        if said:
+          print(said, file=sys.stderr)
         _write(
           path,
           num_bits=np.asarray(encoder.num_bits),
           database_codes=codes,
-          database_ids=np.array([n for n in names if not problems[n]]),
+          database_ids=np.array(names)[kept],
+          **({} if labels is None else {"database_labels": labels[kept]}),
+          class_names=np.array(encoder.class_names, str),
           root=np.asarray(str(root)),
           workdir=np.asarray(
             str(pathlib.Path(workdir).expanduser().absolute())

@@ -1,6 +1,8 @@
 """Scores codes of any program: exact NDCG, ACG, MAP, WMAP.
 
 python -m dsh_jax evaluate --query_codes=run/codes.npz
+python -m dsh_jax evaluate --query_codes=run/codes.npz \\
+  --database_codes=pictures.npz
 python -m dsh_jax evaluate --query_codes=q.npy --query_labels=ql.npy \\
   --database_codes=db.npy --database_labels=dbl.npy \\
   --convention=deephash-pytorch
@@ -36,7 +38,12 @@ class Items:
   num_bits: int
 
 
-def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
+def load_items(
+  codes_path: str,
+  labels_path: str | None,
+  kind: str,
+  as_queries: bool = False,
+) -> Items:
   """Read codes and labels.
 
   Args:
@@ -45,14 +52,19 @@ def load_items(codes_path: str, labels_path: str | None, kind: str) -> Items:
     labels_path: A .npy of labels [N, L] of 0 and 1. It is required for a .npy
       of codes and overrides the labels of a .npz.
     kind: "query" or "database".
+    as_queries: Whether the items of an index without queries are the queries.
   """
   loaded = _load(codes_path, f"--{kind}_codes")
   if isinstance(loaded, Mapping):
+    if (
+      as_queries and "query_codes" not in loaded and "database_codes" in loaded
+    ):
+      kind = "database"  # An index that `encode` wrote.
     missing = {f"{kind}_codes", f"{kind}_labels", "num_bits"} - set(loaded)
     if missing:
       raise errors.UserError(
         f"{codes_path} lacks {', '.join(sorted(missing))}; give codes.npz of a"
-        " run, or .npy files."
+        " run, an index of images with labels, or .npy files."
       )
     packed, num_bits = loaded[f"{kind}_codes"], loaded["num_bits"]
     if num_bits.shape or num_bits.dtype.kind not in "iu":
@@ -137,7 +149,12 @@ def evaluate_files(
   names = tuple(names or chosen.names)
   normalizer = normalizer or chosen.normalizer
   drop_empty = chosen.drop_empty if drop_empty is None else drop_empty
-  queries = load_items(query_codes, query_labels, "query")
+  queries = load_items(
+    query_codes,
+    query_labels,
+    "query",
+    as_queries=database_codes not in (None, query_codes),
+  )
   database = load_items(
     database_codes or query_codes, database_labels, "database"
   )
@@ -199,7 +216,8 @@ def _define_flags(values: flags.FlagValues) -> None:
 
   text(
     "query_codes",
-    "codes.npz of a run, or .npy of -1/+1 or 0/1 codes [Q,K].",
+    "codes.npz of a run, an index of `encode` with labels, or .npy of -1/+1 or"
+    " 0/1 codes [Q,K].",
     required=True,
   )
   text("database_codes", "The same for the database; default: --query_codes.")

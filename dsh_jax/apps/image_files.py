@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsh_jax import errors, files, parallel
-from dsh_jax.data import images, listings
+from dsh_jax.data import archives, images, listings
 from dsh_jax.runs import encoding, trained
 
 _MAX_LIST_BYTES = 2**30
@@ -78,6 +79,65 @@ def _inside(
   return root, [pathlib.Path(p).relative_to(root).as_posix() for p in paths]
 
 
+def find_labels(
+  source: str, names: Sequence[str], class_names: Sequence[str]
+) -> tuple[np.ndarray | None, str]:
+  """Find the labels of the images of a folder or a list.
+
+  Args:
+    source: See `find`. In a folder, the first folder of a path is a label if it
+      has the name of a class; a list has L labels a line; a .csv file is read
+      as `listings.read_csv` does.
+    names: From `find`.
+    class_names: Names of the L classes of the run.
+
+  Returns:
+    uint8 [N,L], or None without labels; and a sentence about labels that are
+    left out, or "".
+  """
+  try:
+    found = _names_of_labels(source, names, class_names)
+    rows = [found.get(archives.clean_path(name), ()) for name in names]
+  except errors.UserError as error:
+    return None, f"Labels are left out: {error}"
+  known = {name: number for number, name in enumerate(class_names)}
+  labels = np.zeros((len(names), len(class_names)), np.uint8)
+  for place, row in enumerate(rows):
+    labels[place, [known[name] for name in row if name in known]] = 1
+  if not labels.any():
+    return None, ""
+  unknown = sorted({name for row in rows for name in row} - set(known))
+  if not unknown:
+    return labels, ""
+  return labels, f"Left out labels that the run lacks: {', '.join(unknown)}"
+
+
+def _names_of_labels(source, names, class_names):
+  """Return path -> names of labels; {} if the source has none."""
+  path = pathlib.Path(source).expanduser()
+  if path.is_dir():
+    return {name: name.split("/")[:-1][:1] for name in names}
+  text = _read_list(path, source)
+  if path.suffix.lower() == ".csv":
+    if "," not in text:
+      return {}
+    listing = listings.read_csv(str(path))
+  else:
+    if not re.search(r"(?m)\s[01]\s*$", text):
+      return {}
+    listing = listings.read_lists({"images": str(path)})
+    if len(listing.class_names) != len(class_names):
+      raise errors.UserError(
+        f"{source} has {len(listing.class_names)} labels a line; the run has"
+        f" {len(class_names)}."
+      )
+    listing = listing._replace(class_names=tuple(class_names))
+  return {
+    name: [listing.class_names[number] for number in numbers]
+    for name, numbers in listing.labels.items()
+  }
+
+
 def _without_labels(root: pathlib.Path, line: str) -> str:
   if (root / line).is_file():
     return line
@@ -137,8 +197,9 @@ class RunEncoder:
 
   Attributes:
     size: Side of its input images, pixels.
-    resize: Resize rule of the run, for `read`.
+    resize: Resize rule of the run, for `images.read`.
     num_bits: K.
+    class_names: Names of the L labels of the run.
     num_features: F of the vectors that it takes in place of images; None for
       images.
   """
@@ -149,6 +210,7 @@ class RunEncoder:
     self.size = run.image_size
     self.resize = run.config.data.resize
     self.num_bits = run.config.bits
+    self.class_names = run.class_names
     self.num_features = run.num_features
     # One device: sharding a small batch does not pay, and a batch of one
     # cannot be sharded.

@@ -1,13 +1,21 @@
 """A finished run, read back from its folder, to encode other images."""
 
+import io
+import os
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
-from dsh_jax import errors, models, parallel, steps
+from dsh_jax import errors, files, models, parallel, steps
 from dsh_jax.config import factories, fields
+from dsh_jax.data import images
 from dsh_jax.runs import checkpoint, encoding, frozen, workdir
+
+Item = str | os.PathLike | np.ndarray
 
 
 class TrainedRun:
@@ -61,29 +69,84 @@ class TrainedRun:
     self.weights = self._read_weights(directory)
     if self.config.model.frozen:
       self.weights = frozen.join(folder, *self.weights)
-    self._encoder = None
+    self._encoders: dict[int, Any] = {}  # By the batch of a device.
 
-  def encode(self, images: np.ndarray) -> np.ndarray:
-    """Encodes images with all devices.
+  def encode(self, items: Item | Sequence[Item]) -> np.ndarray:
+    """Encodes images, or features, with all devices.
 
     Args:
-      images: uint8 [N,image_size,image_size,3], or vectors float [N,F]; N >= 1.
+      items: An image or a sequence of N of them, each the path of a file or
+        uint8 [H,W,3] of any size; or uint8 [N,H,W,3]. They are resized as in
+        training. Of a run on features: float [N,F].
 
     Returns:
-      Packed codes, uint32 [N,ceil(K/32)].
+      Packed codes, uint32 [N,ceil(K/32)]; N is 1 for one image.
 
     Raises:
-      UserError: The network gives NaN.
+      UserError: An image cannot be read, the items are of another kind or
+        shape, or the network gives NaN.
     """
-    if self._encoder is None:
-      mesh = parallel.DeviceMesh("jit")
-      self._encoder = encoding.BatchEncoder(
-        self.encode_step(), mesh, self.config.eval.batch_size
+    if self.num_features is not None:
+      items = self._check_vectors(items)
+      take = items.__getitem__
+    else:
+      if (
+        isinstance(items, (str, os.PathLike)) or getattr(items, "ndim", 0) == 3
+      ):
+        items = [items]
+
+      def take(rows):
+        # The last batch repeats its last image, which is read once.
+        rows, places = np.unique(rows, return_inverse=True)
+        return np.stack([self._pixels(items[row]) for row in rows])[places]
+
+    if not len(items):
+      raise errors.UserError(
+        "There is nothing to encode. Give one item or more."
       )
-      self._weights_on_devices = mesh.replicate(self.weights)
-    return self._encoder(
-      self._weights_on_devices, images.__getitem__, len(images)
-    )
+    num_devices = jax.device_count()
+    size = 1 << (-(-len(items) // num_devices) - 1).bit_length()
+    encode, weights = self._encoder(min(size, self.config.eval.batch_size))
+    return encode(weights, take, len(items))
+
+  def _encoder(self, batch_size):
+    if batch_size not in self._encoders:
+      mesh = parallel.DeviceMesh("jit")
+      encoder = encoding.BatchEncoder(self.encode_step(), mesh, batch_size)
+      self._encoders[batch_size] = encoder, mesh.replicate(self.weights)
+    return self._encoders[batch_size]
+
+  def _pixels(self, image):
+    if isinstance(image, (str, os.PathLike)):
+      try:
+        file = files.open_regular(pathlib.Path(image).expanduser())
+      except (OSError, ValueError) as error:
+        raise _cannot_read(image, errors.describe(error)) from error
+    else:
+      pixels = np.asarray(image)
+      if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise errors.UserError(
+          f"An image is of type {pixels.dtype} and shape {pixels.shape}; it"
+          " must be the path of a file, or uint8 [height,width,3]."
+        )
+      if pixels.shape[:2] == (self.image_size,) * 2:
+        return pixels
+      file = io.BytesIO()  # Resized as a file is.
+      Image.fromarray(pixels).save(file, "bmp")
+    with file:
+      try:
+        return images.decode(file, self.image_size, self.config.data.resize)
+      except images.UnreadableError as error:
+        raise _cannot_read(image, error) from error
+
+  def _check_vectors(self, items):
+    found = np.asarray(items)
+    if found.dtype.kind != "f" or found.shape[1:] != (self.num_features,):
+      raise errors.UserError(
+        f"The items are of type {found.dtype} and shape {found.shape}; the run"
+        f" takes features, float [N,{self.num_features}]."
+      )
+    return found
 
   def encode_step(self):
     """Returns the function of `steps.make_encode_step` for this run."""
@@ -120,6 +183,12 @@ class TrainedRun:
       )
     best = tree["best"]
     return best["params"], best["batch_stats"]
+
+
+def _cannot_read(image, reason):
+  return errors.UserError(
+    f"Cannot read {errors.printable(str(image))}: {reason}."
+  )
 
 
 def load_run(directory: str) -> TrainedRun:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from dsh_jax import errors
-from dsh_jax.apps import encode, export, image_files, search
+from dsh_jax.apps import encode, evaluate, export, image_files, search
 from dsh_jax.apps import index as index_lib
 from dsh_jax.retrieval import codes, faiss_index
 from dsh_jax.runs import trained
@@ -113,6 +113,52 @@ def test_encoding_resumes_after_a_kill(workdir, folder, encoded, tmp_path):
   with np.load(out) as got, np.load(encoded[0]) as want:
     for name in want.files:
       np.testing.assert_array_equal(got[name], want[name])
+
+
+def test_labels_are_kept_and_the_index_is_scored(
+  workdir, folder, tmp_path, capsys
+):
+  split = index_lib.load(str(workdir / "codes.npz"))._split
+  names = [f"{'sub/' * (row % 2)}{row:02d} é.PNG" for row in range(12)]
+  lines = [
+    f"{name},{';'.join([*map(str, np.flatnonzero(labels)), 'strange'])}"
+    for name, labels in zip(names, split.labels, strict=False)
+  ]
+  table, out = folder / "labels.csv", tmp_path / "codes.npz"
+  table.write_text("\n".join(["file,labels", *lines]))
+  encode.main([f"--workdir={workdir}", f"--images={table}", f"--out={out}"])
+  table.unlink()
+  assert "labels that the run lacks: strange" in capsys.readouterr().err
+  with np.load(out) as saved:
+    assert saved["database_ids"].tolist() == names
+    np.testing.assert_array_equal(saved["database_labels"], split.labels[:12])
+  run = str(workdir / "codes.npz")
+  for queries, database, sizes in ((run, out, (40, 12)), (out, run, (12, 200))):
+    found = evaluate.evaluate_files(str(queries), str(database))
+    assert (found["counts"]["queries"], found["counts"]["database"]) == sizes
+  with pytest.raises(errors.UserError, match="lacks query_codes"):
+    evaluate.evaluate_files(str(out))
+
+
+def test_a_run_encodes_paths_and_arrays(workdir, folder, encoded):
+  run, index = trained.load_run(str(workdir)), index_lib.load(str(encoded[0]))
+  want = dict(zip(index.ids.tolist(), index.codes, strict=True))
+  path = folder / "04 é.PNG"
+  assert (run.encode(str(path)) == want[path.name]).all()
+  pixels = np.asarray(Image.open(path))
+  large = np.asarray(Image.open(path).resize((90, 70)))
+  found = run.encode([path, pixels, folder / "sub" / "01 é.PNG", large])
+  assert found.shape == (4, 1)
+  expected = [want[path.name], want[path.name], want["sub/01 é.PNG"]]
+  np.testing.assert_array_equal(found[:3], expected)
+  np.testing.assert_array_equal(run.encode(pixels), found[:1])
+  for wrong, words in (
+    (folder / "broken.jpg", "Cannot read .*broken.jpg: not a JPEG"),
+    ([], "nothing to encode"),
+    (pixels / 255.0, r"float64 and shape \(32, 32, 3\); it must be the path"),
+  ):
+    with pytest.raises(errors.UserError, match=words):
+      run.encode(wrong)
 
 
 def test_parts_of_other_images_are_not_reused(workdir, folder, tmp_path):

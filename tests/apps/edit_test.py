@@ -1,0 +1,74 @@
+"""Items are added to an index and removed from it."""
+
+import numpy as np
+import pytest
+
+from dsh_jax import errors
+from dsh_jax.apps import edit, evaluate
+from dsh_jax.apps import index as index_lib
+
+
+def _write(path, root, names, first, **more):
+  codes = np.arange(first, first + len(names), dtype=np.uint32)[:, None]
+  arrays = {
+    "num_bits": np.asarray(16),
+    "database_codes": codes,
+    "database_ids": np.array(names),
+    "root": np.asarray(str(root)),
+    "workdir": np.asarray("run"),
+  }
+  np.savez(path, **(arrays | more))
+  return f"={path}"
+
+
+def test_items_are_added_and_replace_those_of_the_same_path(tmp_path, capsys):
+  ones = np.ones((3, 2), np.uint8)
+  index = _write(
+    tmp_path / "a.npz", "/p/x", ["1.png", "2.png", "3.png"], 0,
+    database_labels=ones,
+  )  # fmt: skip
+  more = _write(
+    tmp_path / "b.npz", "/p", ["x/2.png", "y/4.png"], 70,
+    database_labels=0 * ones[:2],
+  )  # fmt: skip
+  edit.main([f"--index{index}", f"--add{more}", f"--out={tmp_path}/c.npz"])
+  assert "c.npz has 4 items; 3 were there" in capsys.readouterr().out
+  found = index_lib.load(str(tmp_path / "c.npz"))
+  assert (found.root, found.workdir) == ("/p", "run")
+  assert found.ids.tolist() == ["x/1.png", "x/3.png", "x/2.png", "y/4.png"]
+  assert found.codes[:, 0].tolist() == [0, 2, 70, 71]
+  labels = evaluate.load_items(str(tmp_path / "c.npz"), None, "database").labels
+  assert labels.tolist() == [[1, 1], [1, 1], [0, 0], [0, 0]]
+  assert len(index_lib.load(str(tmp_path / "a.npz"))) == 3
+
+
+def test_items_are_removed_by_name_and_by_pattern(tmp_path):
+  index = _write(tmp_path / "a.npz", "/p", ["1.png", "x/[2].png", "x/3.png"], 0)
+  edit.main([f"--index{index}", "--remove=x/[2].png"])
+  assert index_lib.load(index[1:]).codes[:, 0].tolist() == [0, 2]
+  edit.main([f"--index{index}", "--remove=x/*"])
+  assert index_lib.load(index[1:]).ids.tolist() == ["1.png"]
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    ([], "--add=INDEX, or --remove"),
+    (["--remove=4.png"], "4.png is not in the index, whose first is 1.png"),
+    (["--remove=*"], "Nothing would be left"),
+    (["--add=OTHER"], "differ in num_bits"),
+    (["--add=RUN"], "not an index of image files"),
+    (["--add=none.npz"], "Cannot read --add=none.npz: No such file"),
+  ],
+)
+def test_wrong_input_leaves_the_index_as_it_is(tmp_path, flags, words):
+  index = _write(tmp_path / "a.npz", "/p", ["1.png", "2.png"], 0)
+  _write(tmp_path / "other.npz", "/p", ["3.png"], 0, num_bits=np.asarray(8))
+  np.savez(tmp_path / "run.npz", query_codes=np.zeros(3))
+  places = {"OTHER": tmp_path / "other.npz", "RUN": tmp_path / "run.npz"}
+  for name, path in places.items():
+    flags = [flag.replace(name, str(path)) for flag in flags]
+  before = (tmp_path / "a.npz").read_bytes()
+  with pytest.raises(errors.UserError, match=words):
+    edit.main([f"--index{index}", *flags])
+  assert (tmp_path / "a.npz").read_bytes() == before
