@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from dsh_jax import __version__
+from dsh_jax import __version__, late
 
 COMMANDS = {
   "train": ("dsh_jax.main", "train and score a method; --config=FILE"),
@@ -24,6 +24,8 @@ def run() -> None:
   name = sys.argv[1] if len(sys.argv) > 1 else "--help"
   if name in COMMANDS:
     del sys.argv[1]
+    if set(sys.argv) & {"-h", "-help", "--help", "--helpfull"}:
+      late.install()  # Flags are shown without the seconds that JAX takes.
     importlib.import_module(COMMANDS[name][0]).run()
     return
   if name == "--version":

@@ -98,7 +98,8 @@ def main(argv: Sequence[str]) -> None:
 def _parse(argv: Sequence[str]) -> flags.FlagValues:
   """Returns the flags; prints the choices instead if asked for them."""
   default = None
-  if not any(word.split("=")[0] in ("--config", "-config") for word in argv):
+  names = {word.split("=")[0] for word in argv}
+  if not names & {"--config", "-config", *command.HELP}:
     default = str(config_files.folder() / "digits.py")
   try:
     config_files.make_importable()

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # Verbose libraries read these on import.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -13,7 +13,7 @@ from absl import flags, logging
 
 from dsh_jax import errors
 
-_HELP = {"-h", "-help", "--help", "--helpfull"}
+HELP = {"-h", "-help", "--help", "--helpfull"}
 
 
 def parse(
@@ -31,7 +31,7 @@ def parse(
   values = flags.FlagValues() if define_flags else flags.FLAGS
   if define_flags:
     define_flags(values)
-  if _HELP & set(argv):
+  if HELP & set(argv):
     print(f"{(description or '').strip()}\n\nFlags:")
     for name in _own(values):
       print(flags.text_wrap(f"--{name}: {values[name].help}", 80, "    ", "  "))
@@ -52,6 +52,16 @@ def parse(
       f"Unexpected argument {rest[1]!r}. All arguments are --FLAG=VALUE."
     )
   return values
+
+
+def check_choice(flag: str, given: str | None, allowed: Iterable[str]) -> None:
+  """Raise a UserError for a value that is not allowed; None always is.
+
+  flags.DEFINE_enum does the same, but its choices have to be imported before
+  the help can be shown.
+  """
+  if given is not None and given not in allowed:
+    raise errors.unknown(f"value of {flag}", given, allowed, flag)
 
 
 def _own(values: flags.FlagValues) -> list[str]:

@@ -212,10 +212,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     lock_config=False,
     flag_values=values,
   )
-  flags.DEFINE_enum(
+  flags.DEFINE_string(
     "backbone",
     None,
-    list(models.BACKBONES),
     f"The backbone. Default: {_DEFAULT}, or that of the config.",
     flag_values=values,
   )
@@ -261,6 +260,7 @@ def main(argv: Sequence[str]) -> None:
   given = command.parse(argv, _define_flags, __doc__)
   if bool(given.images) == (given.config is not None):
     raise errors.UserError("Give either --images=FOLDER or --config=FILE.")
+  command.check_choice("--backbone", given.backbone, models.BACKBONES)
   config = _config(given)
   parallel.use_cores(_BATCH)
   if not config.model.pretrained:

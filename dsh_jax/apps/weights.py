@@ -22,10 +22,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     required=True,
     flag_values=values,
   )
-  flags.DEFINE_enum(
+  flags.DEFINE_string(
     "backbone",
     None,
-    list(models.BACKBONES),
     "The backbone to compare with; default: the best fit.",
     flag_values=values,
   )
@@ -34,6 +33,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def main(argv: Sequence[str]) -> int:
   """Run the command; return 0 if the file fits, else 1."""
   given = command.parse(argv, _define_flags, __doc__)
+  command.check_choice("--backbone", given.backbone, models.BACKBONES)
   path = pretrained.find(given.file)
   tensors, plan = pretrained.best_plan(path, given.backbone)
   num_values = sum(tensors[name].size for name in plan.sources.values())
