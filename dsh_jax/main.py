@@ -86,6 +86,8 @@ def main(argv: Sequence[str]) -> None:
     result = train.train_and_evaluate(config, workdir)
   except interrupts.Stopped as stopped:
     print(f"dsh_jax: {stopped}", file=sys.stderr, flush=True)
+    if jax.process_count() == 1:
+      os._exit(stopped.code)  # Another Ctrl-C would find threads at work.
     raise
   if jax.process_index() == 0:
     print(summary.table(result))

@@ -98,7 +98,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
     main: Takes the command line without its name; may return an exit code.
 
   Raises:
-    SystemExit: The `exit_code` of the error, or 130 after Ctrl-C.
+    SystemExit: The `exit_code` of the error. Ctrl-C ends the process with 130.
   """
   logging.set_verbosity(logging.ERROR)  # Orbax logs every call.
   try:
@@ -106,7 +106,8 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
   except errors.Error as error:
     fail(error)
   except KeyboardInterrupt:
-    sys.exit(130)
+    sys.stdout.flush()
+    os._exit(130)  # Another Ctrl-C would find threads at work.
   except BrokenPipeError:  # For example in `| head`.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Self
@@ -91,6 +92,7 @@ class Checkpoints:
       )
     except OSError as error:
       raise self._storage_error(error) from error
+    self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
 
   def __enter__(self) -> Self:
     return self
@@ -111,6 +113,12 @@ class Checkpoints:
       self.wait()
     finally:
       self._manager.close()
+      sys.unraisablehook = self._hook
+
+  def _unraisable(self, unraisable):
+    # Threads that write say so, one by one, after another met a full disk.
+    if str(unraisable.exc_value) != "Event loop is closed":
+      self._hook(unraisable)
 
   def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> None:
     """Begin to write host arrays and JSON metadata; nothing if `read_only`.

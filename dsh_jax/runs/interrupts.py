@@ -138,10 +138,10 @@ class Interrupts:
       raise Stopped(number)
     if self._noted and number == signal.SIGINT:  # A person insists.
       raise Stopped(number)
-    if not self._noted:
+    is_first, self._noted = not self._noted, number
+    if is_first:
       name = signal.Signals(number).name
       # Not print: the signal may have interrupted one.
       os.write(2, f"\n{name}: stopping after this step.\n".encode())
-    self._noted = number
     if jax.process_count() > 1:
       os.kill(os.getpid(), signal.SIGTERM)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import termios
+import types
 
 import commands
 import numpy as np
@@ -155,6 +156,24 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path):
     assert_restores(saved, 2)
   names = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
   assert names == ["1", "2"]
+
+
+def test_threads_that_find_the_disk_full_print_nothing(tmp_path, monkeypatch):
+  printed = []
+  monkeypatch.setattr(sys, "unraisablehook", printed.append)
+  tree = {
+    f"a{n}": np.random.default_rng(n).normal(size=(30, 40)) for n in range(50)
+  }
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    with _files_of_at_most(5_000), pytest.raises(errors.StorageError):
+      saved.save(1, tree, {})
+      saved.wait()
+    # Threads that have not ended yet find the event loop of orbax closed; the
+    # first is here in case all have.
+    for text in ("Event loop is closed", "other"):
+      sys.unraisablehook(types.SimpleNamespace(exc_value=RuntimeError(text)))
+  assert [str(x.exc_value) for x in printed] == ["other"]
+  assert sys.unraisablehook == printed.append
 
 
 def test_a_read_only_folder_is_told(tmp_path):
