@@ -266,17 +266,20 @@ def make_encode_step(
   network: nn.Module,
   method: losses.Method,
   augmentation: augment.Augmentation,
-) -> Callable[..., tuple[jax.Array, jax.Array]]:
+  with_outputs: bool = False,
+) -> Callable[..., tuple[jax.Array, ...]]:
   """Return the function from images to packed hash codes.
 
   Args:
     network: Images -> logits.
     method: From `losses.make_loss`; its `encode` makes codes of logits.
     augmentation: Of which the centre crop and the normalisation are used.
+    with_outputs: Whether to return what the codes are the signs of, too.
 
   Returns:
     ((params, batch_stats), images uint8 [B/P,H,W,3]) -> what
-    `codes.pack_traced` returns: uint32 [B/P,ceil(K/32)] and bool [B/P].
+    `codes.pack_traced` returns: uint32 [B/P,ceil(K/32)] and bool [B/P]; then
+    the outputs, float32 [B/P,K].
   """
 
   def encode_step(weights, images):
@@ -288,6 +291,8 @@ def make_encode_step(
       augmentation.without_randomness(images),
       train=False,
     )
-    return codes_lib.pack_traced(method.encode(loss_params, logits))
+    outputs = method.encode(loss_params, logits)
+    packed = codes_lib.pack_traced(outputs)
+    return (*packed, outputs.astype(jnp.float32)) if with_outputs else packed
 
   return encode_step

@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from benchmarks.tables import cells, rows, significance
+from benchmarks.tables import cells, rows
+from dsh_jax.retrieval import significance
 
 _SIGNIFICANT = 0.05
 

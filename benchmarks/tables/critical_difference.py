@@ -6,7 +6,8 @@ import pathlib
 import matplotlib.figure
 import numpy as np
 
-from benchmarks.tables import cells, rows, significance
+from benchmarks.tables import cells, rows
+from dsh_jax.retrieval import significance
 
 _INCH_PER_ROW = 0.24
 _INCH_PER_BAR = 0.12

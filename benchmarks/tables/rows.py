@@ -14,9 +14,9 @@ from benchmarks.tables import (
   records,
   references,
   runner,
-  significance,
 )
 from dsh_jax import errors
+from dsh_jax.retrieval import significance
 
 BEST, EQUAL = "best", "equal"
 

@@ -25,12 +25,12 @@ from benchmarks.tables import (
   processes,
   rates,
   runner,
-  significance,
   study_plot,
   table_lines,
 )
 from dsh_jax import errors
 from dsh_jax.apps import command
+from dsh_jax.retrieval import significance
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "A file of configs/studies."

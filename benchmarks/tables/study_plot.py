@@ -7,7 +7,8 @@ from typing import Any
 import matplotlib.figure
 import numpy as np
 
-from benchmarks.tables import cells, significance
+from benchmarks.tables import cells
+from dsh_jax.retrieval import significance
 
 
 def save(

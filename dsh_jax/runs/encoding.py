@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,8 +33,12 @@ class BatchEncoder:
     """
 
     def encode(weights, images):
-      packed, has_nan = encode_step(weights, images)
-      return jnp.concatenate([packed, has_nan[:, None].astype(jnp.uint32)], 1)
+      packed, has_nan, *outputs = encode_step(weights, images)
+      self._num_words = packed.shape[1]
+      # All of it travels as words, outputs bit for bit.
+      words = [jax.lax.bitcast_convert_type(x, jnp.uint32) for x in outputs]
+      has_nan = has_nan[:, None].astype(jnp.uint32)
+      return jnp.concatenate([has_nan, packed, *words], axis=1)
 
     self._encode = mesh.parallelize(encode)
     self._join = mesh.parallelize(jnp.stack)
@@ -47,6 +52,16 @@ class BatchEncoder:
     num_images: int,
     on_batch: Callable[[], None] = lambda: None,
   ) -> np.ndarray:
+    """Encodes images 0 to num_images - 1; see `with_outputs`."""
+    return self.with_outputs(weights, take, num_images, on_batch)[0]
+
+  def with_outputs(
+    self,
+    weights: Any,
+    take: Callable[[np.ndarray], np.ndarray],
+    num_images: int,
+    on_batch: Callable[[], None] = lambda: None,
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Encodes images 0 to num_images - 1.
 
     Args:
@@ -56,7 +71,8 @@ class BatchEncoder:
       on_batch: Called after each batch, the same number of times on all hosts.
 
     Returns:
-      Packed codes, uint32 [N, ceil(K/32)], on every host.
+      Packed codes, uint32 [N, ceil(K/32)], and what they are the signs of,
+      float32 [N,K], on every host; [N,0] if the step returns no outputs.
 
     Raises:
       UserError: The network gives NaN.
@@ -84,5 +100,9 @@ class BatchEncoder:
       joined.append(self._join(encoded))
     rows = np.concatenate([self._mesh.gather(batch) for batch in joined])
     rows = rows[:num_images]
-    codes.check_numbers(rows[:, -1] != 0)
-    return np.ascontiguousarray(rows[:, :-1])
+    codes.check_numbers(rows[:, 0] != 0)
+    packed, outputs = np.split(rows[:, 1:], [self._num_words], axis=1)
+    return (
+      np.ascontiguousarray(packed),
+      np.ascontiguousarray(outputs).view(np.float32),
+    )

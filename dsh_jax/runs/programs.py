@@ -33,7 +33,7 @@ class Programs:
     tx: The optimizer, at a learning rate of 1.
     train_steps: As `steps.scan_steps`, on the devices; its numbers are those
       of `numbers`.
-    encoder: Weights and images -> packed codes.
+    encoder: Weights and images -> packed codes, and outputs.
     outputs: ((params, batch_stats), images uint8 [B/P,H,W,3], or vectors float
       [B/P,F]) -> float32 [1,B/P,num_outputs+K], logits and what the hash code
       is the sign of, for `DeviceMesh.gather`.
@@ -118,7 +118,9 @@ def _make(config, mesh, num_classes, num_steps) -> Programs:
     sync_batch_norm=sync,
     learning_rate=factories.create_schedule(config, num_steps),
   )
-  encode_step = steps.make_encode_step(network, method, augmentation)
+  encode_step = steps.make_encode_step(
+    network, method, augmentation, with_outputs=True
+  )
 
   def outputs(weights, images):
     params, batch_stats = weights

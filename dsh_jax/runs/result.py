@@ -49,6 +49,7 @@ def create_result(
       name.removeprefix("codes/"): value
       for name, value in metadata["diagnostics"].items()
     },
+    "real_valued": report["real_valued"],
     "counts": report["counts"],
     "seconds": {
       "training": metadata["training_secs"],

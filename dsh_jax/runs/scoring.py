@@ -8,8 +8,12 @@ import ml_collections
 import numpy as np
 
 from dsh_jax import data
-from dsh_jax.retrieval import evaluation, metrics
+from dsh_jax.retrieval import evaluation, metrics, strict
 from dsh_jax.runs import encoding
+
+
+# Queries that are ranked by real-valued outputs; each sorts the database.
+_REAL_QUERIES = 500
 
 
 class Scorer:
@@ -54,7 +58,13 @@ class Scorer:
     if not len(queries):
       return {}
     names = dict.fromkeys((self._config.eval.select_metric, "map@all"))
-    report = self._score(*self._encode(weights, queries, database), names=names)
+    report = self._score(
+      *(
+        (self._encode(weights, split)[0], split)
+        for split in (queries, database)
+      ),
+      names=names,
+    )
     return {
       f"{name}/{metric}": report["metrics"][metric]["expected"]
       for metric in names
@@ -70,20 +80,27 @@ class Scorer:
       on_batch: Called after each batch of images, on all hosts.
 
     Returns:
-      What `evaluation.evaluate_codes` returns, with "encoding_secs" and
-      "evaluation_secs", and the arrays of codes.npz: num_bits, class_names,
-      and _codes uint32, _labels uint8 and _ids of query and database.
+      What `evaluation.evaluate_codes` returns, with "real_valued" (see
+      `compare_outputs`), "encoding_secs" and "evaluation_secs", and the arrays
+      of codes.npz: num_bits, class_names, and _codes uint32, _labels uint8 and
+      _ids of query and database.
 
     Raises:
       UserError: A metric is unknown, or the network gives NaN.
     """
     names = tuple(self._config.eval.metrics) or metrics.DEFAULT_METRICS
     started = time.monotonic()
-    encoded = self._encode(
-      weights, self._splits.query, self._splits.database, on_batch=on_batch
+    splits = self._splits.query, self._splits.database
+    packed, outputs = zip(
+      *(self._encode(weights, split, on_batch) for split in splits),
+      strict=True,
     )
+    encoded = list(zip(packed, splits, strict=True))
     encoded_at = time.monotonic()
     report = self._score(*encoded, names=names)
+    report["real_valued"] = compare_outputs(
+      *outputs, *packed, *(split.labels for split in splits)
+    )
     report["encoding_secs"] = encoded_at - started
     report["evaluation_secs"] = time.monotonic() - encoded_at
     arrays = {
@@ -98,11 +115,8 @@ class Scorer:
       arrays[f"{name}_ids"] = split.ids
     return report, arrays
 
-  def _encode(self, weights, *splits, on_batch=lambda: None):
-    return [
-      (self._encoder(weights, split.take, len(split), on_batch), split)
-      for split in splits
-    ]
+  def _encode(self, weights, split, on_batch=lambda: None):
+    return self._encoder.with_outputs(weights, split.take, len(split), on_batch)
 
   def _score(self, encoded_queries, encoded_database, names: Iterable[str]):
     (query_codes, queries), (database_codes, database) = (
@@ -120,3 +134,45 @@ class Scorer:
       normalizer=self._config.eval.normalizer,
       over_hosts=True,
     )
+
+
+def compare_outputs(
+  query_outputs: np.ndarray,
+  database_outputs: np.ndarray,
+  query_codes: np.ndarray,
+  database_codes: np.ndarray,
+  query_labels: np.ndarray,
+  database_labels: np.ndarray,
+) -> dict[str, Any]:
+  """Scores the outputs before they are cut to bits, and the bits.
+
+  Args:
+    query_outputs: What the codes are the signs of, float32 [Q,K].
+    database_outputs: float32 [N,K].
+    query_codes: Packed, uint32 [Q,ceil(K/32)].
+    database_codes: Packed, uint32 [N,ceil(K/32)].
+    query_labels: [Q,L] of 0 and 1.
+    database_labels: [N,L] of 0 and 1.
+
+  Returns:
+    "queries": number of evenly spaced queries, at most 500; "outputs" and
+    "codes": metric of `strict.METRICS` -> its mean over these queries, of the
+    ranking by the cosine of the outputs and by Hamming distance.
+  """
+  count = min(len(query_codes), _REAL_QUERIES)
+  rows = np.arange(count) * len(query_codes) // count
+  hashed = evaluation.evaluate_codes(
+    query_codes[rows],
+    database_codes,
+    query_labels[rows],
+    database_labels,
+    query_outputs.shape[1],
+    names=strict.METRICS,
+  )["metrics"]
+  return {
+    "queries": count,
+    "outputs": strict.evaluate_cosine(
+      query_outputs[rows], database_outputs, query_labels[rows], database_labels
+    ),
+    "codes": {name: hashed[name]["expected"] for name in strict.METRICS},
+  }

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.tables import significance, study
+from benchmarks.tables import study
+from dsh_jax.retrieval import significance
 from configs.studies import idhn
 
 

@@ -14,14 +14,13 @@ from benchmarks.tables import (
   records,
   rows,
   runner,
-  significance,
   table_files,
   table_report,
   table_text,
 )
 from configs.tables import default
 from dsh_jax import errors
-from dsh_jax.retrieval import codes, evaluation
+from dsh_jax.retrieval import codes, evaluation, significance
 
 _BITS = 16
 _CLASSES = 5

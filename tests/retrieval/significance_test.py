@@ -1,4 +1,4 @@
-"""Tests of benchmarks.tables.significance against scipy and known numbers."""
+"""Intervals and tests of differences against scipy and known numbers."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.tables import critical_difference, significance
+from dsh_jax.retrieval import significance
 
 
 def test_t_interval_by_hand():
@@ -160,15 +160,3 @@ def test_best_alone_and_ties():
   for num_seeds in (1, 2):
     both = {name: np.ones((num_seeds, 3)) for name in "ab"}
     assert significance.best_and_equal(both) == ("a", {"b"})
-
-
-def test_groups_of_a_critical_difference():
-  rng = np.random.default_rng(8)
-  queries = rng.normal(0, 0.2, 200)
-  scores = {
-    name: _draw(rng, mean, 8, 200, queries)
-    for name, mean in {"low": 0.2, "b": 0.5, "a": 0.5, "high": 0.8}.items()
-  }
-  names, groups = critical_difference.groups(scores)
-  assert names[0] == "low" and names[-1] == "high"
-  assert groups == [(1, 2)]
