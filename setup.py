@@ -30,6 +30,7 @@ REQUIRES = [
   "tensorboard",
   "numpy>=2",  # Everything on the host.
   "numba>=0.61",  # The histogram kernel on CPU.
+  "scipy",  # Student's t, for differences of runs.
   "scikit-learn>=1.5",  # The handwritten digits of the embedded data set.
   "pillow>=10.1",  # Decodes and resizes images.
   "tqdm",  # Progress bars.
@@ -92,7 +93,7 @@ setuptools.setup(
   package_data={
     "dsh_jax.apps": ["*.html"],
     "dsh_jax.losses": ["*.csv"],
-    "dsh_jax.report": ["*.html"],
+    "dsh_jax.report": ["*.html", "*.css"],
   },
   cmdclass={"build_py": BuildPy},
   entry_points={

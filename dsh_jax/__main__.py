@@ -8,6 +8,7 @@ from dsh_jax import __version__, late
 COMMANDS = {
   "train": ("dsh_jax.main", "train and score a method; --config=FILE"),
   "report": ("dsh_jax.apps.compare", "write the HTML report of runs"),
+  "runs": ("dsh_jax.apps.list_runs", "list runs with their scores"),
   "features": ("dsh_jax.apps.features", "write the features of images"),
   "encode": ("dsh_jax.apps.encode", "encode a folder or list of images"),
   "edit": ("dsh_jax.apps.edit", "add items to an index, or remove some"),

@@ -89,7 +89,7 @@ class Trainer:
     )
     augmentation = augment.Augmentation(SIZE, crop_padding=2, flip=True)
     self.encode_step = steps.make_encode_step(
-      self.network, method, augmentation
+      self.network, method, augmentation, with_outputs=True
     )
     step = steps.make_train_step(
       self.network,

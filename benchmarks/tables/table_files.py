@@ -5,8 +5,7 @@ import io
 import math
 
 from benchmarks.tables import cells, rows, table_lines, table_text
-
-_TEX = {"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
+from dsh_jax.report import latex
 
 
 def to_csv(contents: rows.Contents) -> str:
@@ -65,48 +64,27 @@ def to_csv(contents: rows.Contents) -> str:
 
 def to_tex(table: cells.Table, contents: rows.Contents) -> str:
   """Return one tabular a code length; needs the package booktabs."""
-  parts = ["% Needs \\usepackage{booktabs}."]
+  parts = [latex.NEEDS]
   for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
-    lines = [
-      rf"% {_escape(table.title)}, {table_text.block_title(*block)}",
-      rf"\begin{{tabular}}{{l{'c' * len(table.metrics)}}}",
-      r"\toprule",
-      " & ".join(["method", *map(_escape_metric, table.metrics)]) + r" \\",
-      r"\midrule",
-    ]
     members = [
       row
       for row in contents.rows
       if (row.bits, row.variant) == block and row.scores
     ]
+    lines = []
     for previous, row in zip([None, *members], members, strict=False):
       if previous and previous.is_reference and not row.is_reference:
-        lines.append(r"\midrule")
-      name = _escape(table_text.name_of(row)).replace("†", r"$^\dagger$")
-      scores = [_tex_score(row.scores[metric]) for metric in table.metrics]
-      lines.append(" & ".join([name, *scores]) + r" \\")
-    parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
+        lines.append([])
+      name = latex.escape(table_text.name_of(row))
+      scores = [row.scores[metric] for metric in table.metrics]
+      lines.append(
+        [name.replace("†", r"$^\dagger$")]
+        + [latex.score(s.mean, s.half_width, s.mark) for s in scores]
+      )
+    title = f"{table.title}, {table_text.block_title(*block)}"
+    parts.append(latex.tabular(title, ["method", *table.metrics], lines))
   return "\n\n".join(parts) + "\n"
 
 
 def _number(value):
   return "" if math.isnan(value) else f"{value:.6g}"
-
-
-def _escape(text):
-  return "".join(_TEX.get(letter, letter) for letter in text)
-
-
-def _escape_metric(name):
-  return _escape(name).replace("<=", r"$\leq$")
-
-
-def _tex_score(score):
-  if math.isnan(score.mean):
-    return ""
-  mean = f"{score.mean:.3f}"
-  if score.mark == rows.BEST:
-    mean = rf"\textbf{{{mean}}}"
-  if not math.isnan(score.half_width):
-    mean += rf" {{\scriptsize $\pm${score.half_width:.3f}}}"
-  return mean + ("$^*$" if score.mark == rows.EQUAL else "")

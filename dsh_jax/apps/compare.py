@@ -2,21 +2,25 @@
 
 python -m dsh_jax report --workdir=runs/idhn48
 python -m dsh_jax report --workdir=runs/idhn48 --workdir=runs/dsrh48
+python -m dsh_jax report --workdir=runs/*
 """
 
+import os
+import sys
 from collections.abc import Sequence
 
 from absl import flags
 
-from dsh_jax import report
-from dsh_jax.apps import command
+from dsh_jax import errors, report
+from dsh_jax.apps import command, list_runs
 
 
 def _define_flags(values: flags.FlagValues) -> None:
   flags.DEFINE_multi_string(
     "workdir",
     None,
-    "Folder of a finished run; repeat it to compare runs.",
+    "Folder of a finished run, or a pattern such as runs/*; repeat it, or give"
+    " several folders, to compare runs.",
     required=True,
     flag_values=values,
   )
@@ -31,8 +35,33 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
+  argv = list_runs.with_bare_words(argv)
   given = command.parse(argv, _define_flags, __doc__)
-  print(f"The report is {report.write(given.workdir, given.out)}.")
+  folders = list_runs.find(given.workdir)
+  if len(folders) > 1:  # Of one alone, the report says what is missing.
+    folders = _finished(folders)
+  print(f"The report is {report.write(folders, given.out)}.")
+
+
+def _finished(folders: Sequence[str]) -> list[str]:
+  """Return the folders of finished runs; name the others."""
+  kept = [
+    folder
+    for folder in folders
+    if not os.path.exists(folder)  # An error of the report.
+    or os.path.exists(os.path.join(folder, "result.json"))
+  ]
+  left_out = [folder for folder in folders if folder not in kept]
+  if left_out:
+    print(
+      f"dsh_jax: Left out, as not finished: {', '.join(left_out)}.",
+      file=sys.stderr,
+    )
+  if not kept:
+    raise errors.UserError(
+      "--workdir names no finished run. python -m dsh_jax runs lists runs."
+    )
+  return kept
 
 
 def run() -> None:

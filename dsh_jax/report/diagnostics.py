@@ -26,8 +26,8 @@ def of_runs(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
 
   def draw(figure: matplotlib.figure.Figure) -> None:
     ranks, shares = figure.subplots(2, 1, sharex=True)
-    steps, values = run.series(f"codes/{_RANK}")
-    ranks.plot(steps, values, "o-", ms=4)
+    epochs, values = run.series(f"codes/{_RANK}")
+    ranks.plot(epochs, values, "o-", ms=4)
     ranks.set_ylabel("effective rank")
     ranks.set_ylim(0, 1.15 * max(values) or 1)
     for place, name in enumerate(_SHARES):
@@ -38,7 +38,7 @@ def of_runs(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
         color=drawing.colour(place),
         label=name.replace("_", " "),
       )
-    shares.set_xlabel("step")
+    shares.set_xlabel("epoch")
     shares.set_ylim(0, None)
     drawing.legend(shares, fontsize=7)
 

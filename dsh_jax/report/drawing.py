@@ -107,9 +107,17 @@ def colour(place: int) -> str:
   return COLOURS[place % len(COLOURS)]
 
 
+def line(place: int) -> dict[str, str]:
+  """Return colour and style of legend entry `place`, from 0."""
+  style = ("-", "--", "-.", ":")[place // len(COLOURS) % 4]
+  return {"color": colour(place), "linestyle": style}
+
+
 def legend(axes: matplotlib.axes.Axes, **options) -> None:
   """Add a legend if a line has a name; `options` are matplotlib's."""
   handles, _ = axes.get_legend_handles_labels()
+  if len(handles) > 6:
+    options = {"fontsize": 6, "ncols": 2} | options
   if handles:
     axes.legend(**options)
 

@@ -11,12 +11,13 @@ from PIL import Image
 from dsh_jax import data, errors, models
 from dsh_jax.config import factories, fields
 from dsh_jax.report.run_files import RunFiles
-from dsh_jax.retrieval import evaluation, metrics, neighbors
+from dsh_jax.retrieval import evaluation, neighbors
 
 METRIC = "ndcg@100"
 _TOP = 10
 _PER_GROUP = 3
-_MAX_SIDE = 128  # Pixels on the page; larger images are scaled down.
+_MAX_SIDE = 256  # Pixels in the page; larger images are scaled down.
+_LOSSLESS_SIDE = 128  # Larger images become JPEG files.
 # Border colours for 0, 1, 2, 3 or more shared labels.
 _EDGES = ("#a3a5ab", "#7fb2e5", "#3f7fc4", "#1f4f96")
 _INK = "#1b1d22"  # Border of the query.
@@ -47,18 +48,31 @@ class Tile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-  """A query and its nearest database items.
+class Answer:
+  """What a run finds for a query.
 
   Attributes:
-    query: The query.
-    score: Its score by `METRIC`.
+    name: Of the run.
+    score: The query's score by `METRIC`.
     found: Database items, nearest first.
   """
 
-  query: Tile
+  name: str
   score: float
   found: tuple[Tile, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """A query and its nearest database items by every run.
+
+  Attributes:
+    query: The query.
+    answers: Of each run.
+  """
+
+  query: Tile
+  answers: tuple[Answer, ...]
 
 
 def load_splits(run: RunFiles) -> data.Splits:
@@ -75,21 +89,24 @@ def load_splits(run: RunFiles) -> data.Splits:
   return splits
 
 
-def create(run: RunFiles, splits: data.Splits) -> dict[str, list[Row]]:
-  """Choose queries and find their neighbours.
+def create(
+  runs: Sequence[RunFiles], splits: data.Splits
+) -> dict[str, list[Row]]:
+  """Choose queries by their mean score and find their neighbours.
 
   Args:
-    run: The run.
+    runs: At least one, all with the same queries and database.
     splits: From `load_splits`.
 
   Returns:
-    "Best", "Median" and "Worst" -> at most three rows each, without queries
-    that have no relevant item; empty if no query has one.
+    "Best", "Median" and "Worst" -> at most three rows each, one for several
+    runs, without queries that have no relevant item; empty if no query has
+    one.
   """
-  scores = evaluation.per_query(run.histogram, METRIC)
-  able = np.flatnonzero(~metrics.without_relevant(run.histogram))
-  order = able[np.argsort(-scores[able], kind="stable")]
-  count = min(_PER_GROUP, max(1, len(order) // 3))
+  scores = [evaluation.per_query(run.histogram, METRIC) for run in runs]
+  able = np.flatnonzero(runs[0].is_able)
+  order = able[np.argsort(-np.mean(scores, axis=0)[able], kind="stable")]
+  count = min(_PER_GROUP if len(runs) == 1 else 1, max(1, len(order) // 3))
   middle = (len(order) - count) // 2
   groups = {
     "Best": order[:count],
@@ -97,20 +114,31 @@ def create(run: RunFiles, splits: data.Splits) -> dict[str, list[Row]]:
     "Worst": order[-count:][::-1],
   }
   return {
-    name: _rows(run, splits, chosen, scores)
+    name: _rows(runs, splits, chosen, scores)
     for name, chosen in groups.items()
     if len(chosen)
   }
 
 
-def _rows(run: RunFiles, splits: data.Splits, chosen, scores) -> list[Row]:
-  queries = run.sample[chosen]
+def _rows(runs, splits, chosen, scores) -> list[Row]:
+  queries = runs[0].sample[chosen]
+  answers = [
+    _answers(run, splits, queries, score[chosen])
+    for run, score in zip(runs, scores, strict=True)
+  ]
+  return [
+    Row(_tile(splits.query, query, runs[0].class_names), tuple(of_query))
+    for query, *of_query in zip(queries, *answers, strict=True)
+  ]
+
+
+def _answers(run, splits, queries, scores) -> list[Answer]:
   distances, found = neighbors.top_k(
     run.query_codes[queries],
     run.database_codes,
     min(_TOP, len(run.database_codes)),
   )
-  rows = []
+  answers = []
   for place, query in enumerate(queries):
     labels = run.query_labels[query]
     shared = run.database_labels[found[place]] @ labels.astype(np.int64)
@@ -124,9 +152,8 @@ def _rows(run: RunFiles, splits: data.Splits, chosen, scores) -> list[Row]:
         found[place], distances[place], shared, strict=True
       )
     )
-    tile = _tile(splits.query, query, run.class_names)
-    rows.append(Row(tile, float(scores[chosen[place]]), tiles))
-  return rows
+    answers.append(Answer(run.name, float(scores[place]), tiles))
+  return answers
 
 
 def _tile(split: data.Split, item: int, class_names: Sequence[str]) -> Tile:
@@ -139,7 +166,7 @@ def _tile(split: data.Split, item: int, class_names: Sequence[str]) -> Tile:
 
 
 def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
-  """Draw the first query of each group with its nearest items.
+  """Draw the first query of each group with what the first run finds.
 
   Args:
     groups: From `create`; at least one.
@@ -151,13 +178,14 @@ def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
   edge, gap = 5, 6
   step = side + 2 * edge + gap
   rows = [rows[0] for rows in groups.values()]
-  columns = max(len(row.found) for row in rows) + 1
+  columns = max(len(row.answers[0].found) for row in rows) + 1
   size = (columns * step + gap, len(rows) * step - gap)
   sheet = Image.new("RGBA", size, (0, 0, 0, 0))
   for y, row in enumerate(rows):
-    edges = [_EDGES[min(tile.shared, len(_EDGES) - 1)] for tile in row.found]
+    found = row.answers[0].found
+    edges = [_EDGES[min(tile.shared, len(_EDGES) - 1)] for tile in found]
     for x, (tile, colour) in enumerate(
-      zip((row.query, *row.found), (_INK, *edges), strict=True)
+      zip((row.query, *found), (_INK, *edges), strict=True)
     ):
       corner = (x * step + (gap if x else 0), y * step)
       framed = Image.new("RGB", (side + 2 * edge,) * 2, colour)
@@ -173,12 +201,11 @@ def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
 def data_uri(image: np.ndarray) -> str:
   """Return an image uint8 [H,W,3] as a data URI.
 
-  Images larger than `_MAX_SIDE` are scaled down to a JPEG, others are PNG.
+  Photographs are JPEG, at most `_MAX_SIDE` pixels a side; small images PNG.
   """
-  scaled, kind = Image.fromarray(image), "png"
-  if max(scaled.size) > _MAX_SIDE:
-    scaled.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    kind = "jpeg"
+  scaled = Image.fromarray(image)
+  kind = "jpeg" if max(scaled.size) > _LOSSLESS_SIDE else "png"
+  scaled.thumbnail((_MAX_SIDE, _MAX_SIDE))
   buffer = io.BytesIO()
   scaled.save(buffer, kind, quality=85)
   encoded = base64.b64encode(buffer.getvalue()).decode("ascii")

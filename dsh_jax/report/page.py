@@ -1,6 +1,8 @@
 """The report page: tables, figures and galleries in one HTML file."""
 
+import base64
 import dataclasses
+import math
 import pathlib
 import re
 from collections.abc import Sequence
@@ -11,31 +13,35 @@ import markupsafe
 
 from dsh_jax import errors, files
 from dsh_jax.report import (
+  breakdown,
+  code_figures,
+  comparison,
   diagnostics,
-  drawing,
   figures,
   gallery,
   run_files,
+  tables,
 )
+from dsh_jax.report.comparison import Block
 from dsh_jax.report.run_files import RunFiles
+
+# Runs with figures and galleries of their own; more would make a page of
+# hundreds of megabytes.
+MAX_DETAILED = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-  """The part of the page about one run.
+class Gallery:
+  """Queries with what each run finds for them.
 
   Attributes:
-    run: The run.
-    colour: Its colour in the shared figures, "#rrggbb".
-    figures: Figures of this run alone.
-    gallery: "Best", "Median", "Worst" -> rows; empty if there is none.
-    problem: Why there is no gallery; "" if there is one.
+    block: The runs, all with these queries.
+    rows: "Best", "Median", "Worst" -> rows; empty if there is no gallery.
+    problem: Why there is none; "" if there is one.
   """
 
-  run: RunFiles
-  colour: str
-  figures: Sequence[drawing.Figure]
-  gallery: dict[str, list[gallery.Row]]
+  block: Block
+  rows: dict[str, list[gallery.Row]]
   problem: str
 
 
@@ -44,27 +50,57 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
 
   Args:
     workdirs: Folders of finished runs, at least one; several are compared.
-    out: The HTML file; figures are written as PNG files to a folder beside it.
-      "" is report.html (comparison.html for several runs) in the folder of
-      the first run.
+    out: The HTML file; figures are written as PNG files to a folder beside it,
+      and a comparison as .csv and .tex. "" is report.html (comparison.html for
+      several runs) in the folder of the first run.
   """
   runs = run_files.read_all(workdirs)
+  blocks = comparison.group(runs)
   name = "report.html" if len(runs) == 1 else "comparison.html"
   path = pathlib.Path(out).expanduser() if out else runs[0].folder / name
-  shared = [*figures.shared(runs), *diagnostics.of_runs(runs)]
-  parts = [_part(run, place) for place, run in enumerate(runs)]
-  html = _render(parts, shared)
+  settings = [setting for block in blocks for setting in block.settings]
+  detailed = [setting.runs[0] for setting in settings[:MAX_DETAILED]]
+  shared = [*figures.shared(settings), *diagnostics.of_runs(runs)]
+  own = [(run, code_figures.of_run(run)) for run in detailed]
+  galleries = [_gallery(block, detailed) for block in blocks]
+  texts = {}
+  if len(runs) > 1:
+    texts = {".csv": tables.to_csv(blocks), ".tex": tables.to_tex(blocks)}
+  html = _environment().get_template("page.html").render(
+    runs=runs,
+    blocks=blocks,
+    settings=settings,
+    warnings=comparison.warnings(blocks),
+    differences=comparison.differences(settings),
+    rows=_metrics(blocks[0]) if len(runs) == 1 else [],
+    texts={path.with_suffix(end).name: text for end, text in texts.items()},
+    shared=shared,
+    own=own,
+    galleries=[g for g in galleries if g.rows or g.problem],
+    codes=[
+      (setting, breakdown.describe_codes(setting.runs[0]))
+      for setting in settings
+    ],
+    fields=_fields(runs),
+    comparison=comparison,
+    breakdown=breakdown,
+    metric_of_gallery=gallery.METRIC,
+    max_queries=run_files.MAX_QUERIES,
+    max_detailed=MAX_DETAILED,
+  )  # fmt: skip
   try:
     folder = path.with_name(f"{path.stem}_figures")
     folder.mkdir(parents=True, exist_ok=True)
-    for figure in (*shared, *(x for part in parts for x in part.figures)):
+    for figure in (*shared, *(figure for _, drawn in own for figure in drawn)):
       (folder / f"{figure.name}.png").write_bytes(figure.png)
-    for part in parts:
-      if part.gallery:
-        name = f"{figures.file_name(part.run)}_gallery.png"
-        (folder / name).write_bytes(gallery.draw(part.gallery))
-    with files.replacing(path) as partial:
-      partial.write_text(html, encoding="utf-8")
+    for found in galleries:
+      if found.rows:
+        name = code_figures.file_name(found.block.runs[0])
+        drawn = gallery.draw(found.rows)
+        (folder / f"{name}_gallery.png").write_bytes(drawn)
+    for end, text in ({path.suffix: html} | texts).items():
+      with files.replacing(path.with_suffix(end)) as partial:
+        partial.write_text(text, encoding="utf-8")
   except OSError as error:
     raise errors.UserError(
       f"Cannot write the report to {path}: {error.strerror}. Change --out."
@@ -72,27 +108,25 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
   return path
 
 
-def _part(run: RunFiles, place: int) -> Part:
+def _gallery(block: Block, detailed: Sequence[RunFiles]) -> Gallery:
+  names = {run.name for run in detailed}
+  runs = [s.runs[0] for s in block.settings if s.runs[0].name in names]
   rows, problem = {}, ""
+  if not runs:
+    return Gallery(block, rows, problem)
   try:
-    rows = gallery.create(run, gallery.load_splits(run))
+    rows = gallery.create(runs, gallery.load_splits(runs[0]))
   except (errors.UserError, OSError) as error:
     problem = str(error)  # The report is useful without images.
   if not rows and not problem:
     problem = (
-      f"None of the {len(run.sample)} sampled queries shares a label with a"
+      f"None of the {len(runs[0].sample)} sampled queries shares a label with a"
       " database item."
     )
-  return Part(
-    run=run,
-    colour=drawing.colour(place),
-    figures=figures.of_run(run),
-    gallery=rows,
-    problem=problem,
-  )
+  return Gallery(block, rows, problem)
 
 
-def _render(parts: Sequence[Part], shared: Sequence[drawing.Figure]) -> str:
+def _environment() -> jinja2.Environment:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("dsh_jax.report", "."),
     autoescape=True,
@@ -103,38 +137,33 @@ def _render(parts: Sequence[Part], shared: Sequence[drawing.Figure]) -> str:
   # Drawn here, with all text in it escaped.
   environment.filters["drawn"] = lambda figure: markupsafe.Markup(figure.svg)
   environment.filters["plain"] = _plain
-  runs = [part.run for part in parts]
-  return environment.get_template("page.html").render(
-    parts=parts,
-    runs=runs,
-    shared=shared,
-    metrics=_metrics(runs),
-    fields=_fields(runs),
-    metric_of_gallery=gallery.METRIC,
-    max_queries=run_files.MAX_QUERIES,
+  environment.filters["number"] = lambda x: "{:,}".format(x)  # noqa: UP032
+  environment.filters["data"] = lambda text: (
+    f"data:text/plain;base64,{base64.b64encode(text.encode()).decode()}"
   )
+  environment.tests["known"] = lambda value: not math.isnan(value)
+  return environment
 
 
-def _metrics(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
-  """Return the rows of the score table, with bars from 0 to `top`."""
-  names = dict.fromkeys(name for run in runs for name in run.result["metrics"])
-  rows = []
-  for name in names:
-    cells = [run.result["metrics"].get(name) for run in runs]
-    top = max(1.0, *(cell["optimistic"] for cell in cells if cell))
-    rows.append({"name": name, "cells": cells, "top": top})
-  return rows
+def _metrics(block: Block) -> list[dict[str, Any]]:
+  """Return the rows of a run's score table, with bars from 0 to `top`."""
+  (setting,) = block.settings
+  return [
+    {
+      "name": name,
+      "cell": cell,
+      "over_queries": comparison.over_queries(setting, name),
+      "top": max(1.0, cell["optimistic"]),
+    }
+    for name, cell in setting.runs[0].result["metrics"].items()
+  ]
 
 
 def _fields(runs: Sequence[RunFiles]) -> list[dict[str, Any]]:
   """Return the rows of the configuration table."""
   names = sorted({name for run in runs for name in run.config})
   return [
-    {
-      "name": name,
-      "values": (values := [run.config.get(name, "") for run in runs]),
-      "differs": any(value != values[0] for value in values),
-    }
+    {"name": name, "values": [run.config.get(name, "") for run in runs]}
     for name in names
   ]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.retrieval import histogram
+from dsh_jax.retrieval import evaluation, histogram, metrics, rankings
 from dsh_jax.runs import workdir
 
 # Curves hold the histogram of every query in memory; more queries would change
@@ -66,10 +66,30 @@ class RunFiles:
       self.num_bits,
     )
 
+  @functools.cached_property
+  def is_able(self) -> np.ndarray:
+    """Which queries of `sample` have a relevant item, bool."""
+    return ~metrics.without_relevant(self.histogram)
+
+  @functools.cached_property
+  def per_query(self) -> Mapping[str, np.ndarray]:
+    """Metric -> score of each query of `sample`, float64."""
+    found = rankings.read(self.histogram)
+    normalizer = self.config["eval.normalizer"]
+    return {
+      name: evaluation.per_query(found, name, normalizer=normalizer)
+      for name in self.result["metrics"]
+    }
+
+  def averaged(self, name: str) -> np.ndarray:
+    """Return the scores that the mean of a metric is over, float64."""
+    scores = self.per_query[name]
+    return scores[self.is_able] if self.config["eval.drop_empty"] else scores
+
   def series(self, name: str) -> tuple[list[float], list[float]]:
-    """Return steps and values of a logged scalar, such as "train/loss"."""
+    """Return epochs and values of a logged scalar, such as "train/loss"."""
     lines = [line for line in self.log if name in line]
-    return [line["step"] for line in lines], [line[name] for line in lines]
+    return [line["epoch"] for line in lines], [line[name] for line in lines]
 
 
 def read(directory: str, name: str = "") -> RunFiles:
@@ -112,13 +132,16 @@ def read(directory: str, name: str = "") -> RunFiles:
 
 
 def read_all(directories: Sequence[str]) -> list[RunFiles]:
-  """Read runs and give each a unique name."""
-  runs = [read(directory) for directory in directories]
-  if len({run.name for run in runs}) == len(runs):
-    return runs
+  """Read runs, each once, and name them by the ends of their paths."""
+  unique = {pathlib.Path(d).expanduser().resolve(): d for d in directories}
+  runs = [read(directory) for directory in unique.values()]
+  parts = [folder.parts for folder in unique]
+  length = 1
+  while len({part[-length:] for part in parts}) < len(runs):
+    length += 1
   return [
-    dataclasses.replace(run, name=f"{place}: {run.folder}")
-    for place, run in enumerate(runs, 1)
+    dataclasses.replace(run, name="/".join(part[-length:]))
+    for run, part in zip(runs, parts, strict=True)
   ]
 
 

@@ -108,8 +108,6 @@ def describe(
     quantization_error: Mean of | |h| - 1 |.
   """
   ones = bits.mean(axis=0)
-  shares = np.stack([ones, 1 - ones])
-  entropy = -(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=0)
   centred = np.asarray(logits, np.float64)
   centred = centred - centred.mean(axis=0)
   left, scale, _ = np.linalg.svd(centred, full_matrices=False)
@@ -117,7 +115,7 @@ def describe(
   num_images = len(bits)
   return {
     "bit_imbalance": float(np.abs(2 * ones - 1).mean()),
-    "bit_entropy": float(entropy.mean()),
+    "bit_entropy": float(bit_entropy(ones).mean()),
     "effective_rank": _effective_rank(scale),
     "label_count_correlation": _correlation(
       left[:, 0] * scale[0], labels.sum(axis=1, dtype=np.float64)
@@ -129,6 +127,12 @@ def describe(
       np.abs(np.abs(np.asarray(relaxed_codes, np.float64)) - 1).mean()
     ),
   }
+
+
+def bit_entropy(ones: np.ndarray) -> np.ndarray:
+  """Return the entropy of bits, in bits, given their shares of ones."""
+  shares = np.stack([ones, 1 - ones])
+  return -(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=0)
 
 
 def warning(found: dict[str, float], num_classes: int) -> str:

@@ -11,7 +11,6 @@ from dsh_jax import data
 from dsh_jax.retrieval import evaluation, metrics, strict
 from dsh_jax.runs import encoding
 
-
 # Queries that are ranked by real-valued outputs; each sorts the database.
 _REAL_QUERIES = 500
 

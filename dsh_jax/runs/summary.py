@@ -92,4 +92,6 @@ Next:
   python -m dsh_jax encode --workdir={workdir} {source} --out=codes.npz
       encodes items of your own
   python -m dsh_jax export --workdir={workdir} --out=DIR
-      writes the encoder and the codes for use elsewhere"""
+      writes the encoder and the codes for use elsewhere
+  the same command with --config.train.num_epochs=N --workdir=DIR
+      trains longer, from the start: the learning rate spans all epochs"""

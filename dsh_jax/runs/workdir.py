@@ -95,9 +95,15 @@ class Workdir:
         f"config.{name} was {held.get(name)} and is now {wanted.get(name)}"
         for name in names
       )
+      longer = (
+        " The learning rate spans all epochs, so a run cannot be given more."
+        if "train.num_epochs" in names
+        else ""
+      )
       raise errors.UserError(
         f"--workdir={self.path} holds a run of another configuration:"
-        f" {different}. Give the same configuration, or another --workdir."
+        f" {different}. Give the same configuration, or another"
+        f" --workdir.{longer}"
       )
 
   @contextlib.contextmanager

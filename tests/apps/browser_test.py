@@ -78,8 +78,15 @@ def test_the_report(browser, command, tmp_path_factory, width, scheme):
     return [...document.querySelectorAll("figure > svg")].map(
       svg => svg.getBoundingClientRect()).map(box => [box.width, box.height]);
   """)
-  assert len(figures) == 9
+  assert len(figures) == 11
   assert all(w > 250 and 150 < h < 700 for w, h in figures)
+  picture = browser.find_element("css selector", ".tile img")
+  small = picture.size["width"]
+  picture.click()
+  assert picture.size["width"] > 2 * small
+  assert picture.size["width"] <= width
+  picture.click()
+  assert picture.size["width"] == small
 
 
 def test_the_search_page(browser, command, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from benchmarks.tables import study
-from dsh_jax.retrieval import significance
 from configs.studies import idhn
+from dsh_jax.retrieval import significance
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
 """The report of runs on disk, a self-contained page."""
 
+import csv
 import html.parser
 import json
+import math
 import re
 import shutil
 
@@ -10,7 +12,17 @@ import numpy as np
 import pytest
 
 from dsh_jax import errors, report
-from dsh_jax.report import curves, figures, gallery, run_files
+from dsh_jax.apps import compare, list_runs
+from dsh_jax.report import (
+  breakdown,
+  code_figures,
+  comparison,
+  curves,
+  figures,
+  gallery,
+  latex,
+  run_files,
+)
 from dsh_jax.retrieval import codes
 
 NASTY = "<script>alert(1)</script>&\"'$_^{"
@@ -24,13 +36,28 @@ def folder(command):
     yield command.finished[0]
 
 
-def copy(folder, target, **changed):
-  """Copy a run without its checkpoints, with changed fields in its result."""
+def copy(folder, target, config=(), **changed):
+  """Copy a run without its checkpoints, with changed fields in its files."""
   target.mkdir()
   for name in ("config.json", "result.json", "metrics.jsonl", "codes.npz"):
     shutil.copy(folder / name, target)
-  result = json.loads((folder / "result.json").read_text()) | changed
-  (target / "result.json").write_text(json.dumps(result))
+  for name, fields in (("result.json", changed), ("config.json", config)):
+    content = json.loads((folder / name).read_text()) | dict(fields)
+    (target / name).write_text(json.dumps(content))
+  return target
+
+
+def copy_worse(folder, target, seed, share=0.4, **changed):
+  """Copy a run as if by another loss, with random bits in its codes."""
+  config = {"method": "dpsh", "loss.name": "dpsh", "seed": seed}
+  copy(folder, target, config, method="dpsh", seed=seed, **changed)
+  with np.load(target / "codes.npz") as saved:
+    arrays = dict(saved)
+  rng = np.random.default_rng(seed)
+  bits = codes.unpack(arrays["database_codes"], int(arrays["num_bits"]))
+  flipped = bits ^ (rng.random(bits.shape) < share)
+  arrays["database_codes"] = codes.pack(flipped)
+  np.savez(target / "codes.npz", **arrays)
   return target
 
 
@@ -55,6 +82,11 @@ def check_alone(text):
   for tag, attributes in page.elements:
     assert tag not in {"script", "iframe", "object", "link"} or (
       attributes.get("href") == "data:,"
+    )
+    assert (
+      (tag != "a")
+      or attributes["href"][:1] == "#"
+      or ("download" in attributes)
     )
     for name in ("src", "href", "xlink:href"):
       value = attributes.get(name, "data:")
@@ -82,6 +114,10 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
   text = " ".join(page.words)
   for name, score in result["metrics"].items():
     assert name in text and f"{score['expected']:.4f}" in text
+  real = result["real_valued"]
+  assert f"{real['outputs']['map@all']:.4f}" in text
+  for name, score in real["codes"].items():  # Of all queries, as they are few.
+    assert score == pytest.approx(result["metrics"][name]["expected"])
   pictures = [a for tag, a in page.elements if tag == "img"]
   assert len(pictures) == 3 * 3 * 11
   assert all(a["alt"] for a in pictures)
@@ -89,38 +125,155 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
   assert {"ndcg.png", "finished_gallery.png", "finished_map.png"} < set(drawn)
 
 
-def test_several_runs_are_compared(folder, tmp_path):
-  second = copy(folder, tmp_path / "second", method="other")
-  path = report.write([str(folder), str(second)], str(tmp_path / "out.html"))
-  text = path.read_text()
-  check_alone(text)
-  assert "2 runs side by side" in text and "other, 16 bits" in text
+@pytest.fixture(scope="module")
+def four(folder, tmp_path_factory):
+  """A folder of two seeds of two settings, and of a run that is not done."""
+  runs = tmp_path_factory.mktemp("runs")
+  copy(folder, runs / "a0")
+  copy(folder, runs / "a1", {"seed": 1}, seed=1)
+  copy_worse(folder, runs / "b0", 0)
+  copy_worse(folder, runs / "b1", 1)
+  (runs / "stopped").mkdir()
+  shutil.copy(folder / "config.json", runs / "stopped")
+  return runs
 
 
-def test_names_are_escaped(folder, tmp_path):
-  evil = copy(folder, tmp_path / "run", method=NASTY, protocol=NASTY)
-  with np.load(evil / "codes.npz") as saved:
-    arrays = dict(saved) | {"class_names": np.array([NASTY] * 10)}
-  np.savez(evil / "codes.npz", **arrays)
-  text = report.write([str(evil)]).read_text()
+def test_a_pattern_of_runs_is_compared(four, tmp_path, capsys):
+  out = tmp_path / "out.html"
+  # What a shell makes of --workdir four/*, after which flags may follow.
+  folders = [str(path) for path in sorted(four.iterdir())]
+  compare.main(["--workdir", *folders, f"--out={out}"])
+  printed = capsys.readouterr()
+  assert printed.out == f"The report is {out}.\n"
+  assert printed.err == (
+    f"dsh_jax: Left out, as not finished: {four / 'stopped'}.\n"
+  )
+  text = out.read_text()
+  page = check_alone(text)
+  words = " ".join(page.words)
+  assert "4 runs side by side" in words
+  assert "dpsh, 16 bits, 2 seeds" in words
+  # Of the many fields, those that differ stand on top.
+  head = text[: text.index('id="scores"')]
+  assert "config.loss.name" in head and "config.train.batch_size" not in head
+  # Losses of different methods have axes of their own.
+  assert len(re.findall(r'id="loss-axes_\d+"', text)) == 2
+  targets = {a["href"][1:] for tag, a in page.elements if tag == "a"}
+  ids = {a["id"] for _, a in page.elements if "id" in a}
+  assert {t for t in targets if not t.startswith("ata:")} < ids
+  # The same queries for both settings, each with ten items, in three groups.
+  queries = [
+    a["alt"]
+    for place, (tag, a) in enumerate(page.elements)
+    if tag == "img" and page.elements[place - 3][1]["class"] == "tile query"
+  ]
+  assert len(queries) == 6 and queries[::2] == queries[1::2]
+  with open(tmp_path / "out.csv", newline="") as file:
+    lines = list(csv.DictReader(file))
+  scores = json.loads((four / "a0" / "result.json").read_text())["metrics"]
+  assert len(lines) == 4 * len(scores)
+  assert float(lines[0]["expected"]) == pytest.approx(
+    scores[lines[0]["metric"]]["expected"], abs=1e-6
+  )
+  assert r"\begin{tabular}" in (tmp_path / "out.tex").read_text()
+
+
+def test_a_pattern_without_a_finished_run_is_a_one_line_error(four, tmp_path):
+  with pytest.raises(errors.UserError, match="does not hold a finished run"):
+    compare.main([f"--workdir={four}/sto*"])
+  with pytest.raises(errors.UserError, match="names no finished run"):
+    compare.main([f"--workdir={four}/sto*", f"--workdir={tmp_path}"])
+  with pytest.raises(errors.UserError, match="no/run/here"):
+    compare.main([f"--workdir={four}/a*", "--workdir=no/run/here"])
+
+
+def test_runs_are_listed(command, four):
+  code, out, err = command.run("runs", f"--workdir={four}/*", module="dsh_jax")
+  assert (code, err) == (0, "")
+  head, *lines = [line.split() for line in out.splitlines()]
+  assert head[:4] == ["run", "method", "bits", "seed"]
+  found = {line[0].rpartition("/")[2]: line[1:] for line in lines}
+  scores = json.loads((four / "a0" / "result.json").read_text())["metrics"]
+  expected = f"{scores['ndcg@100']['expected']:.4f}"
+  assert found["a0"] == [
+    *("idhn", "16", "0", "digits", "4", "of", "4", "ndcg@100", expected)
+  ]
+  assert found["stopped"][4:] == ["0", "of", "4", "not", "finished"]
+  with pytest.raises(errors.UserError, match="There is no run in"):
+    list_runs.main([f"--workdir={four}/a0/*"])
+
+
+def test_seeds_and_queries_decide_what_is_best(four):
+  runs = run_files.read_all(
+    [str(four / name) for name in "a0 a1 b0 b1".split()]
+  )
+  (block,) = comparison.group(runs)
+  assert [len(setting.runs) for setting in block.settings] == [2, 2]
+  (first, cells), (second, others) = block.table
+  assert first.runs == tuple(runs[:2])
+  assert cells["ndcg@100"].mark == "best" and others["ndcg@100"].mark == ""
+  assert cells["ndcg@100"].over_seeds == 0  # The seeds are copies.
+  best, (below,) = comparison.below_best(block)
+  assert (best, below.name) == (first.name, second.name)
+  assert 0 < below.low < below.mean < below.high and below.p_value < 0.05
+  # Of single seeds, queries alone speak.
+  (block,) = comparison.group([runs[0], runs[2]])
+  assert [setting.name for setting in block.settings] == ["a0", "b0"]
+  _, (below,) = comparison.below_best(block)
+  assert below.low > 0 and math.isnan(below.p_value)
+  # A copy of the best cannot be told from it.
+  twin = copy(four / "a0", four.parent / "twin", {"bits": 17})
+  (block,) = comparison.group(run_files.read_all([str(four / "a0"), str(twin)]))
+  assert [cells["map@all"].mark for _, cells in block.table] == [
+    "best",
+    "equal",
+  ]
+
+
+def test_runs_of_other_queries_are_set_apart(four, folder, tmp_path):
+  digests = json.loads((folder / "result.json").read_text())["split_sha256"]
+  copy(folder, tmp_path / "x", split_sha256=digests | {"query": "0"})
+  copy(folder, tmp_path / "y", split_sha256=digests | {"train": "0"})
+  copy(folder, tmp_path / "z", select="test_best")
+  names = [four / "a0", *(tmp_path / name for name in "xyz")]
+  blocks = comparison.group(run_files.read_all(list(map(str, names))))
+  assert [len(block.runs) for block in blocks] == [3, 1]
+  queries, train, chosen = comparison.warnings(blocks)
+  assert "not all scored on the same queries" in queries and "x" in queries
+  assert "trained on different images" in train
+  assert chosen.startswith("z chose its epoch on the test queries")
+
+
+def test_latex_is_escaped():
+  text = latex.tabular(
+    "a_b", ["run", "r<=2"], [["x", latex.score(0.5, 1, "best")]]
+  )
+  assert r"% a\_b" in text and r"r$\leq$2" in text
+  assert r"x & \textbf{0.500} {\scriptsize $\pm$1.000} \\" in text
+  assert latex.score(math.nan, 1, "") == ""
+
+
+def test_names_are_escaped_and_missing_images_have_a_reason(folder, tmp_path):
+  evil = copy(
+    folder,
+    tmp_path / "evil",
+    method=NASTY,
+    protocol=NASTY,
+    split_sha256={"query": "0"},
+  )
+  blind = copy(folder, tmp_path / "blind")
+  for run, name, value in (
+    (evil, "class_names", np.array([NASTY] * 10)),
+    (blind, "query_labels", np.zeros((40, 10), np.uint8)),
+  ):
+    with np.load(run / "codes.npz") as saved:
+      arrays = dict(saved) | {name: value}
+    np.savez(run / "codes.npz", **arrays)
+  text = report.write([str(evil), str(blind)]).read_text()
   page = check_alone(text)
   assert "<script" not in text
   assert any(NASTY in words for words in page.words)
-
-
-def test_the_report_is_written_without_images(folder, tmp_path):
-  other = copy(folder, tmp_path / "run", split_sha256={"query": "0"})
-  text = report.write([str(other)]).read_text()
   assert "No images: The query split of digits is not the one" in text
-
-
-def test_the_report_says_that_no_query_has_a_relevant_item(folder, tmp_path):
-  other = copy(folder, tmp_path / "run")
-  with np.load(other / "codes.npz") as saved:
-    arrays = dict(saved)
-  arrays["query_labels"][:] = 0
-  np.savez(other / "codes.npz", **arrays)
-  text = report.write([str(other)]).read_text()
   assert "No images: None of the 40 sampled queries shares a label" in text
   assert "The query is on the left" not in text
 
@@ -151,8 +304,8 @@ def tiny_run(bits, query_labels, database_labels, database_bits=None):
   return run_files.RunFiles(
     name="_run",
     folder=None,
-    config={},
-    result={},
+    config={"eval.normalizer": "retrieved", "loss.name": "dhn"},
+    result={"metrics": {"map@all": {}}},
     log=(),
     query_codes=codes.pack(bits),
     query_labels=query_labels,
@@ -193,12 +346,39 @@ def test_a_pair_in_a_thousand_is_not_drawn_as_a_peak():
   )
 
 
+def test_labels_and_codes_equal_hand_computed_numbers():
+  database = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1]])
+  items = np.array([[1, 1], [0, 1], [0, 0], [1, 0]], np.uint8)
+  run = tiny_run(database[1:3], items[[1, 3]], items, database)
+  setting = comparison.Setting("x", 0, (run,))
+  block = comparison.Block((setting,))
+  # Query "b" finds both of its items first; query "a" has two of the three
+  # tied items of ranks 2 to 4.
+  scores = [1, (1 / 2 + 2 / 3 + 1 / 2 + 2 / 4 + 1 / 3 + 2 / 4) / 6]
+  low, high = breakdown.by_label(block, "map@all")
+  assert (low.name, low.num_queries, low.num_items) == ("a", 1, 2)
+  assert (high.name, high.num_queries, high.num_items) == ("b", 1, 2)
+  np.testing.assert_allclose([high.scores[0], low.scores[0]], scores)
+  (row,) = breakdown.by_number_of_labels(block, "map@all")
+  assert (row.name, row.num_queries, row.num_items) == ("1", 2, 2)
+  assert row.scores[0] == pytest.approx(np.mean(scores))
+  found = breakdown.describe_codes(run)
+  entropy = -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
+  assert found["entropy"] == pytest.approx((1 + 0 + entropy) / 3)
+  assert (found["distinct"], found["most_common"]) == (3, 2)
+  assert found["dead_bits"] == [1]
+  assert found["nearest"] == (1.5, 2)
+  assert found["effective_rank"] is None and found["real_valued"] is None
+
+
 @pytest.mark.parametrize("num_bits", [1])
 def test_degenerate_codes_are_drawn(num_bits):
   bits = np.zeros((1, num_bits))
   labels = np.zeros((1, 2), np.uint8)
   run = tiny_run(bits, labels, labels)
-  assert all(figure.png[:4] == b"\x89PNG" for figure in figures.of_run(run))
-  run.result.update(selected_step=0)
-  assert all("<svg" in figure.svg for figure in figures.shared([run]))
-  assert gallery.create(run, None) == {}
+  assert all(
+    figure.png[:4] == b"\x89PNG" for figure in code_figures.of_run(run)
+  )
+  settings = [comparison.Setting("x", 0, (run,))]
+  assert all("<svg" in figure.svg for figure in figures.shared(settings))
+  assert gallery.create([run], None) == {}

@@ -1,0 +1,129 @@
+"""Lists runs, finished or not, with their scores.
+
+python -m dsh_jax runs
+python -m dsh_jax runs --workdir=tables/*/*
+"""
+
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+from dsh_jax import errors
+from dsh_jax.apps import command
+
+_HEAD = ("run", "method", "bits", "seed", "data", "epochs", "metric", "score")
+
+
+def with_bare_words(argv: Sequence[str]) -> list[str]:
+  """Return a command line whose bare words are values of --workdir.
+
+  A shell makes words of the pattern in `--workdir runs/*`.
+  """
+  takes_value = {
+    f"{dashes}{x}" for dashes in "- --".split() for x in ("workdir", "out")
+  }
+  return [
+    word
+    if word.startswith("-") or before in takes_value
+    else f"--workdir={word}"
+    for before, word in zip(["", *argv], argv, strict=False)
+  ]
+
+
+def find(patterns: Sequence[str]) -> list[str]:
+  """Return the folders that patterns such as runs/* match, each once.
+
+  What matches nothing is returned as it is.
+  """
+  found = []
+  for pattern in patterns:
+    matches = sorted(glob.glob(os.path.expanduser(pattern)))
+    if matches != [pattern]:
+      matches = [match for match in matches if os.path.isdir(match)]
+    found += matches or [pattern]
+  return list(dict.fromkeys(found))
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+  flags.DEFINE_multi_string(
+    "workdir",
+    ["runs/*"],
+    "Folder of a run, or a pattern; may be repeated.",
+    flag_values=values,
+  )
+
+
+def _describe(folder: str) -> tuple[str, ...] | None:
+  """Return the cells of `_HEAD`, or None if the folder holds no run."""
+  try:
+    config = _read(folder, "config.json")
+    if config is None:
+      return None
+    result = _read(folder, "result.json")
+    return (
+      folder,
+      str(config["method"]),
+      str(config["bits"]),
+      str(config["seed"]),
+      str(config["data.name"]),
+      f"{_epochs(folder)} of {config['train.num_epochs']}",
+      *_score(config["eval.select_metric"], result),
+    )
+  except (ValueError, KeyError, TypeError, AttributeError):
+    return folder, *["?"] * (len(_HEAD) - 2), "damaged"
+
+
+def _read(folder: str, name: str) -> dict[str, Any] | None:
+  try:
+    return json.loads(pathlib.Path(folder, name).read_bytes())
+  except (FileNotFoundError, NotADirectoryError):
+    return None
+
+
+def _epochs(folder: str) -> str:
+  try:
+    lines = pathlib.Path(folder, "metrics.jsonl").read_text().splitlines()
+    return f"{json.loads(lines[-1])['epoch']:g}"
+  except (FileNotFoundError, IndexError):
+    return "0"
+  except ValueError:  # A line that is being written.
+    return f"{json.loads(lines[-2])['epoch']:g}" if lines[1:] else "0"
+
+
+def _score(metric: str, result: dict[str, Any] | None) -> tuple[str, str]:
+  if result is None:
+    return "", "not finished"
+  metrics = result["metrics"]
+  name = metric if metric in metrics else next(iter(metrics), "")
+  return name, f"{metrics[name]['expected']:.4f}" if name else ""
+
+
+def main(argv: Sequence[str]) -> None:
+  """Run the command."""
+  given = command.parse(with_bare_words(argv), _define_flags, __doc__)
+  rows = [row for row in map(_describe, find(given.workdir)) if row]
+  if not rows:
+    raise errors.UserError(
+      f"There is no run in {', '.join(given.workdir)}. Give folders of runs"
+      " with --workdir=PATTERN."
+    )
+  rows.sort(key=lambda row: row[7], reverse=True)  # Best first.
+  rows.sort(key=lambda row: (row[4], row[6]))
+  widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+  for row in (_HEAD, *rows):
+    cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    print("  ".join(cells).rstrip())
+
+
+def run() -> None:
+  """Run the command and exit."""
+  command.run(main)
+
+
+if __name__ == "__main__":
+  run()
