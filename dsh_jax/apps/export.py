@@ -6,7 +6,8 @@ Writes into DIR:
   encoder.stablehlo  uint8 images [n,H,W,3], or float32 features [n,F], ->
                      uint32 codes [n,ceil(K/32)], for CPU, CUDA and TPU,
                      including the weights
-  load_encoder.py    ten lines that load and call it; needs only jax
+  load_encoder.py    loads it, for paths or pixels; needs only jax and Pillow
+  decode_image.py    reads a picture as the run does; load_encoder.py calls it
   about.json         bits, image size, resize rule, class names, versions
   codes.npz          the codes, as in the run
   codes.faiss        an IndexBinaryFlat (needs pip install "dsh_jax[faiss]")
@@ -28,31 +29,53 @@ from absl import flags
 from dsh_jax import errors, files
 from dsh_jax.apps import command
 from dsh_jax.apps import index as index_lib
+from dsh_jax.data import images
 from dsh_jax.retrieval import codes, faiss_index
 from dsh_jax.runs import trained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _SQL_ROWS = 1000  # Rows per INSERT.
 
-LOADER = '''\
-"""Loads encoder.stablehlo of this folder; needs only jax.
+_LOADER = '''\
+"""Loads encoder.stablehlo of this folder; needs {needs}.
 
-python load_encoder.py  prints the code of {example}.
+python load_encoder.py {example}
+
+{about}
 """
 
 import pathlib
+import sys
 
 import jax.export
 import numpy as np
 
-FILE = pathlib.Path(__file__).with_name("encoder.stablehlo")
+FOLDER = pathlib.Path(__file__).parent
+PROGRAM = bytearray((FOLDER / "encoder.stablehlo").read_bytes())
 # {items}, n free, to codes uint32 [n,words]: bit j of a code is
 # bit j % 32 of word j // 32.
-encode = jax.export.deserialize(bytearray(FILE.read_bytes())).call
+encode = jax.export.deserialize(PROGRAM).call
+{more}'''
+_OF_VECTORS = """
+if __name__ == "__main__":
+  for path in sys.argv[1:]:
+    print(np.asarray(encode(np.load(path).astype(np.float32))))
+"""
+_OF_IMAGES = """
+
+def encode_files(*paths):
+  import runpy  # decode_image.py needs Pillow, pixels do not.
+
+  decode = runpy.run_path(str(FOLDER / "decode_image.py"))["decode"]
+  files = [pathlib.Path(path).read_bytes() for path in paths]
+  pixels = [decode(file, {size}, "{resize}") for file in files]
+  return np.asarray(encode(np.stack(pixels)))
+
 
 if __name__ == "__main__":
-  print(np.asarray(encode(np.full({shape}, {value}, np.{dtype}))))
-'''
+  for path in sys.argv[1:]:
+    print(path, *encode_files(path)[0])
+"""
 
 
 def export_encoder(run: trained.TrainedRun) -> bytes:
@@ -85,20 +108,46 @@ def _input(run: trained.TrainedRun) -> tuple[tuple[int, ...], str]:
 
 
 def _loader(run: trained.TrainedRun) -> str:
-  shape, dtype = _input(run)
-  vectors = run.num_features is not None
+  if run.num_features is not None:
+    texts = {
+      "needs": "only jax",
+      "example": "FILE.npy  prints the codes of features [n,F].",
+      "about": "It does the whole of what the run does with features.",
+      "items": f"Features float32 [n,{run.num_features}]",
+    }
+    return _fill(_LOADER, texts | {"more": _OF_VECTORS})
   texts = {
-    "items": "Features" if vectors else "Images",
-    "example": "a vector of ones" if vectors else "a grey image",
-    "shape": str((1, *shape)),
-    "value": "1" if vectors else "128",
-    "dtype": dtype,
+    "needs": "jax, and Pillow for files",
+    "example": "PHOTO.jpg ...  prints the code of each.",
+    "about": f"Before the encoder: {_before(run)}. In it:\n{_inside(run)}.",
+    "items": f"Images uint8 [n,{run.image_size},{run.image_size},3]",
+    "size": str(run.image_size),
+    "resize": run.config.data.resize,
   }
-  texts["items"] += f" {dtype} [n,F]" if vectors else f" {dtype} [n,H,W,3]"
-  loader = LOADER
+  return _fill(_LOADER.replace("{more}", _OF_IMAGES), texts)
+
+
+def _fill(template, texts):
   for name, text in texts.items():
-    loader = loader.replace(f"{{{name}}}", text)
-  return loader
+    template = template.replace(f"{{{name}}}", text)
+  return template
+
+
+def _before(run):
+  return (
+    "decode_image.py turns a picture as its EXIF\ndata say, puts it on white"
+    f" where it is transparent, and resizes it to\n{run.image_size} pixels by"
+    f" the rule {run.config.data.resize!r}"
+  )
+
+
+def _inside(run):
+  data = run.config.data
+  crop = data.crop_size or data.image_size
+  return (
+    f"the centre of {crop} pixels, / 255, minus {tuple(data.mean)},\nover"
+    f" {tuple(data.std)}"
+  )
 
 
 def sql(index: index_lib.Index, table: str = "pictures") -> Iterator[str]:
@@ -161,6 +210,9 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
       partial.write_bytes(encoder)
     with files.replacing(folder / "load_encoder.py") as partial:
       partial.write_text(_loader(run))
+    if run.num_features is None:  # The file itself, so that nothing differs.
+      with files.replacing(folder / "decode_image.py") as partial:
+        shutil.copyfile(images.__file__, partial)
     with files.replacing(folder / "about.json") as partial:
       partial.write_text(json.dumps(_about(run), indent=2) + "\n")
     with files.replacing(folder / "codes.npz") as partial:
@@ -183,11 +235,14 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
 
 
 def _about(run: trained.TrainedRun) -> dict[str, object]:
+  vectors = run.num_features is not None
   return {
     "bits": run.config.bits,
     "image_size": run.image_size,
     "num_features": run.num_features,
     "resize": run.config.data.resize,
+    "before_the_encoder": None if vectors else " ".join(_before(run).split()),
+    "in_the_encoder": None if vectors else " ".join(_inside(run).split()),
     "class_names": list(run.class_names),
     "method": run.config.method,
     "backbone": run.config.model.backbone,

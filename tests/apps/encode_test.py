@@ -278,24 +278,37 @@ def test_the_exported_encoder_returns_the_codes_of_the_run(workdir, taken):
     np.testing.assert_array_equal(got, want[:count])
 
 
-def test_the_loader_needs_only_jax(taken, tmp_path):
+def test_the_loader_encodes_files_as_the_run_does(workdir, taken, tmp_path):
   """In a process where neither this package nor Flax can be imported."""
+  rng = np.random.default_rng(0)
+  pixels = Image.fromarray(rng.integers(0, 256, (50, 70, 4), np.uint8))
+  pixels.save(tmp_path / "clear.png")
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  pixels.convert("RGB").save(tmp_path / "turned.jpg", exif=exif)
+  paths = [str(tmp_path / name) for name in ("clear.png", "turned.jpg")]
   code = (
     "import sys; sys.modules['flax'] = sys.modules['dsh_jax'] = None\n"
-    "import runpy; runpy.run_path(sys.argv[1], run_name='__main__')"
+    "import runpy; sys.argv = sys.argv[1:]\n"
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
   )
   out = subprocess.run(
-    [sys.executable, "-c", code, str(taken / "load_encoder.py")],
+    [sys.executable, "-c", code, str(taken / "load_encoder.py"), *paths],
     cwd=tmp_path,
     capture_output=True,
     text=True,
     timeout=100,
     check=True,
   ).stdout
-  assert out.startswith("[[") and out.strip().endswith("]]")
-  source = (taken / "load_encoder.py").read_text()
-  lines = source.split('"""')[2].strip().splitlines()
-  assert len([line for line in lines if line and line[0] != "#"]) <= 10
+  want = trained.load_run(str(workdir)).encode(paths)
+  assert out.splitlines() == [
+    " ".join([path, *map(str, row)])
+    for path, row in zip(paths, want, strict=True)
+  ]
+  about = json.loads((taken / "about.json").read_text())
+  assert "on white" in about["before_the_encoder"]
+  assert "(0.5, 0.5, 0.5)" in about["in_the_encoder"]
+  assert "by the rule 'squash'" in (taken / "load_encoder.py").read_text()
 
 
 def test_all_forms_hold_the_same_codes(workdir, taken):
