@@ -16,6 +16,7 @@ COMMANDS = {
   "serve": ("dsh_jax.apps.serve", "serve a search page on this machine"),
   "export": ("dsh_jax.apps.export", "write encoder and codes for elsewhere"),
   "evaluate": ("dsh_jax.apps.evaluate", "score the codes of any program"),
+  "cache": ("dsh_jax.apps.cache", "list prepared data, and remove some"),
   "weights": ("dsh_jax.apps.weights", "show what a file of weights fits"),
 }
 

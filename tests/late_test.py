@@ -53,7 +53,7 @@ def test_help_is_whole_and_imports_nothing_slow(shown, name):
   text, _, end = shown[name].strip().rpartition("\n")
   module = importlib.import_module(__main__.COMMANDS[name][0])
   assert text.startswith(module.__doc__.strip()[:60])
-  assert "\nFlags:" in text and text.count("\n  --") >= 2
+  assert "\nFlags:" in text and "\n  --" in text
   assert end == "[] 0"
 
 

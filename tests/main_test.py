@@ -117,7 +117,7 @@ def test_without_tensorflow_it_trains_and_evaluates(command, tmp_path):
 
 
 BAD_INPUT = [
-  (["--config.bitz=3"], ["bitz"]),
+  (["--config.bitz=3"], ["'bitz'. Did you mean 'bits'?"]),
   (["--config.bits=many"], ["bits", "many"]),
   (["--config.bits=257"], ["config.bits", "257", "1 to 256"]),
   (["--config=configs/digits.py:method=idnh"], ["'idnh'", "'idhn'?"]),

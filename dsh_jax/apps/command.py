@@ -1,6 +1,7 @@
 """Flags, help, one-line errors and exit codes for all commands."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -84,6 +85,11 @@ def reason(error: BaseException) -> str:
     return str(found)
   if isinstance(error, AttributeError):  # Quoted twice by ml_collections.
     text = str(error).strip("'").replace("\\'", "'").replace("\\n", " ")
+    text = re.sub(
+      r"('\w+') Did you mean \"(\w+)\" instead of \S+",
+      r"\1. Did you mean '\2'?",
+      text,
+    )
     return f"A --config.FIELD of the command line does not exist: {text}"
   lines = [line for line in str(error).splitlines() if line.strip()]
   if any(line.startswith("Traceback") for line in lines):

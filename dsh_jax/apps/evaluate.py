@@ -146,6 +146,8 @@ def evaluate_files(
   chosen = conventions.CONVENTIONS.get(convention) or conventions.Convention(
     metrics.DEFAULT_METRICS, "retrieved", False, False, ""
   )
+  for name in names or ():
+    evaluation.parse(name, "--metrics")
   names = tuple(names or chosen.names)
   normalizer = normalizer or chosen.normalizer
   drop_empty = chosen.drop_empty if drop_empty is None else drop_empty

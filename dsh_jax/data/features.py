@@ -89,8 +89,8 @@ def _check_features(features, path, field, num_features=None):
     )
   if num_features is not None and features.shape[1] != num_features:
     raise errors.UserError(
-      f"The features of {path} have {features.shape[1]} columns; the run takes"
-      f" {num_features}. Change {field}."
+      f"The features of {path} have the shape {features.shape}; the run takes"
+      f" {num_features} numbers an item. Change {field}."
     )
   if features.dtype == np.float64:
     with np.errstate(over="ignore"):  # Told below.

@@ -27,6 +27,8 @@ WITHOUT_EFFECT = {
   "tensorboard",
   "train.prefetch",
 }
+_CHOSEN = ("method", "bits", "seed", "data.name", "model.backbone")
+_NAMED = 3  # Fields that differ, in an error.
 _SHARED_SECS = 10  # Until a file is seen by all hosts of a network drive.
 
 
@@ -91,10 +93,14 @@ class Workdir:
       if held.get(name) != wanted.get(name)
     )
     if names:
+      # Those that a person chooses come first; they bring others with them.
+      names.sort(key=lambda name: (name not in _CHOSEN, name))
       different = "; ".join(
         f"config.{name} was {held.get(name)} and is now {wanted.get(name)}"
-        for name in names
+        for name in names[:_NAMED]
       )
+      if len(names) > _NAMED:
+        different += f"; and {len(names) - _NAMED} more fields"
       longer = (
         " The learning rate spans all epochs, so a run cannot be given more."
         if "train.num_epochs" in names

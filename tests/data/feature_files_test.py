@@ -152,5 +152,7 @@ def test_vectors_of_another_width_are_refused(tmp_path):
   np.save(tmp_path / "x.npy", X)
   found = features.read_vectors(str(tmp_path / "x.npy"), "--features", F)
   assert list(found.ids) == [str(row) for row in range(N)]
-  with pytest.raises(errors.UserError, match="6 columns; the run takes 7"):
+  with pytest.raises(
+    errors.UserError, match="6.; the run takes 7 numbers an item"
+  ):
     features.read_vectors(str(tmp_path / "x.npy"), "--features", 7)

@@ -71,6 +71,12 @@ def test_another_configuration_is_refused_but_not_another_data_folder(tmp_path):
   run.check({"bits": 16, "data": {"dir": "b"}})
   with pytest.raises(errors.UserError, match="config.bits was 16 and is now 8"):
     run.check({"bits": 8, "data": {"dir": "a"}})
+  others = {f"a{n}": n for n in range(9)}
+  with pytest.raises(errors.UserError) as error:
+    run.check({"bits": 8, "method": "dsrh", **others})
+  assert "configuration: config.bits was 16" in str(error.value)
+  assert "config.method was None" in str(error.value)
+  assert "config.a0 was None and is now 0; and 8 more" in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b"[" * 10**5])
