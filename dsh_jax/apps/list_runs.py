@@ -25,7 +25,9 @@ def with_bare_words(argv: Sequence[str]) -> list[str]:
   A shell makes words of the pattern in `--workdir runs/*`.
   """
   takes_value = {
-    f"{dashes}{x}" for dashes in "- --".split() for x in ("workdir", "out")
+    f"{dashes}{name}"
+    for dashes in ("-", "--")
+    for name in ("workdir", "out", "metric")
   }
   return [
     word
@@ -56,9 +58,16 @@ def _define_flags(values: flags.FlagValues) -> None:
     "Folder of a run, or a pattern; may be repeated.",
     flag_values=values,
   )
+  flags.DEFINE_string(
+    "metric",
+    "",
+    "The score to list, such as map@all. Default: the metric that chose the"
+    " epoch of the run.",
+    flag_values=values,
+  )
 
 
-def _describe(folder: str) -> tuple[str, ...] | None:
+def _describe(folder: str, metric: str) -> tuple[str, ...] | None:
   """Return the cells of `_HEAD`, or None if the folder holds no run."""
   try:
     config = _read(folder, "config.json")
@@ -72,7 +81,7 @@ def _describe(folder: str) -> tuple[str, ...] | None:
       str(config["seed"]),
       str(config["data.name"]),
       f"{_epochs(folder)} of {config['train.num_epochs']}",
-      *_score(config["eval.select_metric"], result),
+      *_score(metric or config["eval.select_metric"], result),
     )
   except (ValueError, KeyError, TypeError, AttributeError):
     return folder, *["?"] * (len(_HEAD) - 2), "damaged"
@@ -98,15 +107,15 @@ def _epochs(folder: str) -> str:
 def _score(metric: str, result: dict[str, Any] | None) -> tuple[str, str]:
   if result is None:
     return "", "not finished"
-  metrics = result["metrics"]
-  name = metric if metric in metrics else next(iter(metrics), "")
-  return name, f"{metrics[name]['expected']:.4f}" if name else ""
+  found = result["metrics"].get(metric)
+  return metric, f"{found['expected']:.4f}" if found else "not recorded"
 
 
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
   given = command.parse(with_bare_words(argv), _define_flags, __doc__)
-  rows = [row for row in map(_describe, find(given.workdir)) if row]
+  described = (_describe(f, given.metric) for f in find(given.workdir))
+  rows = [row for row in described if row]
   if not rows:
     raise errors.UserError(
       f"There is no run in {', '.join(given.workdir)}. Give folders of runs"

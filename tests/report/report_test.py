@@ -187,7 +187,7 @@ def test_a_pattern_without_a_finished_run_is_a_one_line_error(four, tmp_path):
     compare.main([f"--workdir={four}/a*", "--workdir=no/run/here"])
 
 
-def test_runs_are_listed(command, four):
+def test_runs_are_listed(command, four, capsys):
   code, out, err = command.run("runs", f"--workdir={four}/*", module="dsh_jax")
   assert (code, err) == (0, "")
   head, *lines = [line.split() for line in out.splitlines()]
@@ -199,6 +199,10 @@ def test_runs_are_listed(command, four):
     *("idhn", "16", "0", "digits", "4", "of", "4", "ndcg@100", expected)
   ]
   assert found["stopped"][4:] == ["0", "of", "4", "not", "finished"]
+  list_runs.main(["--metric=map@all", str(four / "a0"), str(four / "b0")])
+  best, worse = capsys.readouterr().out.splitlines()[1:]
+  assert best.startswith(str(four / "a0"))
+  assert best.endswith(f"map@all  {scores['map@all']['expected']:.4f}")
   with pytest.raises(errors.UserError, match="There is no run in"):
     list_runs.main([f"--workdir={four}/a0/*"])
 
