@@ -34,6 +34,8 @@ def unknown(
     field: The config field or flag to change.
   """
   allowed = sorted(allowed)
+  if isinstance(given, str) and len(given) > 100:
+    given = f"{given[:60]}..."
   near = difflib.get_close_matches(str(given), allowed, n=3)
   # Swapped letters are the most common typing error.
   near.sort(key=lambda name: sorted(name) != sorted(str(given)))

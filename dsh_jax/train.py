@@ -125,17 +125,23 @@ def train_and_evaluate(
       with checkpoint.Checkpoints(
         directory, read_only=all_hosts.index > 0
       ) as saved:
-        selected, metadata = _train(parts, run, saved, signals, all_hosts)
+        weights, metadata = _train(parts, run, saved, signals, all_hosts)
+        selected = mesh.replicate(weights)
         with signals.polled():
           report, arrays = parts.scorer.test(selected, signals.poll)
           saved.wait()
           signals.poll()
       made = result.create_result(config, parts.splits, metadata, report)
       made["data_warnings"] = about_data["warnings"]
+      made["encoder_sha256"] = facts.of_encoder(
+        fields.flatten(config), weights, frozen.flatten(parts.backbone)
+      )
       if factories.takes_vectors(config):
         made["choice"] = choice.ranking(run)
         made["baselines"] = baselines.evaluate(splits, config.bits, config.seed)
+      arrays["encoder_sha256"] = np.asarray(made["encoder_sha256"])
       run.write_arrays("codes.npz", arrays)
+      made["files"] = run.digests("config.json", "codes.npz", "metrics.jsonl")
       run.write_json("result.json", made)
       all_hosts.exchange("written")
   return made
@@ -191,7 +197,7 @@ def _train(
   signals: interrupts.Interrupts,
   all_hosts: hosts.Hosts,
 ) -> tuple[Any, dict[str, Any]]:
-  """Return the weights of the chosen epoch, on devices, and metadata of it."""
+  """Return the weights of the chosen epoch, host arrays, and its metadata."""
   config, mesh = parts.config, parts.mesh
   validated_at, saved_at = schedule.stops(
     config.train, parts.steps_per_epoch, parts.num_steps
@@ -208,7 +214,12 @@ def _train(
     "timed_steps": 0,
     "timed_secs": 0.0,
   }
-  restored = saved.restore({"state": state, "best": best}, all_hosts.exchange)
+  made_of = facts.of_run(fields.flatten(config), parts.splits)
+  restored = saved.restore(
+    {"state": state, "best": best},
+    all_hosts.exchange,
+    lambda held: facts.check_run(held.get("made_of"), made_of, run.path),
+  )
   if restored is not None:
     tree, metadata = restored[0], metadata | restored[1]
     state, best = tree["state"], tree["best"]
@@ -227,6 +238,7 @@ def _train(
     images_per_step=config.train.batch_size,
     tensorboard=config.tensorboard,
     enabled=all_hosts.index == 0,
+    held=metadata.get("log"),
   )
   profile = config.profile if all_hosts.index == 0 else ()
   tracing = trace.Trace(str(run.path / "profile"), profile)
@@ -280,6 +292,7 @@ def _train(
             "batch_stats": host_state.batch_stats,
           }
       run.assert_ours()
+      metadata |= {"log": log.record(), "made_of": made_of}
       saved.save(step, {"state": host_state, "best": best}, metadata)
       if stopping:
         saved.wait()
@@ -290,7 +303,7 @@ def _train(
   metadata["selected_epoch"] = (
     metadata["selected_step"] // parts.steps_per_epoch
   )
-  return mesh.replicate((best["params"], best["batch_stats"])), metadata
+  return (best["params"], best["batch_stats"]), metadata
 
 
 def _make_clock(parts):

@@ -1,6 +1,7 @@
 """Damaged array files give one-line errors in every reader."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -76,6 +77,45 @@ def test_a_report_names_the_damaged_file(damaged):
 def test_an_evaluation_names_the_damaged_file(damaged):
   with pytest.raises(errors.UserError, match="Cannot read .*codes.npz"):
     evaluate.load_items(str(damaged), None, "query")
+
+
+@pytest.mark.parametrize(
+  "changed",
+  [
+    {"num_bits": np.array([8])},
+    {"num_bits": np.asarray(8.5)},
+    {"num_bits": np.asarray("8")},
+    {"database_codes": np.asarray(3, np.uint32)},
+    {"database_codes": np.zeros((2, 1), np.int64)},
+    {"database_ids": np.asarray("a")},
+    {"database_ids": np.arange(2)},
+    {"root": np.array(["a", "b"])},
+    {"workdir": np.zeros((0, 2))},
+    {"encoder_sha256": np.arange(3)},
+  ],
+  ids=str,
+)
+def test_an_index_of_other_shapes_is_refused(changed, tmp_path):
+  arrays = {
+    "num_bits": np.asarray(8),
+    "database_codes": np.zeros((2, 1), np.uint32),
+    "database_ids": np.array(["a", "b"]),
+  }
+  path = tmp_path / "codes.npz"
+  np.savez(path, **arrays)
+  assert len(index.load(str(path))) == 2
+  np.savez(path, **arrays | changed)
+  with pytest.raises(errors.UserError, match="codes.npz cannot be .* Give "):
+    index.load(str(path))
+
+
+def test_an_archive_that_expands_is_refused(tmp_path, monkeypatch):
+  monkeypatch.setattr(files, "_EXPANDED_BYTES", 1_000_000)
+  path = tmp_path / "codes.npz"
+  with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, True, 1) as archive:
+    archive.writestr("0.npy", bytes(1_000_001))
+  with pytest.raises(ValueError, match="would expand to 1,000,001"):
+    files.read_arrays(path)
 
 
 def test_a_single_array_is_neither_index_nor_run(tmp_path):

@@ -117,7 +117,7 @@ def _train(table, members, jobs, splits, device):
 
   from dsh_jax.config import fields
   from dsh_jax.retrieval import evaluation
-  from dsh_jax.runs import sweep
+  from dsh_jax.runs import sweep, workdir
 
   started = time.monotonic()
   config = _config(table.settings(members[0]))
@@ -146,8 +146,9 @@ def _train(table, members, jobs, splits, device):
       arrays[f"{name}_labels"] = split.labels
       arrays[f"{name}_ids"] = split.ids
     np.savez(job.folder / "codes.npz", **arrays)
-    runner.write_json(
-      job.folder / "config.json",
+    folder = workdir.Workdir(str(job.folder))
+    folder.write_json(
+      "config.json",
       {**fields.flatten(config), "seed": cell.seed},
     )
     runner.write_json(
@@ -160,8 +161,8 @@ def _train(table, members, jobs, splits, device):
         "seconds": secs + time.monotonic() - scored,
       },
     )
-    runner.write_json(
-      job.folder / "result.json",
+    folder.write_json(
+      "result.json",
       {
         "method": cell.method,
         "bits": cell.bits,

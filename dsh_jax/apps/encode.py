@@ -89,6 +89,7 @@ def encode_pictures(workdir: str, source: str, out: str) -> dict[str, str]:
           workdir=np.asarray(
             str(pathlib.Path(workdir).expanduser().absolute())
           ),
+          encoder_sha256=np.asarray(encoder.sha256),
           unreadable_ids=np.array(list(unreadable), str),
           unreadable_reasons=np.array(list(unreadable.values()), str),
         )
@@ -133,6 +134,7 @@ def encode_vectors(workdir: str, source: str, out: str) -> None:
       database_codes=packed,
       database_ids=found.ids,
       workdir=np.asarray(str(pathlib.Path(workdir).expanduser().absolute())),
+      encoder_sha256=np.asarray(encoder.sha256),
     )
   except OSError as error:
     raise _cannot_write(out, error) from error

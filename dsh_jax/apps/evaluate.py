@@ -31,11 +31,14 @@ class Items:
     packed: uint32 [N, ceil(K/32)].
     labels: [N, L] of 0 and 1, not yet checked.
     num_bits: K.
+    encoder_sha256: Of what encoded them, see `trained.TrainedRun`; "" if the
+      file does not record it.
   """
 
   packed: np.ndarray
   labels: np.ndarray
   num_bits: int
+  encoder_sha256: str = ""
 
 
 def load_items(
@@ -77,7 +80,8 @@ def load_items(
     if labels_path is not None:
       labels = _load_array(labels_path, f"--{kind}_labels")
     packed = codes.check(packed, num_bits, f"{kind} codes")
-    return Items(packed, labels, num_bits)
+    encoder = str(loaded.get("encoder_sha256", ""))
+    return Items(packed, labels, num_bits, encoder)
   if labels_path is None:
     raise errors.UserError(
       f"{codes_path} holds no labels; give --{kind}_labels=FILE.npy."
@@ -164,6 +168,13 @@ def evaluate_files(
     raise errors.UserError(
       f"Query codes have {queries.num_bits} bits, database codes"
       f" {database.num_bits}; they must be equal."
+    )
+  encoders = {queries.encoder_sha256, database.encoder_sha256} - {""}
+  if len(encoders) > 1:
+    raise errors.UserError(
+      f"{query_codes} and {database_codes} were encoded by different runs,"
+      " whose codes cannot be compared. Give codes of one run as --query_codes"
+      " and --database_codes."
     )
   result = evaluation.evaluate_codes(
     queries.packed,

@@ -201,6 +201,7 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
   run = trained.load_run(workdir)
   index_file = index_path or pathlib.Path(workdir).expanduser() / "codes.npz"
   index = index_lib.load(str(index_file), workdir)
+  index_lib.check_encoder(index, run.encoder_sha256)
   folder = pathlib.Path(out).expanduser()
   left_out = []
   try:
@@ -249,6 +250,7 @@ def _about(run: trained.TrainedRun) -> dict[str, object]:
     "platforms": list(PLATFORMS),
     "exported_with": {"jax": jax.__version__},
     "metrics": run.result["metrics"],
+    "encoder_sha256": run.encoder_sha256,
   }
 
 

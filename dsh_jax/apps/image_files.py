@@ -202,6 +202,7 @@ class RunEncoder:
     class_names: Names of the L labels of the run.
     num_features: F of the vectors that it takes in place of images; None for
       images.
+    sha256: `encoder_sha256` of the run.
   """
 
   def __init__(self, workdir: str, batch_size: int):
@@ -212,6 +213,7 @@ class RunEncoder:
     self.num_bits = run.config.bits
     self.class_names = run.class_names
     self.num_features = run.num_features
+    self.sha256 = run.encoder_sha256
     # One device: sharding a small batch does not pay, and a batch of one
     # cannot be sharded.
     mesh = parallel.DeviceMesh("jit", jax.local_devices()[:1])

@@ -13,7 +13,7 @@ from typing import Any
 
 from absl import flags
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.apps import command
 
 _HEAD = ("run", "method", "bits", "seed", "data", "epochs", "metric", "score")
@@ -83,14 +83,16 @@ def _describe(folder: str, metric: str) -> tuple[str, ...] | None:
       f"{_epochs(folder)} of {config['train.num_epochs']}",
       *_score(metric or config["eval.select_metric"], result),
     )
-  except (ValueError, KeyError, TypeError, AttributeError):
+  except (OSError, ValueError, KeyError, TypeError, AttributeError):
     return folder, *["?"] * (len(_HEAD) - 2), "damaged"
 
 
 def _read(folder: str, name: str) -> dict[str, Any] | None:
+  if not os.path.isdir(folder):
+    return None
   try:
-    return json.loads(pathlib.Path(folder, name).read_bytes())
-  except (FileNotFoundError, NotADirectoryError):
+    return files.read_sealed(pathlib.Path(folder, name))[0]
+  except FileNotFoundError:
     return None
 
 

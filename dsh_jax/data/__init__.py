@@ -133,6 +133,7 @@ def load_splits(
     seed,
     found.notes,
     found.together,
+    found.content_sha256,
   )
 
 

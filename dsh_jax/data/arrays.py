@@ -1,9 +1,11 @@
 """Decodes the images of a data set once into a memory-mapped array.
 
-A folder of arrays has images.npy (uint8 [M,H,W,3]), labels.npy (uint8 [M,L])
-and info.json (ids, groups, class names, counts). It is written under another
-name and renamed when complete. A build that was killed resumes from its last
-finished part; processes that need the same arrays build them one at a time.
+A folder of arrays has images.npy (uint8 [M,H,W,3]), labels.npy (uint8 [M,L]),
+info.json (ids, groups, class names, counts, a checksum of each image) and the
+SHA-256 of the last two. A damaged folder is built again. It is written under
+another name and renamed when complete. A build that was killed resumes from its
+last finished part; processes that need the same arrays build them one at a
+time.
 """
 
 import contextlib
@@ -14,6 +16,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,12 +26,13 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import errors, files, parallel
+from dsh_jax.data import checked, disk, progress
 from dsh_jax.data import dataset as dataset_lib
-from dsh_jax.data import disk, progress
 from dsh_jax.data import images as images_lib
 
-_VERSION = 1  # Of file format and decoding; a new version rebuilds.
+_VERSION = 2  # Of file format and decoding; a new version rebuilds.
 _PART = 256  # Images that each thread loses when a build is killed.
+_SEALED = ("info.json", "labels.npy")  # images.npy has checksums in the first.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Arrays:
   """A decoded data set.
 
   Attributes:
-    images: uint8 [M,H,W,3], memory-mapped; or features, float [M,F].
+    images: uint8 [M,H,W,3], on disk; or features, float [M,F].
     labels: uint8 [M,L], 0 or 1.
     ids: str [M].
     groups: Name of a split of the builder, or of a list -> int64 rows, without
@@ -47,15 +51,17 @@ class Arrays:
       out; "first_unreadable", id -> reason, at most ten.
     together: str [M], items of one name stay on one side of the splits that a
       protocol draws; None if none do.
+    content_sha256: Of the pixels of all images, or of the features.
   """
 
-  images: np.ndarray
+  images: np.ndarray | checked.CheckedArray
   labels: np.ndarray
   ids: np.ndarray
   groups: Mapping[str, np.ndarray]
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
   together: np.ndarray | None = None
+  content_sha256: str = ""
 
 
 def load(
@@ -88,23 +94,36 @@ def load(
   final = folder / _file_name(f"{key}/{image_size}-{resize}-v{_VERSION}")
   # Arrays of another size come from the same records.
   lock = folder / f"{_file_name(key)}.lock"
-  if not final.is_dir():
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      with _lock(lock):
-        if not final.is_dir():
-          with dataset_lib.quiet():
-            builder = dataset.create_builder(
-              data_dir, manual_dir, max_missing, **options
-            )
-          dataset_lib.prepare(builder, manual_dir, dataset.by_tfds)
-          _build(dataset, builder, final, image_size, resize, num_threads)
-    except OSError as error:
-      raise errors.UserError(
-        f"Cannot prepare {final}: {error}. Free space there, or change"
-        " config.data.dir."
-      ) from error
-  return _open(final)
+  found, _ = _try_to_open(final)
+  if found is not None:
+    return found
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(lock):
+      # Another process may have built them meanwhile.
+      found, problem = _try_to_open(final)
+      if found is not None:
+        return found
+      if problem:
+        print(
+          f"Prepared data in {final} are damaged ({problem}); they are built"
+          " again.",
+          file=sys.stderr,
+          flush=True,
+        )
+        shutil.rmtree(final)
+      with dataset_lib.quiet():
+        builder = dataset.create_builder(
+          data_dir, manual_dir, max_missing, **options
+        )
+      dataset_lib.prepare(builder, manual_dir, dataset.by_tfds)
+      _build(dataset, builder, final, image_size, resize, num_threads)
+      return open_folder(final)
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot prepare {final}: {error}. Free space there, or change"
+      " config.data.dir."
+    ) from error
 
 
 def _file_name(key):
@@ -112,18 +131,32 @@ def _file_name(key):
   return re.sub(r"[^\w.-]+", "-", key) + f"-{digest}"
 
 
-def _open(final: pathlib.Path) -> Arrays:
+def _try_to_open(final: pathlib.Path) -> tuple[Arrays | None, str]:
+  """Return the arrays, or None and why they cannot be read, "" if absent."""
+  if not final.is_dir():
+    return None, ""
   try:
-    info = json.loads((final / "info.json").read_text())
-    images = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
-    labels = np.load(final / "labels.npy", allow_pickle=False)
-    if not len(images) >= len(labels) == len(info["ids"]):
-      raise ValueError("the files do not have the same number of images")
-  except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-    raise errors.UserError(
-      f"Prepared data in {final} are damaged: {error}. Delete that folder and"
-      " run again."
-    ) from error
+    return open_folder(final), ""
+  # JSON and NumPy raise almost anything on damaged files.
+  except Exception as error:
+    return None, errors.describe(error)
+
+
+def open_folder(final: pathlib.Path) -> Arrays:
+  """Open a folder that `load` has built.
+
+  Raises:
+    Exception: Of any type, if its files are damaged.
+  """
+  files.check_seal(final, *_SEALED)
+  info = json.loads((final / "info.json").read_text())
+  mapped = np.load(final / "images.npy", mmap_mode="r", allow_pickle=False)
+  labels = np.load(final / "labels.npy", allow_pickle=False)
+  if mapped.dtype != np.uint8 or list(mapped.shape) != info["shape"]:
+    raise ValueError(f"images.npy is {mapped.dtype} of shape {mapped.shape}")
+  images = checked.CheckedArray(
+    mapped, np.array(info["checksums"], np.uint32), final / "info.json"
+  )
   return Arrays(
     images=images,
     labels=labels,
@@ -133,7 +166,8 @@ def _open(final: pathlib.Path) -> Arrays:
     },
     class_names=tuple(info["class_names"]),
     notes=info["notes"],
-    together=np.array(info["together"]) if info.get("together") else None,
+    together=np.array(info["together"]) if info["together"] else None,
+    content_sha256=images.sha256,
   )
 
 
@@ -152,7 +186,7 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
   def build_part(part):
     path = partial / f"part{part:06d}.json"
     first, last = part * _PART, min((part + 1) * _PART, total)
-    if path.exists():
+    if _read_part(path):
       return last - first
     if not hasattr(local, "sources"):
       local.sources = dataset_lib.open_sources(builder, names)
@@ -166,7 +200,8 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
         images[row] = images_lib.decode(encoded, image_size, resize)
       except images_lib.UnreadableError as error:
         problem = str(error)
-      rows.append((row, item, sorted(set(labels)), problem))
+      checksum = int(checked.checksums(images[row : row + 1])[0])
+      rows.append((row, item, sorted(set(labels)), problem, checksum))
     with files.replacing(path) as unfinished:
       unfinished.write_text(json.dumps(rows))
     return last - first
@@ -180,18 +215,27 @@ def _build(dataset, builder, final, image_size, resize, num_threads):
 
   items = []
   for part in parts:
-    path = partial / f"part{part:06d}.json"
-    items.extend(json.loads(path.read_text()))
+    items.extend(_read_part(partial / f"part{part:06d}.json"))
   labels = np.zeros((total, len(class_names)), np.uint8)
-  for row, _, numbers, _ in items:
+  for row, _, numbers, *_ in items:
     labels[row, numbers] = 1
   np.save(partial / "labels.npy", labels, allow_pickle=False)
   info = _create_info(builder, names, offsets, items, class_names)
+  info["shape"] = images.shape
   (partial / "info.json").write_text(json.dumps(info))
+  files.seal(partial, *_SEALED)
   # Including parts whose writing was interrupted.
   for path in partial.glob("part*"):
     path.unlink()
   partial.rename(final)
+
+
+def _read_part(path):
+  """Return the rows of a finished part, [] if it is not there or damaged."""
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError):
+    return []
 
 
 def _create_images(partial, total, image_size):
@@ -238,22 +282,25 @@ def _reserve(path, shape):
 
 
 def _create_info(builder, names, offsets, items, class_names):
-  """Return the contents of info.json; items: (row, id, labels, problem)."""
-  ids = [item for _, item, _, _ in items]
+  """Return the contents of info.json.
+
+  Items are (row, id, labels, problem, checksum).
+  """
+  ids = [item for _, item, *_ in items]
   if len(set(ids)) < len(ids):
     raise errors.UserError(f"{builder.name} has two images with one id.")
   groups = {
     name: [
       row
-      for row, _, _, problem in items[offsets[split] : offsets[split + 1]]
+      for row, _, _, problem, _ in items[offsets[split] : offsets[split + 1]]
       if not problem
     ]
     for split, name in enumerate(names)
   }
-  rows = {item: row for row, item, _, problem in items if not problem}
+  rows = {item: row for row, item, _, problem, _ in items if not problem}
   for name, members in getattr(builder, "groups", {}).items():
     groups[name] = [rows[item] for item in members if item in rows]
-  problems = {item: problem for _, item, _, problem in items if problem}
+  problems = {item: problem for _, item, _, problem, _ in items if problem}
   metadata = builder.info.metadata or {}
   absent = int(metadata.get("absent", 0))
   notes = {
@@ -266,6 +313,7 @@ def _create_info(builder, names, offsets, items, class_names):
   together = getattr(builder, "together", {})
   return {
     "ids": ids,
+    "checksums": [checksum for *_, checksum in items],
     "together": [together[item] for item in ids] if together else [],
     "groups": groups,
     "class_names": class_names,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 
 _SAFETENSORS_TYPES = {
   "F64": "<f8",
@@ -75,6 +75,7 @@ def _read_npz(file):
     open(file, "rb") as raw,
     np.load(raw, allow_pickle=False) as arrays,
   ):
+    files.check_archive(arrays.zip)
     return {
       name: _map_member(file, f"{name}.npy", arrays) for name in arrays.files
     }

@@ -10,6 +10,7 @@ side of what is drawn.
 """
 
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
@@ -263,7 +264,11 @@ def _load(**options: str) -> arrays.Arrays:
         f"The groups of {columns['group'][1]} have shape {together.shape};"
         f" there are {count} features. Change {columns['group'][2]}."
       )
+  sha = hashlib.sha256(f"{features.shape} {features.dtype.str}".encode())
+  for first in range(0, count, _CHUNK):
+    sha.update(np.ascontiguousarray(features[first : first + _CHUNK]))
   return arrays.Arrays(
+    content_sha256=sha.hexdigest(),
     images=features,
     labels=labels,
     ids=_check_ids(ids, count, *where),

@@ -93,6 +93,7 @@ def apply(
   seed: int,
   notes: Mapping[str, Any],
   together: np.ndarray | None = None,
+  content_sha256: str = "",
 ) -> splits.Splits:
   """Split a data set.
 
@@ -108,6 +109,7 @@ def apply(
     notes: See `arrays.Arrays`.
     together: str [M]: items of one name are drawn together, so that a split may
       have a few more than asked for; None draws each item by itself.
+    content_sha256: See `arrays.Arrays`.
 
   Returns:
     The splits. Their notes count images without a label as "unlabelled", and
@@ -156,6 +158,7 @@ def apply(
     train_in_database=bool(np.isin(train, database).any()),
     class_names=class_names,
     notes=notes,
+    content_sha256=content_sha256,
   )
 
 

@@ -8,20 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from dsh_jax.data import checked
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
   """Some rows of a shared array of images.
 
   Attributes:
-    images: uint8 [M,H,W,3] or, of features, float [M,F]; memory-mapped, shared
-      by all splits.
+    images: uint8 [M,H,W,3] or, of features, float [M,F]; on disk, shared by all
+      splits.
     rows: int64 [N], rows of `images` that belong to the split, in order.
     labels: uint8 [N,L], 0 or 1.
     ids: str [N], unique in the data set.
   """
 
-  images: np.ndarray
+  images: np.ndarray | checked.CheckedArray
   rows: np.ndarray
   labels: np.ndarray
   ids: np.ndarray
@@ -57,6 +59,7 @@ class Splits:
     class_names: Names of the L labels.
     notes: Those of `Arrays`, and "unlabelled_kept", whether images without a
       label are kept.
+    content_sha256: That of `Arrays`.
   """
 
   train: Split
@@ -67,6 +70,7 @@ class Splits:
   train_in_database: bool
   class_names: tuple[str, ...]
   notes: Mapping[str, Any]
+  content_sha256: str = ""
 
   @property
   def num_classes(self) -> int:

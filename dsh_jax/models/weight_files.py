@@ -6,10 +6,12 @@ is not needed.
 """
 
 import collections
+import functools
 import io
 import json
 import math
 import os
+import pathlib
 import pickle
 import pickletools
 import struct
@@ -19,7 +21,7 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 
 _SAFETENSORS_TYPES = {
   "F64": np.float64,
@@ -47,6 +49,7 @@ _TORCH_TYPES = {
 }
 # First object of a .pth file from before PyTorch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_MAX_ENTRIES, _MAX_DEPTH = 1_000_000, 16
 
 
 def read(path: str) -> dict[str, np.ndarray]:
@@ -107,16 +110,10 @@ def _read_safetensors(file: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _read_npz(file: BinaryIO) -> dict[str, np.ndarray]:
-  with np.load(file, allow_pickle=False) as arrays:
-    tensors = {name: arrays[name] for name in arrays.files}
-  for name, tensor in tensors.items():
-    if not isinstance(
-      tensor, np.ndarray
-    ):  # NumPy returns the bytes of other files.
-      raise errors.UserError(
-        f"{name!r} of a .npz weights file is not an array."
-      )
-  return tensors
+  arrays = files.read_arrays(pathlib.Path(file.name))
+  if not isinstance(arrays, dict):
+    raise ValueError("it holds one array without a name")
+  return arrays
 
 
 def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -124,15 +121,23 @@ def _read_torch(file: BinaryIO) -> dict[str, np.ndarray]:
     file.seek(0)
     return _flatten(_read_torch_legacy(file))
   archive = zipfile.ZipFile(file)
+  files.check_archive(archive)
+  for member in archive.infolist():
+    if member.compress_type != zipfile.ZIP_STORED:
+      raise ValueError("it is compressed, as PyTorch writes none")
   (index,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
   folder = index.removesuffix("data.pkl")
   order = folder + "byteorder"
   if order in archive.namelist() and archive.read(order) != b"little":
     raise ValueError("it was written on a big-endian machine")
 
+  @functools.cache
+  def read_storage(dtype, key):
+    return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
+
   def load_storage(storage):
     _, dtype, key, *_ = storage
-    return np.frombuffer(archive.read(f"{folder}data/{key}"), dtype)
+    return read_storage(dtype, key)
 
   content = _unpickle(io.BytesIO(archive.read(index)), load_storage)
   return _flatten(content)
@@ -210,6 +215,8 @@ def _rebuild_tensor(storage, offset, shape, strides, *unused):
   del unused  # Gradients and hooks.
   span = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
   empty = 0 in shape
+  if math.prod(shape) > storage.size:
+    raise ValueError("a tensor is larger than its storage")
   if min(offset, *strides, 0) < 0 or (
     not empty and offset + span >= storage.size
   ):
@@ -226,15 +233,23 @@ def _rebuild_parameter(tensor, *unused):
   return tensor
 
 
-def _flatten(content: Any, prefix: str = "") -> dict[str, np.ndarray]:
+def _flatten(content: Any) -> dict[str, np.ndarray]:
   """Return arrays by dotted name, without other values."""
-  if isinstance(content, np.ndarray):
-    return {prefix.removesuffix("."): content}
-  if not isinstance(content, dict):
-    return {}
-  tensors = {}
-  for name, value in content.items():
-    tensors.update(_flatten(value, f"{prefix}{name}."))
+  tensors, count = {}, 0
+
+  def visit(value, names):
+    nonlocal count
+    count += 1
+    # Dictionaries that hold each other have as many paths as one likes.
+    if count > _MAX_ENTRIES or len(names) > _MAX_DEPTH:
+      raise ValueError("it has too many dictionaries in dictionaries")
+    if isinstance(value, np.ndarray):
+      tensors[".".join(map(str, names))] = value
+    elif isinstance(value, dict):
+      for name, inner in value.items():
+        visit(inner, (*names, name))
+
+  visit(content, ())
   return tensors
 
 

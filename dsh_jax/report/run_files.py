@@ -110,6 +110,7 @@ def read(directory: str, name: str = "") -> RunFiles:
         " is missing. Give the folder of a finished run, or run its command"
         " again to finish it."
       )
+  held.check_files(result, "config.json", "codes.npz", "metrics.jsonl")
   try:
     return RunFiles(
       name=name or folder.resolve().name,

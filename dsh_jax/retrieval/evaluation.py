@@ -34,10 +34,12 @@ MAX_CELLS = 1 << 22
 # Queries scored at a time, so that their arrays stay in the cache.
 QUERY_BLOCK = 256
 
+# Numbers of at most 15 digits, which float64 and int64 hold.
 _NAME = re.compile(
-  r"(?P<kind>ndcg|acg|map|wmap|precision|recall)@(?P<k>all|0*[1-9]\d*)"
-  r"|precision@r<=(?P<radius>\d+)"
+  r"(?P<kind>ndcg|acg|map|wmap|precision|recall)@(?P<k>all|0*[1-9]\d{0,14})"
+  r"|precision@r<=0*(?P<radius>\d{1,15})"
 )
+_MAX_NAME = 40  # Characters; Python converts 4,300 digits and no more.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,9 @@ def parse(name: str, field: str = "config.eval.metrics") -> Metric:
     name: One of `METRICS`, with a number or "all" for k.
     field: Field or flag to change, for the error message.
   """
-  match = _NAME.fullmatch(name) if isinstance(name, str) else None
+  match = None
+  if isinstance(name, str) and len(name) <= _MAX_NAME:
+    match = _NAME.fullmatch(name)
   if match is None:
     raise errors.unknown(
       'metric (k is 1 or more, or "all")', name, METRICS, field

@@ -1,15 +1,20 @@
 """Hash codes in the file format of FAISS, an IndexBinaryFlat.
 
-FAISS is an extra: pip install "dsh_jax[faiss]".
+Writing needs FAISS, an extra: pip install "dsh_jax[faiss]".
 """
 
 import os
 import pathlib
+import struct
 
 import numpy as np
 
-from dsh_jax import errors, files
+from dsh_jax import MAX_BITS, errors, files
 from dsh_jax.retrieval import codes
+
+_FLAT = b"IBxF"
+# d, code_size, ntotal, is_trained, metric_type, then the size of the codes.
+_HEAD = struct.Struct("<iiqbiq")
 
 
 def write_index(
@@ -52,28 +57,49 @@ def read_index(
     packed: uint32 [N, ceil(K/32)].
     num_bits: K.
   """
-  faiss = _import_faiss()
   try:
-    index = faiss.read_index_binary(os.fspath(path))
-  except RuntimeError as error:
-    raise errors.UserError(f"Cannot read the index {path}: {error}") from error
-  if not isinstance(index, faiss.IndexBinaryFlat):
+    kind, width, rows = _read_flat(pathlib.Path(path))
+  except (OSError, ValueError) as error:
     raise errors.UserError(
-      f"{path} holds a {type(index).__name__}; only IndexBinaryFlat stores"
-      " unchanged codes."
+      f"Cannot read the index {path}: {errors.describe(error)}. Write it again."
+    ) from error
+  if kind != _FLAT:
+    raise errors.UserError(
+      f"{path} holds a FAISS index of kind {kind.decode('latin-1')!r}; only"
+      f" {_FLAT.decode()!r}, an IndexBinaryFlat, stores unchanged codes."
     )
-  num_bits = index.d if num_bits is None else num_bits
+  num_bits = width if num_bits is None else num_bits
   num_bytes = -(-num_bits // 8)
-  if num_bytes != index.code_size or num_bits < 1:
+  if 8 * num_bytes != width or num_bits < 1:
     raise errors.UserError(
-      f"{path} has {index.d} bits an item, not {num_bits}. Change num_bits."
+      f"{path} has {width} bits an item, not {num_bits}. Change num_bits."
     )
-  as_bytes = np.zeros((index.ntotal, 4 * codes.num_words(num_bits)), np.uint8)
-  as_bytes[:, :num_bytes] = faiss.vector_to_array(index.xb).reshape(
-    index.ntotal, num_bytes
-  )
+  as_bytes = np.zeros((len(rows), 4 * codes.num_words(num_bits)), np.uint8)
+  as_bytes[:, :num_bytes] = rows
   packed = as_bytes.view("<u4").astype(np.uint32, copy=False)
   return codes.check(packed, num_bits, "codes"), num_bits
+
+
+def _read_flat(path):
+  """Return its kind, bits an item and uint8 [N, bytes]; the last two of _FLAT.
+
+  FAISS itself reads beyond its buffers or asks for all memory on damaged files.
+  """
+  with path.open("rb") as file:
+    kind = file.read(4)
+    if kind != _FLAT:
+      return kind, 0, None
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+      raise ValueError("it ends within its head")
+    width, num_bytes, count, _, _, size = _HEAD.unpack(head)
+    held = os.fstat(file.fileno()).st_size - file.tell()
+    if width != 8 * num_bytes or not 1 <= width <= MAX_BITS:
+      raise ValueError(f"it has {width} bits in {num_bytes} bytes an item")
+    if not 0 <= count * num_bytes == size == held:
+      raise ValueError(f"it has {held:,} bytes for {count:,} codes")
+    content = file.read()
+  return kind, width, np.frombuffer(content, np.uint8).reshape(-1, num_bytes)
 
 
 def _import_faiss():

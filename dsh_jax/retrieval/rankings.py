@@ -8,6 +8,7 @@ from dsh_jax import errors
 from dsh_jax.retrieval import hypergeometric
 
 TIES = ("expected", "optimistic", "pessimistic")
+_MAX_SHARED = 4096  # Memory and time grow with its square.
 
 
 class Rankings:
@@ -39,6 +40,7 @@ class Rankings:
         f"The histogram is {hist.dtype} of shape {hist.shape}; give integers"
         " [queries, distances, overlaps], as histogram.joint_histogram does."
       )
+    check_shared(hist.shape[2] - 1)
     cells = hist.astype(np.float64)
     if cells.shape[2] == 1:
       cells = np.concatenate([cells, np.zeros_like(cells)], axis=2)
@@ -148,6 +150,23 @@ class Rankings:
     gain = self.cells @ (self.overlaps[:, None] * order)
     gain += self.gain_before[:, :, None]
     return items, gain
+
+
+def check_shared(most: int) -> None:
+  """Check that a histogram by overlaps has a size that can be scored.
+
+  Args:
+    most: S, the largest number of labels that two items share.
+
+  Raises:
+    UserError: S is above 4,096.
+  """
+  if most > _MAX_SHARED:
+    raise errors.UserError(
+      f"Items share up to {most:,} labels; rankings are scored with at most"
+      f" {_MAX_SHARED:,}. Give fewer labels, with config.data.labels for"
+      " example."
+    )
 
 
 def read(hist: "np.ndarray | Rankings", ties: str = "expected") -> Rankings:

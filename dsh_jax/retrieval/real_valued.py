@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import evaluation, metrics
+from dsh_jax.retrieval import evaluation, metrics, rankings
 
 # Largest histogram [Q,N,S+1] held in memory, in cells.
 _MAX_CELLS = 1 << 22
@@ -60,6 +60,7 @@ def rank_histogram(
   shared = (
     np.asarray(query_labels, np.int64) @ np.asarray(database_labels, np.int64).T
   )
+  rankings.check_shared(int(shared.max(initial=0)))
   num_queries, num_items = shared.shape
   hist = np.zeros((num_queries, num_items, shared.max(initial=0) + 1), np.int64)
   order = np.argsort(-similarity, axis=1, kind="stable")

@@ -48,8 +48,10 @@ def _ndcg(ranked, shared):
   k = min(_K, shared.shape[1])
   best = -np.sort(np.partition(-shared, k - 1, axis=1)[:, :k], axis=1)
   discount = 1 / np.log2(np.arange(2, k + 2))
+  # Relative to the largest, so that no number of labels overflows.
+  most = best[:, :1].astype(np.float64)
   reached, ideal = (
-    (np.exp2(gains.astype(np.float64)) - 1) @ discount
+    (np.exp2(gains - most) - np.exp2(-most)) @ discount
     for gains in (ranked[:, :k], best)
   )
   return np.divide(reached, ideal, out=np.zeros(len(ideal)), where=ideal > 0)

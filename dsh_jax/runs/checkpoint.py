@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 from etils import epath
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 
 _RETRY_SECS = (0.5, 1, 2, 4)  # Pauses between attempts to read.
 # Answers of the system and of remote storage that prove a file damaged or gone;
@@ -154,7 +154,7 @@ class Checkpoints:
             {
               **metadata,
               "sha256": digest(tree),
-              "metadata_sha256": _digest_json(metadata),
+              "metadata_sha256": files.sha256_of_json(metadata),
             }
           ),
         ),
@@ -193,7 +193,10 @@ class Checkpoints:
     return error and self._storage_error(error, step)
 
   def restore(
-    self, like: Any, exchange: Exchange = lambda content: [content]
+    self,
+    like: Any,
+    exchange: Exchange = lambda content: [content],
+    check: Callable[[dict[str, Any]], None] = lambda metadata: None,
   ) -> tuple[Any, dict[str, Any]] | None:
     """Return the newest checkpoint that all hosts can read.
 
@@ -205,12 +208,15 @@ class Checkpoints:
       like: A tree of host arrays with the structure, shapes and types to
         restore.
       exchange: Content -> the contents of all hosts, `hosts.Hosts.exchange`.
+      check: Raises a UserError if the checkpoint with such metadata does not
+        belong to this run; called before its arrays are read.
 
     Returns:
       (tree of host arrays, metadata), or None if there is no checkpoint at all.
 
     Raises:
-      UserError: There are checkpoints, and none that all hosts can read.
+      UserError: There are checkpoints, and none that all hosts can read; or
+        that of `check`.
     """
     like = jax.tree.map(np.asarray, like)
     listed = exchange(sorted(self._manager.all_steps()))
@@ -218,7 +224,7 @@ class Checkpoints:
     for step in sorted({s for steps in listed for s in steps}, reverse=True):
       tree = metadata = sha = problem = None
       if all(step in steps for steps in listed):
-        tree, metadata, sha, problem = self._try_to_read(step, like)
+        tree, metadata, sha, problem = self._try_to_read(step, like, check)
       elif step not in listed[jax.process_index()]:
         problem = "is not there"
       told = exchange([sha, problem])
@@ -247,11 +253,13 @@ class Checkpoints:
       )
     return None
 
-  def _try_to_read(self, step, like):
+  def _try_to_read(self, step, like, check):
     """Return (tree, metadata, SHA-256, None), or why it cannot be read."""
     for pause in (*_RETRY_SECS, None):
       try:
-        return *self._read(step, like), None
+        return *self._read(step, like, check), None
+      except errors.UserError:
+        raise
       except Exception as error:  # Whatever a damaged file may cause.
         reason = errors.describe(error)
         if not _is_transient(error):
@@ -261,17 +269,21 @@ class Checkpoints:
     tries = len(_RETRY_SECS) + 1
     return None, None, None, f"{_UNREADABLE} in {tries} attempts: {reason}"
 
-  def _read(self, step, like):
+  def _read(self, step, like, check):
+    args = ocp.args
     read = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        tree=ocp.args.StandardRestore(like), run_metadata=ocp.args.JsonRestore()
-      ),
+      step, args=args.Composite(run_metadata=args.JsonRestore())
     )
-    tree = jax.tree.map(np.asarray, read.tree)
     metadata = dict(read.run_metadata)
     sha, metadata_sha = metadata.pop("sha256"), metadata.pop("metadata_sha256")
-    if (digest(tree), _digest_json(metadata)) != (sha, metadata_sha):
+    if files.sha256_of_json(metadata) != metadata_sha:
+      raise ValueError("its metadata does not have the recorded SHA-256")
+    check(metadata)
+    read = self._manager.restore(
+      step, args=args.Composite(tree=args.StandardRestore(like))
+    )
+    tree = jax.tree.map(np.asarray, read.tree)
+    if digest(tree) != sha:
       raise ValueError("it does not have the recorded SHA-256")
     return tree, metadata, sha
 
@@ -311,9 +323,3 @@ def digest(tree: Any) -> str:
     sha.update(json.dumps(head).encode())
     sha.update(leaf.tobytes())
   return sha.hexdigest()
-
-
-def _digest_json(metadata):
-  return hashlib.sha256(
-    json.dumps(metadata, sort_keys=True).encode()
-  ).hexdigest()

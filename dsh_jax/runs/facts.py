@@ -1,12 +1,15 @@
-"""What must be the same on all hosts of a run."""
+"""What must be the same on all hosts of a run, and when it continues."""
 
 import hashlib
+import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 
-from dsh_jax import data, steps
+from dsh_jax import data, errors, files, steps
 from dsh_jax.config import fields
 from dsh_jax.runs import checkpoint, result, workdir
 
@@ -33,14 +36,98 @@ def of_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
   }
 
 
-def of_start(splits: data.Splits, state: steps.TrainState) -> dict[str, str]:
-  """Return digests of the images' ids and labels, and of all weights.
+def of_data(splits: data.Splits) -> dict[str, Any]:
+  """Return digests of the images and their labels, and their shape.
+
+  Args:
+    splits: The images.
+  """
+  return {
+    f"the SHA-256 of the {name} images": sha
+    for name, sha in splits.sha256.items()
+  } | {
+    "the SHA-256 of the pixels": splits.content_sha256,
+    "the shape of an image": list(splits.train.images.shape[1:]),
+    "the names of the labels": files.sha256_of_json(splits.class_names),
+  }
+
+
+def of_start(splits: data.Splits, state: steps.TrainState) -> dict[str, Any]:
+  """Return digests of the images, and of all weights.
 
   Args:
     splits: The images.
     state: What training begins with, host arrays.
   """
-  return {
-    f"the SHA-256 of the {name} images": sha
-    for name, sha in splits.sha256.items()
-  } | {"the SHA-256 of the initial weights": checkpoint.digest(state)}
+  return of_data(splits) | {
+    "the SHA-256 of the initial weights": checkpoint.digest(state)
+  }
+
+
+def of_run(
+  config: Mapping[str, Any], splits: data.Splits
+) -> dict[str, dict[str, Any]]:
+  """Return what a checkpoint is bound to, for `check_run`.
+
+  Args:
+    config: All fields, dotted field -> value.
+    splits: The images.
+  """
+  return {"config": dict(config), "data": of_data(splits)}
+
+
+def check_run(
+  held: Mapping[str, Any] | None, wanted: Mapping[str, Any], path: Any
+) -> None:
+  """Check that a checkpoint belongs to a configuration and to data.
+
+  Args:
+    held: What the checkpoint recorded, from `of_run`; None of version 0.1,
+      which is accepted with a warning.
+    wanted: The same of this run; without "data", only the configuration is
+      compared.
+    path: The folder of the run.
+
+  Raises:
+    UserError: It does not.
+  """
+  if held is None:
+    logging.warning(
+      "The checkpoints of %s do not record configuration and data, as those of"
+      " version 0.1: neither is compared.",
+      path,
+    )
+    return
+  if different := workdir.differences(held["config"], wanted["config"]):
+    raise errors.UserError(
+      f"The weights of --workdir={path} were trained with another"
+      f" configuration: {different}. Restore its config.json from a copy, or"
+      " give another --workdir."
+    )
+  found = wanted.get("data", held["data"])
+  if names := [n for n, value in found.items() if held["data"].get(n) != value]:
+    raise errors.UserError(
+      f"--workdir={path} was trained on other data, which differ in"
+      f" {', '.join(names)}. Give the same data, or another --workdir."
+    )
+
+
+def of_encoder(
+  config: Mapping[str, Any],
+  weights: tuple[Any, Any],
+  backbone: Mapping[str, np.ndarray],
+) -> str:
+  """Return a SHA-256 that two runs share if they encode alike.
+
+  Args:
+    config: All fields, dotted field -> value.
+    weights: (params, batch_stats) of the selected epoch, host arrays.
+    backbone: Arrays of a frozen backbone, by path; {} without one.
+  """
+  settings = {
+    name: value
+    for name, value in config.items()
+    if name not in workdir.WITHOUT_EFFECT
+  }
+  arrays = {"weights": weights, "backbone": dict(backbone)}
+  return files.sha256_of_json([settings, checkpoint.digest(arrays)])

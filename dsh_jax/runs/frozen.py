@@ -16,7 +16,7 @@ import numpy as np
 
 from dsh_jax import data, errors, files, models, parallel
 from dsh_jax.config import factories
-from dsh_jax.data import progress
+from dsh_jax.data import checked, progress
 from dsh_jax.models import pretrained
 from dsh_jax.runs import workdir
 
@@ -172,9 +172,9 @@ def with_features(
   extractor = Extractor(config, config.eval.batch_size)
   name = f"features-{config.model.backbone}-{extractor.fingerprint}"
   folder = pathlib.Path(images.filename).parent
-  path = folder / f"{name}.npy"
+  path, sums = folder / f"{name}.npy", folder / f"{name}.checksums"
   try:
-    if not path.exists():
+    if not (path.exists() and sums.exists()):
       parts = folder / f"{name}.{jax.process_index()}.parts"
       title = f"{config.model.backbone}: features of {len(images):,} images"
       found = extract_parts(
@@ -185,8 +185,14 @@ def with_features(
       )
       with files.replacing(path) as partial, partial.open("wb") as file:
         np.save(file, found["features"])
+      with files.replacing(sums) as partial, partial.open("wb") as file:
+        np.save(file, checked.checksums(found["features"]))
       shutil.rmtree(parts)
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
+    features = checked.CheckedArray(
+      np.load(path, mmap_mode="r", allow_pickle=False),
+      files.read_arrays(sums),
+      sums,
+    )
   except (OSError, ValueError) as error:
     raise errors.UserError(
       f"Cannot write or read {path}: {errors.describe(error)}. Delete it, free"
@@ -202,6 +208,8 @@ def with_features(
     validation=replaced(splits.validation),
     query=replaced(splits.query),
     database=replaced(splits.database),
+    # Another machine may compute other last bits of the same features.
+    content_sha256=f"{splits.content_sha256}-{extractor.fingerprint}",
   ), extractor.variables
 
 
@@ -226,25 +234,14 @@ def write(run: workdir.Workdir, variables: Mapping[str, Any]) -> None:
   Raises:
     StorageError: It cannot be written.
   """
-  flat = flax.traverse_util.flatten_dict(variables, sep="/")
-  run.write_arrays(_FILE, flat)
+  run.write_arrays(_FILE, flatten(variables))
 
 
-def join(
-  run: workdir.Workdir, params: Mapping[str, Any], stats: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Put the frozen backbone of a run in front of what was trained behind it.
-
-  Args:
-    run: The run.
-    params: Of what was trained.
-    stats: BatchNorm's running statistics of it.
-
-  Returns:
-    Both, as the network of `factories.create_joined_network` takes them.
+def read(run: workdir.Workdir) -> dict[str, np.ndarray]:
+  """Read the frozen backbone of a run, arrays by path.
 
   Raises:
-    UserError: The run lacks its backbone.
+    UserError: The run lacks it, or it is damaged.
   """
   arrays = run.read_arrays(_FILE)
   if arrays is None:
@@ -252,7 +249,30 @@ def join(
       f"--workdir={run.path} has no {_FILE}, the frozen backbone of the run."
       " Restore it from a copy."
     )
-  frozen = flax.traverse_util.unflatten_dict(arrays, sep="/")
+  return arrays
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Return the variables of a backbone as arrays by path, as `read`."""
+  return flax.traverse_util.flatten_dict(variables, sep="/")
+
+
+def join(
+  arrays: Mapping[str, np.ndarray],
+  params: Mapping[str, Any],
+  stats: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Any]]:
+  """Put a frozen backbone in front of what was trained behind it.
+
+  Args:
+    arrays: The backbone, from `read`.
+    params: Of what was trained.
+    stats: BatchNorm's running statistics of it.
+
+  Returns:
+    Both, as the network of `factories.create_joined_network` takes them.
+  """
+  frozen = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
 
   def joined(tree, kind):
     backbone = {"images": frozen[kind]} if kind in frozen else {}

@@ -1,12 +1,13 @@
 """What a run says while it trains: metrics.jsonl, TensorBoard, a terminal."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import tqdm
@@ -27,8 +28,9 @@ class Log:
     images_per_step: int,
     tensorboard: bool,
     enabled: bool = True,
+    held: Mapping[str, Any] | None = None,
   ):
-    """Opens the files; lines after step `start` are dropped.
+    """Opens the files; lines after the last checkpoint are dropped.
 
     Args:
       workdir: The folder of the run.
@@ -37,6 +39,7 @@ class Log:
       images_per_step: B.
       tensorboard: Whether to write TensorBoard files, if it can be done.
       enabled: False on the hosts that write nothing.
+      held: `record` at the last checkpoint; None in a run that begins.
 
     Raises:
       StorageError: The files cannot be written.
@@ -51,7 +54,11 @@ class Log:
       return
     self._path = epath.Path(workdir) / "metrics.jsonl"
     with self._writing():
-      self._file = _open_at(self._path, start)
+      kept = _read_kept(self._path, start, held)
+      with files.replacing(self._path) as partial:
+        partial.write_bytes(kept)
+      self._file = self._path.open("a")
+    self._num_bytes, self._sha = len(kept), hashlib.sha256(kept)
     self._writer = _tensorboard_writer(workdir) if tensorboard else None
     if sys.stderr.isatty():
       self._bar = tqdm.tqdm(
@@ -92,10 +99,13 @@ class Log:
     """
     if not self._enabled:
       return
-    line = {"step": step, "epoch": round(epoch, 4), **values}
+    content = {"step": step, "epoch": round(epoch, 4), **values}
+    line = json.dumps(content) + "\n"
     with self._writing():
-      self._file.write(json.dumps(line) + "\n")
+      self._file.write(line)
       self._file.flush()
+    self._num_bytes += len(line)  # JSON is ASCII.
+    self._sha.update(line.encode())
     if self._writer is not None:
       self._writer.write_scalars(step, dict(values))
     if self._bar is None and not self._is_due(epoch, values):
@@ -106,6 +116,12 @@ class Log:
       if not name.startswith(("codes/", "perf/"))
     )
     self.say(f"step {step}/{self._total}  {text}{self._speed(step, values)}")
+
+  def record(self) -> dict[str, Any] | None:
+    """Return what the log is known by at a checkpoint; None if disabled."""
+    if not self._enabled:
+      return None
+    return {"num_bytes": self._num_bytes, "sha256": self._sha.hexdigest()}
 
   def say(self, text: str) -> None:
     """Prints a line, without breaking the progress bar."""
@@ -153,23 +169,30 @@ class Log:
     return f"  {values['perf/images_per_sec']:.0f} images/s  {left:.0f} s left"
 
 
-def _open_at(path, step):
-  """Opens `path` to append, after dropping what follows `step`.
+def _read_kept(path, start, held):
+  """Return the log as it was at the last checkpoint, bytes.
 
-  A run that was killed after a checkpoint has logged steps that are taken
-  again, and perhaps half a line.
+  A run that was killed after it has logged steps that are taken again, and
+  perhaps half a line.
   """
-  kept = []
-  for line in path.read_text().splitlines() if path.exists() else ():
-    try:
-      if json.loads(line)["step"] > step:
-        break
-    except (ValueError, KeyError, TypeError):
-      break
-    kept.append(line + "\n")
-  with files.replacing(path) as partial:
-    partial.write_text("".join(kept))
-  return path.open("a")
+  if not start:
+    return b""
+  content = path.read_bytes() if path.exists() else b""
+  if held is not None:
+    kept = content[: held["num_bytes"]]
+    if hashlib.sha256(kept).hexdigest() == held["sha256"]:
+      return kept
+  aside = path.with_name("metrics.damaged.jsonl")
+  if path.exists():
+    path.replace(aside)
+  logging.warning(
+    "%s is not as it was at step %d. It is kept as %s, and the log begins"
+    " there.",
+    path,
+    start,
+    aside.name,
+  )
+  return b""
 
 
 def _tensorboard_writer(workdir):

@@ -13,7 +13,7 @@ from PIL import Image
 from dsh_jax import errors, files, models, parallel, steps
 from dsh_jax.config import factories, fields
 from dsh_jax.data import images
-from dsh_jax.runs import checkpoint, encoding, frozen, workdir
+from dsh_jax.runs import checkpoint, encoding, facts, frozen, workdir
 
 Item = str | os.PathLike | np.ndarray
 
@@ -32,6 +32,8 @@ class TrainedRun:
     network: Images -> logits.
     augmentation: Images as stored -> as the network sees them.
     weights: (params, batch_stats) of the selected epoch, host arrays.
+    encoder_sha256: Identifies weights and preprocessing; every index that they
+      encoded records it.
   """
 
   def __init__(self, directory: str):
@@ -66,9 +68,17 @@ class TrainedRun:
       self.result["input_shape"][0] if vectors else None
     )
     self.augmentation = factories.create_augmentation(self.config)
-    self.weights = self._read_weights(directory)
-    if self.config.model.frozen:
-      self.weights = frozen.join(folder, *self.weights)
+    weights = self._read_weights(directory, held)
+    backbone = frozen.read(folder) if self.config.model.frozen else {}
+    self.encoder_sha256: str = facts.of_encoder(held, weights, backbone)
+    recorded = self.result.get("encoder_sha256", self.encoder_sha256)
+    if recorded != self.encoder_sha256:
+      raise errors.UserError(
+        f"The weights of --workdir={directory} are not those that result.json"
+        " was written with. Restore its files from a copy, or give another"
+        " --workdir."
+      )
+    self.weights = frozen.join(backbone, *weights) if backbone else weights
     self._encoders: dict[int, Any] = {}  # By the batch of a device.
 
   def encode(self, items: Item | Sequence[Item]) -> np.ndarray:
@@ -152,7 +162,7 @@ class TrainedRun:
     """Returns the function of `steps.make_encode_step` for this run."""
     return steps.make_encode_step(self.network, self.method, self.augmentation)
 
-  def _read_weights(self, directory) -> tuple[Any, Any]:
+  def _read_weights(self, directory, held) -> tuple[Any, Any]:
     # The optimizer's state has the shape of any training of that optimizer.
     tx = factories.create_optimizer(self.config, self.method, 1000)
     network = factories.create_network(self.config, self.method)
@@ -168,7 +178,12 @@ class TrainedRun:
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), state)
     best = {"params": state.params, "batch_stats": state.batch_stats}
     with checkpoint.Checkpoints(directory, read_only=True) as saved:
-      restored = saved.restore({"state": state, "best": best})
+      restored = saved.restore(
+        {"state": state, "best": best},
+        check=lambda metadata: facts.check_run(
+          metadata.get("made_of"), {"config": held}, directory
+        ),
+      )
     if restored is None:
       raise errors.UserError(
         f"--workdir={directory} has no checkpoints. Give the folder of a run"

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import io
-import json
 import logging
 import os
 import platform
@@ -30,6 +29,29 @@ WITHOUT_EFFECT = {
 _CHOSEN = ("method", "bits", "seed", "data.name", "model.backbone")
 _NAMED = 3  # Fields that differ, in an error.
 _SHARED_SECS = 10  # Until a file is seen by all hosts of a network drive.
+
+
+def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+  """Return how two configurations differ, "" if only without effect.
+
+  Args:
+    held: As it was, dotted field -> value.
+    wanted: As it is now.
+  """
+  names = [
+    name
+    for name in (held.keys() | wanted.keys()) - WITHOUT_EFFECT
+    if held.get(name) != wanted.get(name)
+  ]
+  # Those that a person chooses come first; they bring others with them.
+  names.sort(key=lambda name: (name not in _CHOSEN, name))
+  different = "; ".join(
+    f"config.{name} was {held.get(name)} and is now {wanted.get(name)}"
+    for name in names[:_NAMED]
+  )
+  if len(names) > _NAMED:
+    different += f"; and {len(names) - _NAMED} more fields"
+  return different
 
 
 class Workdir:
@@ -86,24 +108,10 @@ class Workdir:
     held = self.read_json("config.json")
     if held is None:
       return
-    wanted = fields.flatten(config)
-    names = sorted(
-      name
-      for name in (held.keys() | wanted.keys()) - WITHOUT_EFFECT
-      if held.get(name) != wanted.get(name)
-    )
-    if names:
-      # Those that a person chooses come first; they bring others with them.
-      names.sort(key=lambda name: (name not in _CHOSEN, name))
-      different = "; ".join(
-        f"config.{name} was {held.get(name)} and is now {wanted.get(name)}"
-        for name in names[:_NAMED]
-      )
-      if len(names) > _NAMED:
-        different += f"; and {len(names) - _NAMED} more fields"
+    if different := differences(held, fields.flatten(config)):
       longer = (
         " The learning rate spans all epochs, so a run cannot be given more."
-        if "train.num_epochs" in names
+        if "config.train.num_epochs was" in different
         else ""
       )
       raise errors.UserError(
@@ -228,10 +236,22 @@ class Workdir:
   def read_json(self, name: str) -> dict[str, Any] | None:
     """Return the contents of a JSON file, or None if it is not there.
 
+    A file without a digest, as version 0.1 wrote them, is read with a warning.
+
     Raises:
-      UserError: It cannot be read, or is not an object in JSON.
+      UserError: It cannot be read, is not an object in JSON, or is not as
+        `write_json` left it.
     """
-    return self._read(name, lambda path: json.loads(path.read_bytes()))
+    found = self._read(name, files.read_sealed)
+    if found is None:
+      return None
+    content, has_seal = found
+    if not has_seal:
+      logging.warning(
+        "%s has no SHA-256, as files of version 0.1: it is read unchecked.",
+        self.path / name,
+      )
+    return content
 
   def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:
     """Return the arrays of an .npz file, or None if it is not there.
@@ -239,14 +259,14 @@ class Workdir:
     Raises:
       UserError: It cannot be read, or is not an .npz file.
     """
-    return self._read(name, files.read_arrays)
+    arrays = self._read(name, files.read_arrays)
+    if isinstance(arrays, np.ndarray):
+      raise self._damaged(name, "is damaged")
+    return arrays
 
   def _read(self, name, read):
     try:
-      content = read(self.path / name)
-      if not isinstance(content, dict):
-        raise ValueError
-      return content
+      return read(self.path / name)
     except FileNotFoundError:
       return None
     except NotADirectoryError:
@@ -258,19 +278,51 @@ class Workdir:
         f"Cannot read {self.path / name}: {errors.describe(error)}. Repair it,"
         " or give another --workdir."
       ) from None
-    except (ValueError, RecursionError):
-      raise errors.UserError(
-        f"{self.path / name} is damaged. Restore it from a copy, or give"
-        " another --workdir."
-      ) from None
+    except files.ChangedError:
+      raise self._damaged(name, "was changed after it was written") from None
+    except (ValueError, MemoryError):
+      raise self._damaged(name, "is damaged") from None
+
+  def _damaged(self, name, how):
+    return errors.UserError(
+      f"{self.path / name} {how}. Restore it from a copy, or give another"
+      " --workdir."
+    )
+
+  def digests(self, *names: str) -> dict[str, str]:
+    """Return the SHA-256 of those files that are there, by name."""
+    return {
+      name: files.sha256(self.path / name)
+      for name in names
+      if (self.path / name).exists()
+    }
+
+  def check_files(self, result: Mapping[str, Any], *names: str) -> None:
+    """Check that files are those from which a result was made.
+
+    Args:
+      result: The contents of result.json; of version 0.1, nothing is checked.
+      *names: Names of files.
+
+    Raises:
+      UserError: One cannot be read, or is another one.
+    """
+    held = result.get("files", {})
+    for name in names:
+      if name in held and self._read(name, files.sha256) != held[name]:
+        raise self._damaged(
+          name, "is not the file that result.json was written with"
+        )
 
   def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all; nothing if not `writes`.
+    """Write a JSON file with its SHA-256; nothing if not `writes`.
+
+    It is written whole or not at all.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.
     """
-    self._write(name, (json.dumps(content, indent=2) + "\n").encode())
+    self._write(name, files.with_seal(content))
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file, whole or not at all; nothing if not `writes`.

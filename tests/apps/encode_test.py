@@ -17,6 +17,7 @@ from dsh_jax.apps import encode, evaluate, export, image_files, search
 from dsh_jax.apps import index as index_lib
 from dsh_jax.retrieval import codes, faiss_index
 from dsh_jax.runs import trained
+from dsh_jax.runs import workdir as workdir_lib
 
 POSTGRES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
 
@@ -254,6 +255,24 @@ def test_wrong_searches_are_one_line_errors(flags, words, encoded, folder):
   given = [flag.format(folder=folder) for flag in flags]
   with pytest.raises(errors.UserError, match=words):
     search.main([f"--index={encoded[0]}", *given])
+
+
+def test_a_changed_mean_is_refused(workdir, tmp_path):
+  """It would encode every picture to other codes."""
+  run = tmp_path / "run"
+  shutil.copytree(workdir, run)
+  path = run / "config.json"
+  held = workdir_lib.Workdir(run).read_json("config.json")
+  text = path.read_text()
+  path.write_text(text.replace('"bits": 16', '"bits": 17'))
+  with pytest.raises(errors.UserError, match="config.json was changed after"):
+    trained.load_run(str(run))
+  held["data.mean"][0] += 0.1
+  workdir_lib.Workdir(run).write_json("config.json", held)
+  with pytest.raises(
+    errors.UserError, match=r"another configuration: config.data.mean was \["
+  ):
+    trained.load_run(str(run))
 
 
 @pytest.fixture(scope="module")

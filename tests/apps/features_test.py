@@ -12,7 +12,7 @@ from PIL import Image
 from configs import features as features_config
 from configs import listfile as listfile_config
 from dsh_jax import errors, train
-from dsh_jax.apps import encode, export, features, search
+from dsh_jax.apps import encode, evaluate, export, features, search
 from dsh_jax.apps import index as index_lib
 from dsh_jax.runs import trained
 
@@ -85,6 +85,53 @@ def test_jit_equals_pmap_and_a_resumed_run(workdir, vectors, tmp_path):
   again = train.train_and_evaluate(config, str(run))
   assert commands.last_digest(run) == ended
   assert again["metrics"] == found["metrics"]
+  # Codes of two runs mean different things.
+  one = tmp_path / "one.npy"
+  np.save(one, np.ones((1, F), np.float32))
+  index = index_lib.load(str(workdir / "codes.npz"), str(run))
+  with pytest.raises(errors.UserError, match="encoded by another run than"):
+    search.nearest(index, str(one), 3)
+  with pytest.raises(errors.UserError, match="encoded by another run than"):
+    export.write(str(run), str(tmp_path), str(workdir / "codes.npz"))
+  with pytest.raises(errors.UserError, match="encoded by different runs"):
+    evaluate.evaluate_files(*(str(x / "codes.npz") for x in (workdir, run)))
+  own = str(run / "codes.npz")
+  assert evaluate.evaluate_files(own, own)["metrics"] == found["metrics"]
+  # Weights of another run.
+  for name in ("config.json", "checkpoints"):
+    shutil.move(run / name, tmp_path / name)
+    copy = shutil.copytree if name == "checkpoints" else shutil.copy
+    copy(workdir / name, run / name)
+  with pytest.raises(errors.UserError, match="not those that result.json"):
+    trained.load_run(str(run))
+
+
+def test_a_resume_on_other_data_is_refused(workdir, vectors, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(workdir, run)
+  (run / "result.json").unlink()
+  config = features_config.get_config("method=dpsh,bits=16")
+  config.update_from_flattened_dict(SMALL)
+  config.data.features = str(vectors)
+  before = vectors.read_bytes()
+  with np.load(vectors) as saved:
+    x, labels = saved["features"], saved["labels"]
+  wider = np.concatenate([labels, labels[:, :1]], axis=1)
+  other = x.copy()
+  other[5, 6] += 1e-5
+  try:
+    for content, words in (
+      ({"features": x, "labels": labels[::-1]}, "of the train images"),
+      ({"features": other, "labels": labels}, "in the SHA-256 of the pixels"),
+      ({"features": x, "labels": wider}, "the names of the labels"),
+    ):
+      np.savez(vectors, **content)
+      with pytest.raises(
+        errors.UserError, match=f"was trained on other data, .*{words}"
+      ):
+        train.train_and_evaluate(config, str(run))
+  finally:
+    vectors.write_bytes(before)
 
 
 def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):

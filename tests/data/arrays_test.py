@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import data, errors
-from dsh_jax.data import arrays, images
+from dsh_jax.data import arrays, checked, images
 
 NUM_IMAGES = 2000
 NUMBERS = dict(num_train=20, num_query=5, num_validation=4)
@@ -45,7 +46,8 @@ def _load(folder, options, size=24):
 
 
 def _pixels(splits):
-  return np.asarray(splits.train.images).tobytes()
+  images = splits.train.images
+  return images[np.arange(len(images))].tobytes()
 
 
 def test_the_second_call_only_maps_the_files(built, options, monkeypatch):
@@ -55,7 +57,7 @@ def test_the_second_call_only_maps_the_files(built, options, monkeypatch):
   monkeypatch.setattr(arrays, "_build", fail)
   splits = _load(built[0], options)
   assert splits.sha256 == built[1].sha256
-  assert isinstance(splits.train.images, np.memmap)
+  assert isinstance(splits.train.images, checked.CheckedArray)
   assert splits.train.images.shape == (NUM_IMAGES, 24, 24, 3)
 
 
@@ -129,14 +131,47 @@ def test_a_partial_build_is_resumed(copied, options, monkeypatch):
   assert len(again) == NUM_IMAGES - 256 * finished
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+  """Options and splits of sixty images, prepared in a moment."""
+  folder = tmp_path_factory.mktemp("few")
+  options = fake_archives.csv(folder, 60) | NUMBERS
+  return options, _load(folder / "data", options)
+
+
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "info.json"])
-@pytest.mark.parametrize("kept", [0, 100])
-def test_damaged_files_are_named(copied, options, name, kept):
-  root, folder = copied
+def test_damaged_files_are_built_again(few, name, capsys):
+  options, wanted = few
+  folder = pathlib.Path(wanted.train.images.filename).parent
   content = (folder / name).read_bytes()
-  (folder / name).write_bytes(content[:kept])
-  with pytest.raises(errors.UserError, match="Delete that folder"):
-    _load(root, options)
+  # Of the pixels, each is compared when it is read.
+  changed = content[:-1] + bytes([content[-1] ^ 1])
+  for bad in (content[:100], b"", *[changed] * (name != "images.npy")):
+    (folder / name).write_bytes(bad)
+    splits = _load(folder.parents[1], options)
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "dam" in x]
+    assert str(folder) in line and line.endswith("they are built again.")
+    assert splits.sha256 == wanted.sha256
+    assert splits.content_sha256 == wanted.content_sha256
+    assert (folder / name).read_bytes() == content
+
+
+def test_a_changed_pixel_is_noticed_when_it_is_read(few):
+  """Zeroed bytes, as an unclean shutdown leaves them."""
+  options, splits = few
+  path = pathlib.Path(splits.train.images.filename)
+  splits = _load(path.parents[2], options)  # Mapped before it was damaged.
+  rows = splits.train.rows
+  wanted = splits.train.take(np.array([3]))
+  with path.open("r+b") as file:
+    file.seek(-(60 - int(rows[3])) * wanted.size, os.SEEK_END)
+    file.write(bytes(100))
+  train = _load(path.parents[2], options).train
+  train.take(np.arange(3))  # Rows that are whole.
+  with pytest.raises(errors.UserError, match=f"Row {rows[3]} .* is damaged. G"):
+    train.take(np.arange(5))
+  train = _load(path.parents[2], options).train
+  np.testing.assert_array_equal(train.take(np.array([3])), wanted)
 
 
 def test_lack_of_space_is_found_before_decoding(options, tmp_path, monkeypatch):

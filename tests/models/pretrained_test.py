@@ -16,7 +16,7 @@ import pytest
 import random_weights
 from commands import SMALL
 
-from dsh_jax import errors, models
+from dsh_jax import errors, files, models
 from dsh_jax.apps import weights as weights_app
 from dsh_jax.models import naming, pretrained, weight_files
 from dsh_jax.runs import trained
@@ -171,6 +171,35 @@ def test_a_small_file_takes_little_memory(tmp_path, number):
     archive.writestr("archive/data.pkl", pickle.PROTO + b"\x02}" + put + b".")
   with pytest.raises(errors.UserError, match="numbered"):
     weight_files.read(str(tmp_path / "a.pth"))
+
+
+def _nested(depth):
+  """A dictionary with two to the power of `depth` paths, all to one value."""
+  value = {}
+  for _ in range(depth):
+    value = {"a": value, "b": value}
+  return pickle.dumps(value, 2)
+
+
+@pytest.mark.parametrize(
+  "members, words",
+  [
+    ([("data/0", bytes(1000))], "compressed"),
+    ([("data/0", bytes(1_000_001))], "would expand to"),
+    ([("data.pkl", _nested(24))], "too many dictionaries"),
+  ],
+  ids=["compressed", "bomb", "nested"],
+)
+def test_a_file_that_expands_is_refused(tmp_path, monkeypatch, members, words):
+  monkeypatch.setattr(files, "_EXPANDED_BYTES", 1_000_000)
+  path = tmp_path / "a.pth"
+  kind = zipfile.ZIP_STORED if words.startswith("too") else zipfile.ZIP_DEFLATED
+  with zipfile.ZipFile(path, "w", kind, compresslevel=1) as archive:
+    for name, content in members:
+      archive.writestr(f"archive/{name}", content)
+  with pytest.raises(errors.UserError, match=words) as caught:
+    weight_files.read(str(path))
+  assert "\n" not in str(caught.value)
 
 
 def test_missing_files_and_unknown_endings(tmp_path):

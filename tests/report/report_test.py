@@ -24,6 +24,7 @@ from dsh_jax.report import (
   run_files,
 )
 from dsh_jax.retrieval import codes
+from dsh_jax.runs import workdir
 
 NASTY = "<script>alert(1)</script>&\"'$_^{"
 
@@ -41,9 +42,11 @@ def copy(folder, target, config=(), **changed):
   target.mkdir()
   for name in ("config.json", "result.json", "metrics.jsonl", "codes.npz"):
     shutil.copy(folder / name, target)
+  read, write = workdir.Workdir(folder), workdir.Workdir(target)
   for name, fields in (("result.json", changed), ("config.json", config)):
-    content = json.loads((folder / name).read_text()) | dict(fields)
-    (target / name).write_text(json.dumps(content))
+    content = read.read_json(name) | dict(fields)
+    content.pop("files", None)  # Tests change them.
+    write.write_json(name, content)
   return target
 
 

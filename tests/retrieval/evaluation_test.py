@@ -7,7 +7,7 @@ import pytest
 import retrieval_problems as problems
 
 from dsh_jax import errors
-from dsh_jax.retrieval import evaluation, metrics
+from dsh_jax.retrieval import evaluation, metrics, real_valued, strict
 
 NAMES = (*metrics.DEFAULT_METRICS, "recall@9", "precision@12", "map@20")
 
@@ -134,11 +134,41 @@ def _exact_ndcg(arguments):
 
 
 @pytest.mark.parametrize(
-  "name", ["map", "map@0", "map@-1", "ndgc@10", "precision@r<2", "acg@1.5", 3]
+  "name",
+  [
+    *("map", "map@0", "map@-1", "ndgc@10", "precision@r<2", "acg@1.5", 3),
+    *(f"{kind}{'1' * 5000}" for kind in ("ndcg@", "precision@r<=")),
+    f"map@{2**64}",
+  ],
 )
 def test_unknown_names_are_refused(name):
-  with pytest.raises(errors.UserError, match="Allowed: .*ndcg@k"):
+  with pytest.raises(errors.UserError, match="Allowed: .*ndcg@k") as caught:
     evaluation.parse(name)
+  assert len(str(caught.value)) < 300
+
+
+def test_more_shared_labels_than_can_be_scored_are_refused():
+  codes = np.zeros((2, 1), np.uint32)
+  labels = np.ones((2, 70_000), np.uint8)
+  with pytest.raises(errors.UserError, match="up to 70,000 labels; .* 4,096"):
+    evaluation.evaluate_codes(codes, codes, labels, labels, 8)
+  with pytest.raises(errors.UserError, match="up to 70,000 labels; .* 4,096"):
+    real_valued.evaluate_cosine(np.eye(2), np.eye(2), labels, labels)
+
+
+def test_strict_scores_stay_finite_with_any_number_of_labels():
+  rng = np.random.default_rng(0)
+  queries, items = rng.standard_normal((3, 4)), rng.standard_normal((9, 4))
+  few = rng.integers(0, 2, (9, 5))
+  many = np.concatenate([few, np.ones((9, 1500), int)], axis=1)
+  for labels in (few, many):
+    names = strict.METRICS
+    found = strict.evaluate_cosine(queries, items, labels[:3], labels)
+    wanted = real_valued.evaluate_cosine(
+      queries, items, labels[:3], labels, names
+    )["metrics"]
+    for name in names:
+      assert found[name] == pytest.approx(wanted[name]["expected"], rel=1e-6)
 
 
 def test_bad_input_is_refused():

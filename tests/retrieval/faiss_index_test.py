@@ -53,11 +53,35 @@ def test_bad_files_are_refused(faiss, tmp_path):
   with pytest.raises(errors.UserError, match="beyond num_bits 41"):
     faiss_index.read_index(path, 41)
   faiss.write_index_binary(faiss.IndexBinaryHNSW(48, 4), str(path))
-  with pytest.raises(errors.UserError, match="IndexBinaryHNSW"):
+  with pytest.raises(errors.UserError, match="kind 'IBHf'"):
     faiss_index.read_index(path)
 
 
 def test_missing_faiss_is_named(monkeypatch, tmp_path):
   monkeypatch.setitem(sys.modules, "faiss", None)
   with pytest.raises(errors.UserError, match=r"dsh_jax\[faiss\]"):
-    faiss_index.read_index(tmp_path / "codes.index")
+    faiss_index.write_index(
+      tmp_path / "codes.index", np.zeros((1, 1), np.uint32), 8
+    )
+
+
+def test_damaged_files_are_refused_or_read_as_they_are(faiss, tmp_path):
+  packed, _, _ = problems.random_items(0, 20, 48, 1)
+  path = tmp_path / "codes.index"
+  faiss_index.write_index(path, packed, 48)
+  content = path.read_bytes()
+  for place in range(33):
+    for bit in (0, 7):
+      changed = bytearray(content)
+      changed[place] ^= 1 << bit
+      path.write_bytes(changed)
+      try:
+        found, _ = faiss_index.read_index(path)
+      except errors.UserError as error:
+        assert "\n" not in str(error)
+      else:  # Whether it is trained, and by which distance, which is unused.
+        assert 20 <= place < 25
+        np.testing.assert_array_equal(found, packed)
+  path.write_bytes(content[:-1])
+  with pytest.raises(errors.UserError, match="119 bytes for 20 codes"):
+    faiss_index.read_index(path)

@@ -138,10 +138,10 @@ def failing_reads(monkeypatch):
   numbers, pauses = [], []
   read = checkpoint.Checkpoints._read
 
-  def read_or_fail(self, step, like):
+  def read_or_fail(*arguments):
     if numbers:
       raise OSError(numbers[0], os.strerror(numbers.pop(0)))
-    return read(self, step, like)
+    return read(*arguments)
 
   monkeypatch.setattr(checkpoint.Checkpoints, "_read", read_or_fail)
   monkeypatch.setattr(checkpoint.time, "sleep", pauses.append)

@@ -123,22 +123,86 @@ def test_a_new_folder_on_a_full_disk_is_refused_and_not_left(tmp_path):
 
 
 def test_a_log_on_a_full_disk_is_told_and_continues(tmp_path, capsys):
-  def open_log(start):
-    return logs.Log(
-      tmp_path, start=start, total=99, images_per_step=1, tensorboard=False
-    )
-
   with pytest.raises(errors.StorageError, match=r"metrics\.jsonl: File too"):
-    with open_log(0) as log, _files_of_at_most(500):
+    with _open_log(tmp_path, 0) as log, _files_of_at_most(500):
       for step in range(1, 99):
         log.scalars(step, 0.0, {"train/loss": 1.0})
+        if step == 4:
+          held = log.record()
   assert len(capsys.readouterr().err.splitlines()) == 1, "more than an epoch"
-  written = len(commands.read_log(tmp_path))
-  assert 5 < written < 20
-  with open_log(written) as log:
-    log.scalars(written + 1, 0.0, {"train/loss": 1.0})
+  assert 5 < len(commands.read_log(tmp_path)) < 20
+  with _open_log(tmp_path, 4, held) as log:
+    log.scalars(5, 0.0, {"train/loss": 1.0})
   steps = [line["step"] for line in commands.read_log(tmp_path)]
-  assert steps == list(range(1, written + 2))
+  assert steps == [1, 2, 3, 4, 5]
+
+
+def _open_log(folder, start, held=None):
+  return logs.Log(
+    folder,
+    start=start,
+    total=99,
+    images_per_step=1,
+    tensorboard=False,
+    held=held,
+  )
+
+
+@pytest.mark.parametrize("damage", ["digit", "line", "none", "unrecorded"])
+def test_a_damaged_log_is_set_aside(tmp_path, damage, caplog):
+  with _open_log(tmp_path, 0) as log:
+    for step in (1, 2):
+      log.scalars(step, 0.0, {"train/loss": 1.0})
+    held = log.record()
+  path = tmp_path / "metrics.jsonl"
+  written = path.read_text()
+  if damage == "digit":
+    path.write_text(written.replace("1.0}", "9.0}", 1))
+  elif damage == "line":
+    path.write_text(written.splitlines(keepends=True)[1])
+  elif damage == "unrecorded":
+    held = None
+  changed = path.read_text()
+  with _open_log(tmp_path, 2, held) as log:
+    log.scalars(3, 0.0, {"train/loss": 1.0})
+    assert log.record()["num_bytes"] == path.stat().st_size
+  steps = [line["step"] for line in commands.read_log(tmp_path)]
+  if damage == "none":
+    assert steps == [1, 2, 3] and not caplog.text
+  else:
+    assert steps == [3] and "is not as it was at step 2" in caplog.text
+    assert (tmp_path / "metrics.damaged.jsonl").read_text() == changed
+
+
+@pytest.mark.parametrize(
+  "name, old, new",
+  [("result.json", "0.5", "0.6"), ("config.json", "16", "17")],
+)
+def test_a_changed_number_is_refused(tmp_path, name, old, new, caplog):
+  run = workdir.Workdir(tmp_path)
+  content = {"score": 0.5, "bits": 16, "empty": {}, "pair": (1, 2)}
+  run.write_json(name, content)
+  assert run.read_json(name) == content | {"pair": [1, 2]}
+  text = (tmp_path / name).read_text()
+  (tmp_path / name).write_text(text.replace(old, new))
+  with pytest.raises(errors.UserError, match=f"{name} was changed after"):
+    run.read_json(name)
+  (tmp_path / name).write_text('{"a": 1}')  # As version 0.1 wrote it.
+  assert run.read_json(name) == {"a": 1} and "unchecked" in caplog.text
+
+
+def test_a_file_of_another_run_is_refused(tmp_path):
+  run = workdir.Workdir(tmp_path)
+  run.write_arrays("codes.npz", {"a": np.zeros(3)})
+  result = {"files": run.digests("codes.npz", "metrics.jsonl")}
+  run.check_files(result, "codes.npz", "metrics.jsonl")
+  run.write_arrays("codes.npz", {"a": np.ones(3)})
+  with pytest.raises(errors.UserError, match="codes.npz is not the file that"):
+    run.check_files(result, "codes.npz")
+  (tmp_path / "codes.npz").unlink()
+  with pytest.raises(errors.UserError, match="codes.npz is not the file that"):
+    run.check_files(result, "codes.npz")
+  run.check_files({}, "codes.npz")
 
 
 def test_a_checkpoint_on_a_full_disk_leaves_the_one_before(tmp_path):
