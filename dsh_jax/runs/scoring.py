@@ -97,19 +97,19 @@ class Scorer:
     encoded = list(zip(packed, splits, strict=True))
     encoded_at = time.monotonic()
     report = self._score(*encoded, names=names)
+    report["encoding_secs"] = encoded_at - started
+    report["evaluation_secs"] = time.monotonic() - encoded_at
     report["real_valued"] = compare_outputs(
       *outputs, *packed, *(split.labels for split in splits)
     )
-    report["encoding_secs"] = encoded_at - started
-    report["evaluation_secs"] = time.monotonic() - encoded_at
     arrays = {
       "num_bits": np.asarray(self._config.bits),
       "class_names": np.asarray(self._splits.class_names),
     }
-    for name, (packed, split) in zip(
+    for name, (words, split) in zip(
       ("query", "database"), encoded, strict=True
     ):
-      arrays[f"{name}_codes"] = packed
+      arrays[f"{name}_codes"] = words
       arrays[f"{name}_labels"] = split.labels
       arrays[f"{name}_ids"] = split.ids
     return report, arrays

@@ -71,6 +71,8 @@ def test_another_configuration_is_refused_but_not_another_data_folder(tmp_path):
   run.check({"bits": 16, "data": {"dir": "b"}})
   with pytest.raises(errors.UserError, match="config.bits was 16 and is now 8"):
     run.check({"bits": 8, "data": {"dir": "a"}})
+  with pytest.raises(errors.UserError, match="a run cannot be given more"):
+    run.check({"bits": 16, "train": {"num_epochs": 9}})
   others = {f"a{n}": n for n in range(9)}
   with pytest.raises(errors.UserError) as error:
     run.check({"bits": 8, "method": "dsrh", **others})
