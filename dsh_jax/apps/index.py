@@ -66,10 +66,7 @@ class Index:
   @functools.cached_property
   def has_pictures(self) -> bool:
     """Whether the run was trained on images, and not on features."""
-    try:
-      config = workdir_lib.Workdir(self.workdir).read_json("config.json")
-    except errors.UserError:
-      config = None
+    config = workdir_lib.Workdir(self.workdir).read_json("config.json")
     # None if the run has been moved; `picture` says so.
     return (config or {}).get("model.backbone") != models.VECTORS
 
