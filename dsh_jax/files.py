@@ -18,7 +18,7 @@ from dsh_jax import errors
 # so many times its size.
 _EXPANDED_BYTES = 1 << 30
 _EXPANDED_TIMES = 50
-_SEAL = "sha256.json"
+SEAL = "sha256.json"  # Digests of the files beside it.
 
 
 @contextlib.contextmanager
@@ -165,18 +165,20 @@ def seal(folder: pathlib.Path, *names: str) -> None:
     OSError: One cannot be read, or the record cannot be written.
   """
   content = {name: sha256(folder / name) for name in names}
-  with replacing(folder / _SEAL) as partial:
+  with replacing(folder / SEAL) as partial:
     partial.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def check_seal(folder: pathlib.Path, *names: str) -> None:
-  """Check that files are as they were when `seal` recorded them.
+  """Check that files are those that `seal` recorded, as they were.
 
   Raises:
     OSError: One, or the record, cannot be read.
     ValueError: One, or the record, was changed.
   """
-  held = json.loads((folder / _SEAL).read_bytes())
+  held = json.loads((folder / SEAL).read_bytes())
+  if not isinstance(held, dict) or held.keys() != set(names):
+    raise ValueError(f"{SEAL} is not of its files")
   for name in names:
-    if not isinstance(held, dict) or held.get(name) != sha256(folder / name):
+    if held[name] != sha256(folder / name):
       raise ValueError(f"{name} is not as it was written")

@@ -132,6 +132,12 @@ def read_data(folder: pathlib.Path) -> Any:
   return taken, splits.sha256, splits.class_names, splits.notes
 
 
+def build_data(folder: pathlib.Path) -> Any:
+  """Return the same from the records, which are decoded again."""
+  shutil.rmtree(folder / "cache" / "arrays")
+  return read_data(folder)
+
+
 _OF_RUN = r"run/(config\.json|result\.json|codes\.npz|metrics\.jsonl)"
 READERS = {
   "report": Reader(read_report, _OF_RUN, 34),
@@ -155,6 +161,9 @@ READERS = {
     True,
   ),
   "prepared data": Reader(read_data, r"cache/.*", 5, True),
+  "data built from records": Reader(
+    build_data, r"cache/(?!arrays/).*", 2, True
+  ),
 }
 
 

@@ -9,6 +9,7 @@ The pictures have one digit each. Their scans are those of the training scenes:
 no query, database or validation scene has any of them.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -30,6 +31,7 @@ BACKBONE = "tiny"
 # Of pictures and of how they are normalised; also that of the scenes.
 PREPROCESSING = pretrained.Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 _VERSION = 1  # Of all below; weights of another one are made anew.
+_FILES = ("config.json", "model.npz")
 _SIDE = 32  # Pixels; a digit has 16 or 24.
 _NUM_PICTURES = 8_000
 _NUM_SCORED = 1_000
@@ -73,7 +75,9 @@ def prepare(backbone: str, data_dir: str) -> str:
   folder = pathlib.Path(data_dir) / "pretrained"
   folder /= f"{NAME}-v{_VERSION}-jax{jax.__version__}"
   path = folder / "model.npz"
-  if path.exists():
+  # Not there, or damaged.
+  with contextlib.suppress(OSError, ValueError):
+    files.check_seal(folder, *_FILES)
     return os.fspath(path)
   started = time.monotonic()
   print("Training the weights to start from.", file=sys.stderr, flush=True)
@@ -191,6 +195,7 @@ def _main(folder: pathlib.Path) -> None:
   with files.replacing(folder / "model.npz") as partial:
     with partial.open("wb") as file:
       np.savez(file, **tensors)
+  files.seal(folder, *_FILES)
 
 
 if __name__ == "__main__":

@@ -112,18 +112,52 @@ def load(
           flush=True,
         )
         shutil.rmtree(final)
+      records = pathlib.Path(data_dir) / key
+      _remove_damaged(records)
       with dataset_lib.quiet():
         builder = dataset.create_builder(
           data_dir, manual_dir, max_missing, **options
         )
       dataset_lib.prepare(builder, manual_dir, dataset.by_tfds)
+      if records.is_dir() and not (records / files.SEAL).exists():
+        files.seal(records, *_small_files(records))
       _build(dataset, builder, final, image_size, resize, num_threads)
       return open_folder(final)
+  except (RuntimeError, KeyError) as error:  # Of array_record, of TFDS.
+    raise errors.UserError(
+      f"Cannot read the records in {records}: {errors.describe(error)}. Delete"
+      " that folder and run again."
+    ) from error
   except OSError as error:
     raise errors.UserError(
       f"Cannot prepare {final}: {error}. Free space there, or change"
       " config.data.dir."
     ) from error
+
+
+def _remove_damaged(records):
+  """Remove records whose description has changed; they are made again."""
+  if not (records / files.SEAL).exists():
+    return
+  try:
+    files.check_seal(records, *_small_files(records))
+  except (OSError, ValueError) as error:
+    print(
+      f"Records in {records} are damaged ({errors.describe(error)}); they are"
+      " made again.",
+      file=sys.stderr,
+      flush=True,
+    )
+    shutil.rmtree(records)
+
+
+def _small_files(records):
+  """Return the names of files that are not records, which have checksums."""
+  return sorted(
+    path.name
+    for path in records.iterdir()
+    if ".array_record" not in path.name and path.name != files.SEAL
+  )
 
 
 def _file_name(key):

@@ -1,6 +1,7 @@
 """Tests of dsh_jax.config.digit_weights."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,28 @@ def test_weights_that_are_there_are_taken(folder, tmp_path, monkeypatch):
     np.testing.assert_array_equal(
       state.params["backbone"]["hidden"]["kernel"], file["hidden.weight"].T
     )
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.npz"])
+def test_damaged_weights_are_made_again(folder, tmp_path, monkeypatch, name):
+  copied = f"digits-v{digit_weights._VERSION}-jax{jax.__version__}"
+  copy = tmp_path / "pretrained" / copied
+  shutil.copytree(folder, copy)
+  monkeypatch.setattr(digit_weights.subprocess, "run", _trained)
+  assert digit_weights.prepare("tiny", str(tmp_path))
+  content = (copy / name).read_bytes()
+  place = content.rindex(b"5")  # A mean, or a weight.
+  (copy / name).write_bytes(content[:place] + b"6" + content[place + 1 :])
+  with pytest.raises(_Trained):
+    digit_weights.prepare("tiny", str(tmp_path))
+
+
+class _Trained(Exception):
+  """In place of a training of seconds."""
+
+
+def _trained(*arguments, **options):
+  raise _Trained
 
 
 def test_how_pictures_are_normalised_is_known_before(tmp_path):

@@ -156,6 +156,31 @@ def test_damaged_files_are_built_again(few, name, capsys):
     assert (folder / name).read_bytes() == content
 
 
+def test_damaged_records_are_made_again(few, capsys):
+  options, wanted = few
+  folder = pathlib.Path(wanted.train.images.filename).parent
+  (info,) = (folder.parents[1] / "listfile").rglob("dataset_info.json")
+  for path, content in (
+    (info, info.read_bytes()[:-9]),
+    (info.with_name("metadata.json"), b'{"absent": 7, "unlabelled": 0}'),
+  ):
+    shutil.rmtree(folder)
+    path.write_bytes(content)
+    splits = _load(folder.parents[1], options)
+    assert f"{path.name} is not as it was" in capsys.readouterr().err
+    assert splits.content_sha256 == wanted.content_sha256
+    assert splits.notes == wanted.notes
+  (records,) = info.parent.glob("*.array_record-*")
+  content = bytearray(records.read_bytes())
+  content[len(content) // 2] ^= 1
+  records.write_bytes(content)
+  shutil.rmtree(folder)
+  with pytest.raises(errors.UserError, match=f"records in {info.parent}: "):
+    _load(folder.parents[1], options)
+  shutil.rmtree(info.parent)
+  assert _load(folder.parents[1], options).notes == wanted.notes
+
+
 def test_a_changed_pixel_is_noticed_when_it_is_read(few):
   """Zeroed bytes, as an unclean shutdown leaves them."""
   options, splits = few
