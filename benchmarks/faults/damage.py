@@ -52,12 +52,15 @@ class Reader:
     reads: Pattern of the files that it reads, below that folder.
     weight: Share of the cases, relative to the others.
     writes: Whether it may write to the folder.
+    removes: Whether the damage may be that a file is missing; a run without
+      its result is not finished, and the same command resumes it.
   """
 
   read: Callable[[pathlib.Path], Any]
   reads: str
   weight: int
   writes: bool = False
+  removes: bool = True
 
 
 def _digest(answer) -> str:
@@ -140,29 +143,29 @@ def build_data(folder: pathlib.Path) -> Any:
 
 _OF_RUN = r"run/(config\.json|result\.json|codes\.npz|metrics\.jsonl)"
 READERS = {
-  "report": Reader(read_report, _OF_RUN, 34),
+  "report": Reader(read_report, _OF_RUN, 30),
   "the same command again": Reader(
-    read_result, r"run/(config|result)\.json", 16
+    read_result, r"run/(config|result)\.json", 30, removes=False
   ),
-  "evaluate": Reader(read_scores, r"run/codes\.npz", 16),
-  "search --id": Reader(search_index, r"index\.npz|run/config\.json", 16),
+  "evaluate": Reader(read_scores, r"run/codes\.npz", 60),
+  "search --id": Reader(search_index, r"index\.npz|run/config\.json", 60),
   "search --id, picture": Reader(
-    search_run, r"run/(codes\.npz|config\.json)|cache/arrays/.*", 2, True
+    search_run, r"run/(codes\.npz|config\.json)|cache/arrays/.*", 1, True
   ),
   "encode, search, serve, export": Reader(
     load_run,
     r"run/(config\.json|result\.json|backbone\.npz|checkpoints/.*)|index\.npz",
-    10,
+    12,
+  ),
+  "prepared data": Reader(read_data, r"cache/.*", 5, True),
+  "data built from records": Reader(
+    build_data, r"cache/(?!arrays/).*", 1, True
   ),
   "resume": Reader(
     resume,
     r"run/(config\.json|metrics\.jsonl|backbone\.npz|checkpoints/.*)|cache/.*",
     1,
     True,
-  ),
-  "prepared data": Reader(read_data, r"cache/.*", 5, True),
-  "data built from records": Reader(
-    build_data, r"cache/(?!arrays/).*", 2, True
   ),
 }
 
@@ -213,14 +216,17 @@ def make_run(folder: pathlib.Path) -> None:
   )
 
 
-def damage(rng: np.random.Generator, path: pathlib.Path) -> str:
+def damage(
+  rng: np.random.Generator, path: pathlib.Path, removes: bool = True
+) -> str:
   """Damage a file at a random place and return how."""
   content = path.read_bytes()
   size = len(content)
   first = int(rng.integers(size + 1))
   length = int(min(size - first, 2 ** rng.integers(0, 10)))
   new = rng.bytes(length)
-  kinds = ["bit", "bytes", "zeros", "cut", "left out", "added", "removed"]
+  kinds = ["bit", "bytes", "zeros", "cut", "left out", "added"]
+  kinds += ["removed"] * removes
   digits = [m.start() for m in re.finditer(rb"\d", content[:1_000_000])]
   if path.suffix in (".json", ".jsonl") and digits:
     kinds += ["digit"] * 4  # What nothing but a digest can notice.
@@ -315,7 +321,7 @@ def run_cases(
     elif path:
       shutil.copy(pristine / path, folder / path)
     path = known[rng.integers(len(known))]
-    what = f"{path}, {damage(rng, folder / path)}"
+    what = f"{path}, {damage(rng, folder / path, reader.removes)}"
     how, answer, said = ask(reader, folder)
     if how == "failed":
       failures.append(f"{what}: {answer}")
@@ -356,7 +362,12 @@ def _run(argv: Sequence[str]) -> int:
       print(lines[-1], f"{secs:.0f} s", *failures[:8], sep="\n", flush=True)
       total += num_cases
       num_failures += len(failures)
-  secs = time.monotonic() - started
+      _write(lines, total, num_failures, secs)
+  return int(num_failures > 0)
+
+
+def _write(lines, total, num_failures, secs):
+  """Write the page of what was done so far."""
   text = "\n".join(
     [
       "# A run, its index and its data, damaged and read again",
@@ -379,7 +390,6 @@ def _run(argv: Sequence[str]) -> int:
   if _DAMAGE_RESULTS.value:
     path = pathlib.Path(_DAMAGE_RESULTS.value, "damage.md")
     path.write_text(text + "\n")
-  return int(num_failures > 0)
 
 
 if __name__ == "__main__":
