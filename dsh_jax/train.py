@@ -138,7 +138,7 @@ def train_and_evaluate(
       )
       if factories.takes_vectors(config):
         made["choice"] = choice.ranking(run)
-        made["baselines"] = baselines.evaluate(splits, config.bits, config.seed)
+      made["baselines"] = baselines.evaluate(splits, config.bits, config.seed)
       arrays["encoder_sha256"] = np.asarray(made["encoder_sha256"])
       run.write_arrays("codes.npz", arrays)
       made["files"] = run.digests("config.json", "codes.npz", "metrics.jsonl")

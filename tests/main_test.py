@@ -26,6 +26,11 @@ def test_a_run_prints_the_table_and_leaves_its_files(command):
     assert scores["pessimistic"] <= scores["expected"] <= scores["optimistic"]
   assert set(result["split_sha256"]) >= {"train", "query", "database"}
   assert result["images_per_sec"] > 0
+  assert set(result["baselines"]) == {
+    "LSH of pixels, 16 bits",
+    "PCA of pixels, 16 bits",
+  }
+  assert "PCA of pixels, 16 bits    ndcg@100 0." in out
   lines = commands.read_log(workdir)
   losses = [x["step"] for x in lines if "train/loss" in x]
   assert losses == list(range(1, 17))

@@ -1,45 +1,70 @@
-"""What the same features reach without training: beside the scores of codes."""
+"""What the same items reach without training: beside the scores of codes."""
 
 import numpy as np
 
 from dsh_jax import data
 from dsh_jax.retrieval import codes, evaluation, strict, unsupervised
 
+_SIDE = 8  # Of the thumbnails that stand for images, pixels.
+_CHUNK = 256  # Images that are read at a time.
+_FITTED = 10_000  # Training items that directions are found from, at most.
+
 
 def evaluate(
   splits: data.Splits, num_bits: int, seed: int
 ) -> dict[str, dict[str, float]]:
-  """Score features by their cosine, and LSH of the length of the codes.
+  """Score LSH and signs of principal components, of the length of the codes.
 
   Args:
-    splits: Of features.
+    splits: Of features; or of images, whose thumbnails of 8 x 8 pixels are
+      hashed.
     num_bits: K.
-    seed: Of the directions of LSH.
+    seed: Of random directions.
 
   Returns:
-    "cosine" and "lsh" -> metric of `strict.METRICS` -> score of the test
-    queries; of LSH the mean over all orders of ties.
+    Name of a baseline -> metric of `strict.METRICS` -> score of the test
+    queries, the mean over all orders of ties. Of features also their cosine,
+    without ties.
   """
-
-  def features(split):
-    return split.take(np.arange(len(split)))
-
+  of = "features" if len(splits.train.images.shape) == 2 else "pixels"
   query, database = splits.query, splits.database
-  encoded, labels = (
-    [features(query), features(database)],
+  encoded = [_vectors(query), _vectors(database)]
+  labels = [query.labels, database.labels]
+  found = {}
+  if of == "features":
+    found["cosine of features"] = strict.evaluate_cosine(*encoded, *labels)
+  fitted = _vectors(splits.train, _FITTED)
+  for title, name in (("LSH", "lsh"), ("PCA", "pca_sign")):
+    encode = unsupervised.fit(name, fitted, num_bits, seed)
+    scores = evaluation.evaluate_codes(
+      *(codes.pack(encode(x)) for x in encoded),
+      *labels,
+      num_bits,
+      names=strict.METRICS,
+    )["metrics"]
+    found[f"{title} of {of}, {num_bits} bits"] = {
+      metric: scores[metric]["expected"] for metric in strict.METRICS
+    }
+  return found
+
+
+def _vectors(split: data.Split, at_most: int | None = None) -> np.ndarray:
+  """Return features [n,F], or the pixels of thumbnails float32 [n,192]."""
+  rows = np.arange(len(split))[:at_most]
+  if len(split.images.shape) == 2:
+    return split.take(rows)
+  return np.concatenate(
     [
-      query.labels,
-      database.labels,
-    ],
+      _thumbnails(split.take(rows[first : first + _CHUNK]))
+      for first in range(0, len(rows), _CHUNK)
+    ]
   )
-  encode = unsupervised.fit("lsh", features(splits.train), num_bits, seed)
-  hashed = evaluation.evaluate_codes(
-    *(codes.pack(encode(x)) for x in encoded),
-    *labels,
-    num_bits,
-    names=strict.METRICS,
-  )["metrics"]
-  return {
-    "cosine": strict.evaluate_cosine(*encoded, *labels),
-    "lsh": {name: hashed[name]["expected"] for name in strict.METRICS},
-  }
+
+
+def _thumbnails(images):
+  images = images[:, :: (step := max(1, images.shape[1] // 64)), ::step]
+  count, side = len(images), images.shape[1]
+  box = -(-side // _SIDE)
+  small = images[:, : side // box * box, : side // box * box]
+  small = small.reshape(count, side // box, box, side // box, box, 3)
+  return small.mean(axis=(2, 4), dtype=np.float32).reshape(count, -1)

@@ -53,13 +53,9 @@ def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _baselines(result: Mapping[str, Any]) -> list[str]:
-  """Returns lines with what the same features reach without training."""
-  names = {
-    "cosine": "cosine of the features",
-    "lsh": f"LSH, {result['bits']} bits",
-  }
+  """Returns lines with what the same items reach without training."""
   return [
-    f"{names[name]:<26}"
+    f"{name:<26}"
     + ", ".join(f"{metric} {value:.4f}" for metric, value in found.items())
     for name, found in result.get("baselines", {}).items()
   ]

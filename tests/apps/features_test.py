@@ -51,10 +51,10 @@ def workdir(command, vectors):
     f"--workdir={folder}",
   )
   assert code == 0, err
-  assert "cosine of the features" in out and "LSH, 16 bits" in out
+  assert "cosine of features" in out and "LSH of features, 16 bits" in out
   page = (folder / "report.html").read_text()
   assert "the items of this run are features" in page
-  assert "The same features without training" in page
+  assert "Without training" in page
   return folder
 
 
@@ -62,7 +62,11 @@ def test_a_run_on_features_learns(workdir):
   result = json.loads((workdir / "result.json").read_text())
   score = result["metrics"]["map@all"]
   assert score["expected"] > 0.9 > 0.6 > score["chance"]
-  assert set(result["baselines"]) == {"cosine", "lsh"}
+  assert set(result["baselines"]) == {
+    "cosine of features",
+    "LSH of features, 16 bits",
+    "PCA of features, 16 bits",
+  }
 
 
 def test_jit_equals_pmap_and_a_resumed_run(workdir, vectors, tmp_path):
