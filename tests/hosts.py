@@ -27,12 +27,12 @@ from dsh_jax.runs import checkpoint, interrupts
 def _fail_to_read(plan):
   read = checkpoint.Checkpoints._read
 
-  def read_or_fail(self, step, like):
+  def read_or_fail(self, step, *like):
     if numbers := plan.get(str(step)):
       if number := numbers.pop(0):
         raise OSError(number, os.strerror(number))
       raise ValueError("wrong bytes")
-    return read(self, step, like)
+    return read(self, step, *like)
 
   checkpoint.Checkpoints._read = read_or_fail
 
