@@ -22,6 +22,11 @@ class UserError(Error, ValueError):
   exit_code = 2
 
 
+# Exit code if another host was killed or lost; one that ends with a reason
+# gives the others its own.
+LOST_HOST = 5
+
+
 def unknown(
   kind: str, given: object, allowed: Iterable[str], field: str
 ) -> UserError:

@@ -16,7 +16,7 @@ from ml_collections import config_flags
 from dsh_jax import data, errors, parallel, train
 from dsh_jax.apps import command
 from dsh_jax.config import config_files, fields
-from dsh_jax.runs import interrupts, summary
+from dsh_jax.runs import cluster, interrupts, summary
 
 
 def _define_flags(values: flags.FlagValues, default: str | None) -> None:
@@ -153,9 +153,7 @@ def _keep_compiled(folder: str) -> None:
 
 def _join_hosts(given: flags.FlagValues) -> None:
   try:
-    jax.distributed.initialize(
-      given.coordinator, given.num_processes, given.process_id
-    )
+    cluster.join(given.coordinator, given.num_processes, given.process_id)
   except (ValueError, RuntimeError) as error:
     raise errors.UserError(
       f"Cannot join the other hosts: {error} Give --coordinator,"

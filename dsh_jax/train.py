@@ -90,7 +90,7 @@ def train_and_evaluate(
     Stopped: SIGTERM or SIGINT arrived.
   """
   all_hosts = hosts.Hosts()
-  signals = interrupts.Interrupts()
+  signals = interrupts.Interrupts(all_hosts)
   with all_hosts.together(), signals.handled():
     mesh = parallel.DeviceMesh(config.parallel)
     fields.validate(config, mesh.num_devices)
@@ -107,6 +107,7 @@ def train_and_evaluate(
     )
     if finished is not None:
       return finished
+    run.assert_shared(all_hosts)
     splits, backbone = _load(config)
     if config.method == fields.AUTO:
       chosen = choice.resolve(config, splits, run).method
@@ -116,7 +117,6 @@ def train_and_evaluate(
     all_hosts.assert_equal(lambda: facts.of_start(parts.splits, parts.state))
     about_data = overview.describe(parts.splits)
     with run.claimed(config):
-      run.assert_shared(all_hosts)
       run.write_json("data.json", about_data)
       if all_hosts.index == 0:
         print(overview.text(about_data), file=sys.stderr, flush=True)
@@ -126,11 +126,8 @@ def train_and_evaluate(
         directory, read_only=all_hosts.index > 0
       ) as saved:
         weights, metadata = _train(parts, run, saved, signals, all_hosts)
-        selected = mesh.replicate(weights)
-        with signals.polled():
-          report, arrays = parts.scorer.test(selected, signals.poll)
-          saved.wait()
-          signals.poll()
+        report, arrays = parts.scorer.test(mesh.replicate(weights))
+        saved.wait()
       made = result.create_result(config, parts.splits, metadata, report)
       made["data_warnings"] = about_data["warnings"]
       made["encoder_sha256"] = facts.of_encoder(
@@ -143,7 +140,6 @@ def train_and_evaluate(
       run.write_arrays("codes.npz", arrays)
       made["files"] = run.digests("config.json", "codes.npz", "metrics.jsonl")
       run.write_json("result.json", made)
-      all_hosts.exchange("written")
   return made
 
 
@@ -296,7 +292,7 @@ def _train(
       saved.save(step, {"state": host_state, "best": best}, metadata)
       if stopping:
         saved.wait()
-        all_hosts.exchange("saved")
+        all_hosts.part()
         raise signals.stopped(step)
       started = time.monotonic()
       clock.start(step)

@@ -8,8 +8,8 @@ becomes the number of the host. Variables of the environment:
 
   DSH_JAX_READS  JSON {step: [errno, ...]}: how host 1 fails to read a
                  checkpoint, one number an attempt; 0 is a damaged file.
-  DSH_JAX_SLOW   a file that every host makes when it evaluates, half a second
-                 a batch.
+  DSH_JAX_SLOW   a file that every host makes when it evaluates, which then
+                 takes three seconds more.
 """
 
 import json
@@ -21,7 +21,7 @@ import warnings
 
 import forked
 
-from dsh_jax.runs import checkpoint, interrupts
+from dsh_jax.runs import checkpoint, scoring
 
 
 def _fail_to_read(plan):
@@ -38,14 +38,14 @@ def _fail_to_read(plan):
 
 
 def _evaluate_slowly(mark):
-  poll = interrupts.Interrupts.poll
+  test = scoring.Scorer.test
 
-  def poll_slowly(self):
+  def test_slowly(self, weights):
     pathlib.Path(mark).touch()
-    time.sleep(0.5)
-    poll(self)
+    time.sleep(3)
+    return test(self, weights)
 
-  interrupts.Interrupts.poll = poll_slowly
+  scoring.Scorer.test = test_slowly
 
 
 def _main(count, port, *arguments):

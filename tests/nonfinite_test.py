@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 import stub_network
 
+from dsh_jax import errors, parallel
+from dsh_jax.retrieval import codes
+from dsh_jax.runs import encoding
+
 # Steps so large that the network's output overflows after a few.
 DIVERGE = (
   "--config.optimizer.name=sgd",
@@ -51,6 +55,18 @@ def test_a_run_can_leave_such_steps_out(command, tmp_path):
   told = re.findall(r"Step ([0-9]+) is not finite: .* It is left out\.", err)
   result = json.loads((tmp_path / "result.json").read_text())
   assert result["num_skipped_steps"] == len(told) > 0
+
+
+def test_codes_that_are_not_finite_are_no_result():
+  def encode_step(weights, images):
+    return codes.pack_traced(weights * images)
+
+  mesh = parallel.DeviceMesh()
+  encoder = encoding.BatchEncoder(encode_step, mesh, batch_size=1)
+  images = np.ones((20, 3), np.float32)
+  images[:5] = 0  # Times infinity.
+  with pytest.raises(errors.NonFiniteError, match="NaN for 5 of 20 images"):
+    encoder(mesh.replicate(np.float32(np.inf)), images.__getitem__, 20)
 
 
 class _BadOnce:

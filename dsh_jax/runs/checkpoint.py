@@ -30,19 +30,6 @@ _UNREADABLE = "cannot be read"
 Exchange = Callable[[Any], list[Any]]
 
 
-class _Manager(ocp.CheckpointManager):
-  """Orbax's manager, which leaves the preemption service alone.
-
-  It would ask the service with the step of the checkpoint before, and hosts
-  agree on where to stop by the number that each has asked with last.
-  """
-
-  def reached_preemption(self, step: int) -> bool:
-    """Return False."""
-    del step
-    return False
-
-
 class Checkpoints:
   """Checkpoints of a run: a tree of arrays and a small dict of metadata.
 
@@ -74,7 +61,7 @@ class Checkpoints:
     try:
       if not read_only:
         self._path.mkdir(parents=True, exist_ok=True)
-      self._manager = _Manager(
+      self._manager = ocp.CheckpointManager(
         self._path,
         options=ocp.CheckpointManagerOptions(
           max_to_keep=None if read_only else keep,

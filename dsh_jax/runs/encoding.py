@@ -7,12 +7,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsh_jax import parallel
+from dsh_jax import errors, parallel
 from dsh_jax.data import batches
-from dsh_jax.retrieval import codes
 
 _AHEAD = 2  # Batches that are read, and batches that devices hold, at a time.
 _JOINED = 32  # Batches whose codes come to the host in one transfer.
+
+
+def check_finite(has_nan: np.ndarray) -> None:
+  """Check that a network gave numbers.
+
+  Args:
+    has_nan: bool [N], images for which it gave NaN.
+
+  Raises:
+    NonFiniteError: There are such images.
+  """
+  if np.any(has_nan):
+    raise errors.NonFiniteError(
+      f"The network gives NaN for {np.sum(has_nan)} of {len(has_nan)} images:"
+      " its training has diverged. Lower config.optimizer.learning_rate and"
+      " train again with another --workdir."
+    )
 
 
 class BatchEncoder:
@@ -50,17 +66,15 @@ class BatchEncoder:
     weights: Any,
     take: Callable[[np.ndarray], np.ndarray],
     num_images: int,
-    on_batch: Callable[[], None] = lambda: None,
   ) -> np.ndarray:
     """Encodes images 0 to num_images - 1; see `with_outputs`."""
-    return self.with_outputs(weights, take, num_images, on_batch)[0]
+    return self.with_outputs(weights, take, num_images)[0]
 
   def with_outputs(
     self,
     weights: Any,
     take: Callable[[np.ndarray], np.ndarray],
     num_images: int,
-    on_batch: Callable[[], None] = lambda: None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Encodes images 0 to num_images - 1.
 
@@ -68,14 +82,13 @@ class BatchEncoder:
       weights: (params, batch_stats), from `DeviceMesh.replicate`.
       take: Indices int [n] -> images uint8 [n,H,W,3]; called from threads.
       num_images: N, at least 1.
-      on_batch: Called after each batch, the same number of times on all hosts.
 
     Returns:
       Packed codes, uint32 [N, ceil(K/32)], and what they are the signs of,
       float32 [N,K], on every host; [N,0] if the step returns no outputs.
 
     Raises:
-      UserError: The network gives NaN.
+      NonFiniteError: As `check_finite`.
     """
     size = self._batch_size
     mine = self._mesh.local_rows(size)
@@ -94,13 +107,12 @@ class BatchEncoder:
       if len(encoded) == _JOINED:
         joined.append(self._join(encoded))
         encoded = []
-      on_batch()
     if encoded:  # Filled up, so that one program joins any number.
       encoded += encoded[-1:] * (_JOINED - len(encoded))
       joined.append(self._join(encoded))
     rows = np.concatenate([self._mesh.gather(batch) for batch in joined])
     rows = rows[:num_images]
-    codes.check_numbers(rows[:, 0] != 0)
+    check_finite(rows[:, 0] != 0)
     packed, outputs = np.split(rows[:, 1:], [self._num_words], axis=1)
     return (
       np.ascontiguousarray(packed),

@@ -1,28 +1,17 @@
 """What hosts tell each other about a run, so that none goes on alone."""
 
 import contextlib
-import itertools
-import json
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
-# Hosts meet where one may need hours that another does not, to decode images
-# for example. Collectives of devices give up after seconds on some platforms,
-# so messages go by the store of JAX's coordination service, which has no public
-# name; orbax uses the same. The service itself ends all hosts if one is gone.
-from jax._src import distributed
-
 from dsh_jax import errors
+from dsh_jax.runs import links
 
-_PREFIX = "dsh_jax"
-_POLL_MSECS = 1000  # Between two looks whether another host has given up.
-_LEAVE_SECS = 10  # That the host of the store waits for the others to leave.
-
-# Names of messages, the same sequence on all hosts of one process's life.
-_numbers = itertools.count()
+_VERDICT_SECS = 25  # For it to be known which host has made a collective fail.
 
 
 class Hosts:
@@ -37,6 +26,7 @@ class Hosts:
     """Find the others."""
     self.index = jax.process_index()
     self.count = jax.process_count()
+    self._links = links.connected() if self.count > 1 else None
 
   def exchange(self, content: Any) -> list[Any]:
     """Tell all hosts something; waits until all have told their own.
@@ -46,17 +36,28 @@ class Hosts:
 
     Returns:
       What each host told, by its number.
-
-    Raises:
-      UserError: Another host has given up; with its reason.
     """
-    if self.count == 1:
-      return [content]
-    number = next(_numbers)
-    _client().key_value_set(
-      f"{_PREFIX}/{number}/{self.index}", json.dumps(content)
-    )
-    return [self._wait_for(f"{number}/{host}") for host in range(self.count)]
+    return self._links.exchange(content) if self._links else [content]
+
+  def part(self) -> None:
+    """Wait until all hosts are here; each ends by itself from then on."""
+    if self._links:
+      self._links.part()
+    self._links = None
+
+  def request_stop(self, signal_number: int) -> None:
+    """Let all hosts stop after the same step because of a signal."""
+    if self._links:
+      self._links.request_stop(signal_number)
+
+  def should_stop(self, step: int) -> int:
+    """Return the number of a signal, or 0, the same on all hosts.
+
+    Args:
+      step: Steps taken; rising from call to call, all hosts ask after the same
+        ones.
+    """
+    return self._links.should_stop(step) if self._links else 0
 
   def assert_equal(self, make_facts: Callable[[], Mapping[str, Any]]) -> None:
     """Check that all hosts agree.
@@ -90,61 +91,32 @@ class Hosts:
 
   @contextlib.contextmanager
   def together(self) -> Iterator[None]:
-    """Let the others know the reason if this host gives up inside.
+    """End all hosts if one ends inside; each prints the reason in one line.
 
-    Raises:
-      UserError: In place of an error of JAX that another host caused by giving
-        up; with the reason of that host.
+    A host of several that fails ends its process here, as do the others: with
+    its exit code, or `errors.LOST_HOST` if it was killed.
     """
-    if self.count == 1:
-      yield
-      return
     try:
       yield
-    except _GaveUp:
-      raise
+      self.part()
     except BaseException as error:
-      if isinstance(error, jax.errors.JaxRuntimeError):
-        self._raise_if_given_up()
-      self._give_up(error)
-      raise
+      if self._links is None:
+        raise
+      self._end(error)
 
-  def _wait_for(self, key):
-    while True:
-      try:
-        text = _client().blocking_key_value_get(f"{_PREFIX}/{key}", _POLL_MSECS)
-      except jax.errors.JaxRuntimeError as error:
-        if "DEADLINE_EXCEEDED" not in str(error):
-          raise
-        self._raise_if_given_up()
-      else:
-        return json.loads(text)
-
-  def _give_up(self, error):
-    reason = " ".join(str(error).split()) or type(error).__name__
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-      client = _client()
-      client.key_value_set(f"{_PREFIX}/gave_up/{self.index}", reason, True)
-      client.key_value_set(f"{_PREFIX}/leaves/{self.index}", "", True)
-      if self.index == 0:  # The store ends with this process.
-        until = time.monotonic() + _LEAVE_SECS
-        for host in range(1, self.count):
-          msecs = max(1, round(1000 * (until - time.monotonic())))
-          client.blocking_key_value_get(f"{_PREFIX}/leaves/{host}", msecs)
-
-  def _raise_if_given_up(self):
-    client = _client()
-    for key, reason in client.key_value_dir_get(f"{_PREFIX}/gave_up/"):
-      client.key_value_set(f"{_PREFIX}/leaves/{self.index}", "", True)
-      raise _GaveUp(f"Host {key.rpartition('/')[2]} has ended: {reason}")
-
-
-class _GaveUp(errors.UserError):
-  """Another host has given up."""
-
-
-def _client():
-  return distributed.global_state.client
+  def _end(self, error):
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      time.sleep(_VERDICT_SECS)  # If a host was lost, this one ends meanwhile.
+    text = str(error) or type(error).__name__
+    if isinstance(error, errors.Error):
+      code = error.exit_code
+    elif isinstance(error, SystemExit):
+      code = error.code
+    else:
+      traceback.print_exception(error)
+      text, code = f"{type(error).__name__}: {text}", 1
+    self._links.end(text, code)
+    links.leave(text, code)
 
 
 def _name(hosts: list[int]) -> str:

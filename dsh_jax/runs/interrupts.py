@@ -10,8 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-import jax
-from jax.experimental import multihost_utils
+from dsh_jax.runs import hosts
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -41,15 +40,19 @@ class Stopped(SystemExit):
 class Interrupts:
   """Turns both signals into `Stopped`, where the run can bear it.
 
-  On several hosts, SIGTERM belongs to JAX's preemption service: one host's
-  notice reaches all, and they agree on the step after which they stop.
+  On several hosts a signal to one stops all: where it is deferred, after a step
+  on which they agree.
   """
 
-  def __init__(self):
-    """Notes nothing yet; signals are handled inside `handled`."""
+  def __init__(self, all_hosts: hosts.Hosts):
+    """Notes nothing yet; signals are handled inside `handled`.
+
+    Args:
+      all_hosts: Who stops together.
+    """
+    self._hosts = all_hosts
     self._noted = 0
     self._is_deferred = False
-    self._asked = 0
 
   @contextlib.contextmanager
   def handled(self) -> Iterator[None]:
@@ -61,13 +64,13 @@ class Interrupts:
     if threading.current_thread() is not threading.main_thread():
       yield
       return
-    numbers = _SIGNALS if jax.process_count() == 1 else (signal.SIGINT,)
-    before = {n: signal.signal(n, self._receive) for n in numbers}
+    before = {n: signal.signal(n, self._receive) for n in _SIGNALS}
     try:
       yield
     finally:
       for number, handler in before.items():
-        signal.signal(number, handler)
+        # What was not installed from Python, Python cannot install again.
+        signal.signal(number, handler or signal.SIG_DFL)
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
@@ -85,28 +88,6 @@ class Interrupts:
     if self._noted:
       raise Stopped(self._noted)
 
-  @contextlib.contextmanager
-  def polled(self) -> Iterator[None]:
-    """Inside, on several hosts, a signal is raised on all of them by `poll`.
-
-    Raises:
-      Stopped: On a single host at once; on several at the end as well.
-    """
-    if jax.process_count() == 1:
-      yield
-      return
-    with self.deferred():
-      yield
-
-  def poll(self) -> None:
-    """Stop all hosts at the same call; each calls it equally often.
-
-    Raises:
-      Stopped: A host was told to stop.
-    """
-    if jax.process_count() > 1 and self.requested(self._asked + 1):
-      raise Stopped(self._noted)
-
   def requested(self, step: int) -> bool:
     """Whether to save and stop after a step; all hosts ask after the same ones.
 
@@ -117,16 +98,11 @@ class Interrupts:
     Returns:
       The same on all hosts.
     """
-    if jax.process_count() == 1:
+    if self._hosts.count == 1:
       return bool(self._noted)
-    # The hosts agree on the first number that none has asked about, so there
-    # may be no gap.
-    for number in range(self._asked + 1, step + 1):
-      if multihost_utils.reached_preemption_sync_point(number):
-        self._noted = self._noted or signal.SIGTERM
-        return True
-    self._asked = step
-    return False
+    agreed = self._hosts.should_stop(step)
+    self._noted = agreed or self._noted
+    return bool(agreed)
 
   def stopped(self, step: int) -> Stopped:
     """Returns what to raise when the checkpoint of `step` is written."""
@@ -143,5 +119,4 @@ class Interrupts:
       name = signal.Signals(number).name
       # Not print: the signal may have interrupted one.
       os.write(2, f"\n{name}: stopping after this step.\n".encode())
-    if jax.process_count() > 1:
-      os.kill(os.getpid(), signal.SIGTERM)
+    self._hosts.request_stop(number)

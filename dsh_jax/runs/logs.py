@@ -32,6 +32,9 @@ class Log:
   ):
     """Opens the files; lines after the last checkpoint are dropped.
 
+    There is one TensorBoard file, however often a run was resumed: the lines
+    that are kept are written to a new one.
+
     Args:
       workdir: The folder of the run.
       start: Steps taken before; 0 in a run that begins.
@@ -58,8 +61,8 @@ class Log:
       with files.replacing(self._path) as partial:
         partial.write_bytes(kept)
       self._file = self._path.open("a")
+      self._writer = _tensorboard_writer(workdir, kept) if tensorboard else None
     self._num_bytes, self._sha = len(kept), hashlib.sha256(kept)
-    self._writer = _tensorboard_writer(workdir) if tensorboard else None
     if sys.stderr.isatty():
       self._bar = tqdm.tqdm(
         total=total * images_per_step,
@@ -195,7 +198,7 @@ def _read_kept(path, start, held):
   return b""
 
 
-def _tensorboard_writer(workdir):
+def _tensorboard_writer(workdir, kept):
   # TensorFlow prints about itself from C++, which only the descriptor can keep
   # quiet, and while it is imported only.
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -205,7 +208,13 @@ def _tensorboard_writer(workdir):
   except ImportError as error:
     logging.warning("No TensorBoard files: %s.", error)
     return None
-  return metric_writers.SummaryWriter(str(workdir))
+  for path in epath.Path(workdir).glob("events.out.tfevents.*"):
+    path.unlink(missing_ok=True)
+  writer = metric_writers.SummaryWriter(str(workdir))
+  for line in map(json.loads, kept.splitlines()):
+    values = {k: v for k, v in line.items() if k not in ("step", "epoch")}
+    writer.write_scalars(line["step"], values)
+  return writer
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """Scores of a network's weights: to choose an epoch, and to report it."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
@@ -47,7 +47,8 @@ class Scorer:
       {} without validation queries, where the last epoch is taken.
 
     Raises:
-      UserError: The metric is unknown, or the network gives NaN.
+      UserError: The metric is unknown.
+      NonFiniteError: The network gives NaN.
     """
     splits = self._splits
     if self._config.eval.select == "test_best":
@@ -69,14 +70,11 @@ class Scorer:
       for metric in names
     }
 
-  def test(
-    self, weights: Any, on_batch: Callable[[], None] = lambda: None
-  ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  def test(self, weights: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores the test queries, once.
 
     Args:
       weights: (params, batch_stats), on devices.
-      on_batch: Called after each batch of images, on all hosts.
 
     Returns:
       What `evaluation.evaluate_codes` returns, with "real_valued" (see
@@ -85,14 +83,14 @@ class Scorer:
       _ids of query and database.
 
     Raises:
-      UserError: A metric is unknown, or the network gives NaN.
+      UserError: A metric is unknown.
+      NonFiniteError: The network gives NaN.
     """
     names = tuple(self._config.eval.metrics) or metrics.DEFAULT_METRICS
     started = time.monotonic()
     splits = self._splits.query, self._splits.database
     packed, outputs = zip(
-      *(self._encode(weights, split, on_batch) for split in splits),
-      strict=True,
+      *(self._encode(weights, split) for split in splits), strict=True
     )
     encoded = list(zip(packed, splits, strict=True))
     encoded_at = time.monotonic()
@@ -114,8 +112,8 @@ class Scorer:
       arrays[f"{name}_ids"] = split.ids
     return report, arrays
 
-  def _encode(self, weights, split, on_batch=lambda: None):
-    return self._encoder.with_outputs(weights, split.take, len(split), on_batch)
+  def _encode(self, weights, split):
+    return self._encoder.with_outputs(weights, split.take, len(split))
 
   def _score(self, encoded_queries, encoded_database, names: Iterable[str]):
     (query_codes, queries), (database_codes, database) = (

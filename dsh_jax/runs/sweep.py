@@ -19,7 +19,7 @@ import numpy as np
 from dsh_jax import data, errors, losses, steps
 from dsh_jax.config import factories
 from dsh_jax.data import augment, batches
-from dsh_jax.retrieval import codes
+from dsh_jax.runs import encoding
 
 _STEPS = 256  # In one call of the device.
 _ROWS = 4096  # Encoded at once.
@@ -152,7 +152,7 @@ def _make_encoder(network, methods, state, features):
       # The last batch is filled up with copies of the last item.
       rows = np.minimum(np.arange(first, first + _ROWS), len(split) - 1)
       words, has_nan = encode_all(weights, split.take(rows))
-      codes.check_numbers(np.asarray(has_nan).any(axis=0))
+      encoding.check_finite(np.asarray(has_nan).any(axis=0))
       parts.append(np.asarray(words))
     return np.concatenate(parts, axis=1)[:, : len(split)]
 

@@ -103,8 +103,14 @@ class Workdir:
 
     Raises:
       UserError: It holds another one; the fields that differ are named. Or its
-        config.json cannot be read.
+        config.json cannot be read, or `checkpoints` is not a folder.
     """
+    checkpoints = self.path / "checkpoints"
+    if checkpoints.exists() and not checkpoints.is_dir():
+      raise errors.UserError(
+        f"{checkpoints} is not a folder. Move it away, or give another"
+        " --workdir."
+      )
     held = self.read_json("config.json")
     if held is None:
       return
@@ -123,6 +129,8 @@ class Workdir:
   @contextlib.contextmanager
   def claimed(self, config: Mapping[str, Any]) -> Iterator[None]:
     """Holds the folder, created with its config.json if it is not there.
+
+    Files that a killed run left unfinished are removed.
 
     On a local disk no other process can claim it meanwhile; the system
     releases it when this process ends, however it ends.
@@ -146,6 +154,8 @@ class Workdir:
           self._lock = stack.enter_context(open(path, "a+b", buffering=0))
           self._take_lock()
         self.check(config)
+        for path in self.path.glob("*.partial"):  # Of a run that was killed.
+          path.unlink(missing_ok=True)
         self.write_json("config.json", fields.flatten(config))
       except (OSError, errors.StorageError) as error:
         self._unclaim()
@@ -218,6 +228,8 @@ class Workdir:
     # A new name: file systems remember for a while what they did not find.
     names = hosts.exchange(f"hosts-{secrets.token_hex(8)}.partial")
     mark = self.path / names[0]
+    if self._writes:
+      self.make_folder()
     self._write(mark.name, b"")
     hosts.exchange("written")
     deadline = time.monotonic() + _SHARED_SECS

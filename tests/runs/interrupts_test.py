@@ -7,7 +7,7 @@ import time
 import commands
 import pytest
 
-from dsh_jax.runs import interrupts, schedule
+from dsh_jax.runs import hosts, interrupts, schedule
 
 
 @pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGINT", 130)])
@@ -47,7 +47,7 @@ def test_a_signal_before_training_ends_at_once(command, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_are_raised_or_noted(number):
   before = signal.getsignal(number)
-  signals = interrupts.Interrupts()
+  signals = interrupts.Interrupts(hosts.Hosts())
   with signals.handled():
     with pytest.raises(interrupts.Stopped, match="Stopped by"):
       signal.raise_signal(number)
@@ -61,7 +61,7 @@ def test_signals_are_raised_or_noted(number):
 
 
 def test_a_second_ctrl_c_ends_at_once(capfd):
-  signals = interrupts.Interrupts()
+  signals = interrupts.Interrupts(hosts.Hosts())
   with signals.handled(), pytest.raises(interrupts.Stopped):
     with signals.deferred():
       signal.raise_signal(signal.SIGINT)

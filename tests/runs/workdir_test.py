@@ -103,6 +103,58 @@ def test_a_vanished_folder_is_told(tmp_path, replaced):
   assert not (path / "result.json").exists()
 
 
+def test_what_a_killed_run_left_unfinished_is_removed(tmp_path):
+  (tmp_path / "codes.npz.123.partial").touch()
+  with workdir.Workdir(tmp_path, writes=False).claimed(CONFIG):
+    assert list(tmp_path.glob("*.partial"))
+  with workdir.Workdir(tmp_path).claimed(CONFIG):
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_checkpoints_that_are_a_file_are_refused(tmp_path):
+  (tmp_path / "checkpoints").touch()
+  with pytest.raises(errors.UserError, match="checkpoints is not a folder"):
+    workdir.Workdir(tmp_path).check(CONFIG)
+
+
+_LOG_TWICE = """
+import pathlib, sys
+from dsh_jax.runs import logs
+held = None
+for start, last in ((0, 5), (3, 6)):
+  log = logs.Log(
+    sys.argv[1],
+    start=start,
+    total=6,
+    images_per_step=1,
+    tensorboard=True,
+    held=held,
+  )
+  for step in range(start + 1, last + 1):
+    log.scalars(step, 0.0, {"train/loss": 1.0 * step})
+    if step == 3:
+      held = log.record()
+  log.close()
+from tensorboard.backend.event_processing import event_file_loader
+(path,) = pathlib.Path(sys.argv[1]).glob("events.out.tfevents.*")
+for event in event_file_loader.EventFileLoader(str(path)).Load():
+  if event.summary.value:
+    print(event.step)
+"""
+
+
+def test_a_resumed_run_has_one_tensorboard_file(command, tmp_path):
+  out = subprocess.run(
+    [sys.executable, "-c", _LOG_TWICE, str(tmp_path)],
+    cwd=commands.ROOT,
+    env=command.environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  ).stdout
+  assert out.splitlines() == list("123456")
+
+
 def test_a_full_disk_leaves_whole_files_and_goes_on_later(tmp_path):
   run = workdir.Workdir(tmp_path)
   with run.claimed(CONFIG):
