@@ -317,8 +317,8 @@ def _table(tried: Sequence[Tried]) -> str:
   lines = [
     "# Faults of several hosts",
     "",
-    f"`python -m benchmarks.faults.hosts` on {hardware.describe()}, commit"
-    f" {hardware.commit()}, {datetime.date.today()}. The hosts are processes.",
+    f"`python -m benchmarks.faults.hosts` on {hardware.describe()},"
+    f" {datetime.date.today()}. The hosts are processes.",
     "",
     "Killed and stopped runs get the same command again until they end; a"
     " fault is survived if all hosts ended within 30 s, each with one line and"
