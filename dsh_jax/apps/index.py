@@ -10,10 +10,8 @@ import pathlib
 
 import numpy as np
 
-from dsh_jax import data, errors, files, models
+from dsh_jax import errors, files, models
 from dsh_jax.apps import image_files
-from dsh_jax.config import factories, fields
-from dsh_jax.data import images
 from dsh_jax.retrieval import codes, neighbors
 from dsh_jax.runs import workdir as workdir_lib
 
@@ -23,8 +21,9 @@ _KINDS = {
   "num_bits": (0, "iu"),
   "database_codes": (2, "u"),
   "database_ids": (1, "U"),
+  "database_labels": (2, "uib"),
+  "class_names": (1, "U"),
 } | {name: (0, "U") for name in _TEXTS}
-_SHOWN = 160  # Side of the images on a page, pixels.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Index:
     root: Folder that ids are relative to; "" for ids of the run's data set.
     encoder_sha256: That of the run's weights and preprocessing, see
       `trained.TrainedRun`; "" of version 0.1.
+    labels: uint8 [N,L]; None if the index has none.
+    class_names: Names of the L labels; () without labels.
   """
 
   codes: np.ndarray
@@ -47,6 +48,8 @@ class Index:
   workdir: str
   root: str
   encoder_sha256: str = ""
+  labels: np.ndarray | None = None
+  class_names: tuple[str, ...] = ()
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -63,6 +66,13 @@ class Index:
     )
     return list(zip(distances[0].tolist(), rows[0].tolist(), strict=True))
 
+  def count_within(self, code: np.ndarray, distance: int) -> int:
+    """Return how many images are at most so far from a code."""
+    _, found, _ = neighbors.within_radius(
+      code[np.newaxis], self.codes, distance
+    )
+    return len(found)
+
   @functools.cached_property
   def has_pictures(self) -> bool:
     """Whether the run was trained on images, and not on features."""
@@ -75,33 +85,28 @@ class Index:
     rows = np.flatnonzero(self.ids == name)
     return int(rows[0]) if len(rows) else None
 
-  def picture(self, row: int) -> tuple[bytes, str]:
-    """Return the image of a row, 0 to N-1: bytes and media type."""
-    if not self.has_pictures:
-      raise errors.UserError("The items of the index are features.")
-    if not self.root:
-      return image_files.thumbnail(self._split.take(np.array([row]))[0])
-    path = pathlib.Path(self.root, str(self.ids[row]))
-    try:
-      return image_files.thumbnail(image_files.read(path, _SHOWN, "crop"))
-    except images.UnreadableError as error:
-      raise errors.UserError(f"Cannot show {path}: {error}.") from error
+  def find(self, name: str, label: str) -> np.ndarray:
+    """Return the rows of items, rising.
 
-  @functools.cached_property
-  def _split(self) -> data.Split:
-    """The database of the run's data set."""
-    held = workdir_lib.Workdir(self.workdir).read_json("config.json")
-    if held is None:
-      raise errors.UserError(
-        f"The run of the index is not in {self.workdir}. Change --workdir."
-      )
-    split = factories.load_splits(fields.unflatten(held)).database
-    if not np.array_equal(split.ids, self.ids):
-      raise errors.UserError(
-        "The run's data set is not that of the index, so its images cannot be"
-        " shown."
-      )
-    return split
+    Args:
+      name: Part of their ids, in upper or lower case; "" for any.
+      label: A label that they have, as in `class_names`; "" for any.
+    """
+    chosen = np.ones(len(self), bool)
+    if name:
+      chosen &= np.strings.find(np.strings.lower(self.ids), name.lower()) >= 0
+    if label and label in self.class_names:
+      chosen &= self.labels[:, self.class_names.index(label)] != 0
+    elif label:
+      chosen[:] = False
+    return np.flatnonzero(chosen)
+
+  def labels_of(self, row: int) -> tuple[str, ...]:
+    """Return the names of an item's labels; none without labels."""
+    if self.labels is None:
+      return ()
+    numbers = np.flatnonzero(self.labels[row])
+    return tuple(self.class_names[number] for number in numbers)
 
 
 def load(path: str, workdir: str = "") -> Index:
@@ -126,11 +131,17 @@ def load(path: str, workdir: str = "") -> Index:
     num_bits = int(saved["num_bits"])
     packed = codes.check(saved["database_codes"], num_bits, "index's codes")
     ids = saved["database_ids"]
+    labels, class_names = _read_labels(saved, len(packed))
     texts = {name: str(saved.get(name, "")) for name in _TEXTS}
   except KeyError as error:
     raise _unreadable(path, f"it has no array {error}") from error
   except (OSError, ValueError) as error:
     raise _unreadable(path, errors.describe(error)) from error
+  if _has_surrogates(ids):
+    raise errors.UserError(
+      f"--index={path} has names that are not UTF-8. Encode the pictures again,"
+      " which leaves those out."
+    )
   if not 0 < len(ids) == len(packed):
     raise errors.UserError(
       f"--index={path} has {len(packed)} codes and {len(ids)} ids; it must"
@@ -143,6 +154,8 @@ def load(path: str, workdir: str = "") -> Index:
     workdir or texts["workdir"] or str(file.parent),
     texts["root"],
     texts["encoder_sha256"],
+    labels,
+    class_names,
   )
 
 
@@ -174,6 +187,26 @@ def check_encoder(index: Index, sha256: str) -> None:
       f"{index.workdir}: weights or preprocessing differ. Give the run that"
       " encoded it, or encode the images again."
     )
+
+
+def _read_labels(saved, num_items):
+  """Return labels and names of classes; None and () if there are none."""
+  if "database_labels" not in saved or "class_names" not in saved:
+    return None, ()
+  labels, names = saved["database_labels"], saved["class_names"]
+  if labels.shape != (num_items, len(names)):
+    raise ValueError(
+      f"labels of shape {labels.shape}; they must be {num_items, len(names)}"
+    )
+  return labels, tuple(str(name) for name in names)
+
+
+def _has_surrogates(ids: np.ndarray) -> bool:
+  """Return whether text has bytes that are not UTF-8."""
+  if ids.dtype.kind != "U" or not ids.itemsize:
+    return False
+  letters = np.ascontiguousarray(ids).view(np.uint32)
+  return bool(((letters >= 0xD800) & (letters <= 0xDFFF)).any())
 
 
 def load_encoder(index: Index) -> image_files.RunEncoder:

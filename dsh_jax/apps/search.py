@@ -7,14 +7,16 @@ The index is codes.npz of a run, or the output of python -m dsh_jax encode. Of a
 run on features, --query is a file of them with one row.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.apps import command, image_files, search_page
 from dsh_jax.apps import index as index_lib
+from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.data import features, images
 
 
@@ -43,17 +45,28 @@ def nearest(
   path = pathlib.Path(query).expanduser()
   try:
     pixels = image_files.read(path, encoder.size, encoder.resize)
+    with image_files.open_file(path) as file:
+      shown = images.decode_whole(file, pictures_lib.LARGE)
   except images.UnreadableError as error:
     raise errors.UserError(f"Cannot read --query={query}: {error}.") from error
-  shown = search_page.data_uri(*image_files.thumbnail(pixels))
+  source = search_page.data_uri(*image_files.thumbnail(shown))
   found = index.nearest(encoder([pixels])[0], top)
-  return found, search_page.Hit(shown, path.name)
+  return found, search_page.Hit(source, path.name)
 
 
 def nearest_to_item(
-  index: index_lib.Index, name: str, top: int
+  index: index_lib.Index,
+  name: str,
+  top: int,
+  pictures: pictures_lib.Pictures | None = None,
 ) -> tuple[list[tuple[int, int]], search_page.Hit]:
   """Find the neighbours of an item of the index; returns as `nearest`.
+
+  Args:
+    index: The index to search.
+    name: The id of the item.
+    top: Number of results, at least 1.
+    pictures: Where its picture is; None shows none.
 
   Raises:
     UserError: There is no item of that name, or no picture of it.
@@ -62,32 +75,42 @@ def nearest_to_item(
     raise errors.UserError(
       f"--id={name} is not in the index, whose first is {index.ids[0]}."
     )
-  return index.nearest(index.codes[row], top), _hit(index, row)
-
-
-def _hit(index, row, distance=None):
-  source = ""
-  if index.has_pictures:
-    source = search_page.data_uri(*index.picture(row))
-  return search_page.Hit(source, str(index.ids[row]), distance=distance)
+  hit = search_page.Hit("", str(index.ids[row]), labels=index.labels_of(row))
+  if pictures and index.has_pictures:
+    picture = pictures.get(row, pictures_lib.LARGE)
+    hit = dataclasses.replace(hit, source=search_page.data_uri(*picture))
+  return index.nearest(index.codes[row], top), hit
 
 
 def write_page(
   path: str,
   index: index_lib.Index,
+  pictures: pictures_lib.Pictures,
   found: Sequence[tuple[int, int]],
   query: search_page.Hit,
 ) -> None:
   """Write the result of `nearest` as one self-contained HTML file."""
+
+  def hit(distance, row):
+    labels, source = index.labels_of(row), ""
+    if index.has_pictures:
+      source = search_page.data_uri(*pictures.get(row, pictures_lib.SMALL))
+    shared = len({*labels} & {*query.labels}) if query.labels else None
+    return search_page.Hit(
+      source, str(index.ids[row]), "", distance, labels, shared
+    )
+
   html = search_page.render(
     num_bits=index.num_bits,
     num_items=len(index),
-    hits=[_hit(index, row, distance) for distance, row in found],
+    hits=[hit(distance, row) for distance, row in found],
     query=query,
     pictures=index.has_pictures,
+    pixelated=not pictures.are_files,
   )
   try:
-    pathlib.Path(path).expanduser().write_text(html, encoding="utf-8")
+    with files.replacing(pathlib.Path(path).expanduser()) as partial:
+      partial.write_text(html, encoding="utf-8")
   except OSError as error:
     raise errors.UserError(
       f"Cannot write --html={path}: {error.strerror}."
@@ -106,6 +129,7 @@ def _define_flags(values: flags.FlagValues) -> None:
   )
   text("html", "", "Also write a page with the images to this file.")
   text("workdir", "", "The run that encoded the index, if it has been moved.")
+  text("images", "", "The folder of the pictures, if they have been moved.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -114,16 +138,19 @@ def main(argv: Sequence[str]) -> None:
   index = index_lib.load(given.index, given.workdir)
   if bool(given.query) == bool(given.id):
     raise errors.UserError("Give either --query=FILE or --id=NAME.")
+  pictures = None
+  if given.html:
+    pictures = pictures_lib.Pictures(index, given.images)
   if given.id:
-    found, query = nearest_to_item(index, given.id, given.top)
+    found, query = nearest_to_item(index, given.id, given.top, pictures)
   else:
     found, query = nearest(index, given.query, given.top)
   print(f"rank  distance  {'image' if index.has_pictures else 'item'}")
   for rank, (distance, row) in enumerate(found, 1):
-    print(f"{rank:>4}  {distance:>8}  {index.ids[row]}")
-  if given.html:
-    write_page(given.html, index, found, query)
-    print(f"\nThe page is {given.html}.")
+    print(f"{rank:>4}  {distance:>8}  {errors.printable(index.ids[row])}")
+  if pictures:
+    write_page(given.html, index, pictures, found, query)
+    print(f"\nThe page is {errors.printable(given.html)}.")
 
 
 def run() -> None:

@@ -9,19 +9,42 @@ import jinja2
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
-  """An image on the page.
+  """An item on the page.
 
   Attributes:
-    source: Address or data URI of the image; "" of features.
+    source: Address or data URI of its picture; "" of features.
     id: Its id.
     link: Address of its own neighbours; "" for none.
     distance: Hamming distance to the query; None before a search.
+    labels: Names of its labels.
+    shared: Number of labels shared with the query; None if it is unknown.
   """
 
   source: str
   id: str
   link: str = ""
   distance: int | None = None
+  labels: tuple[str, ...] = ()
+  shared: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where the hits of a page are among all.
+
+  Attributes:
+    first: Rank of the first, from 0.
+    total: Number of items that could be shown.
+    ties: Items at the last distance of the page that come after it.
+    previous: Address of the page before; "" for none.
+    next: Address of the page after; "" for none.
+  """
+
+  first: int
+  total: int
+  ties: int = 0
+  previous: str = ""
+  next: str = ""
 
 
 _TEMPLATE = jinja2.Environment(
@@ -38,33 +61,45 @@ def render(
   num_bits: int,
   num_items: int,
   hits: Sequence[Hit],
+  title: str = "",
   query: Hit | None = None,
+  place: Place | None = None,
   problem: str = "",
-  form: bool = False,
+  server: bool = False,
   upload: bool = False,
   pictures: bool = True,
+  pixelated: bool = False,
+  class_names: Sequence[str] = (),
 ) -> str:
   """Return the page as HTML.
 
   Args:
     num_bits: K.
     num_items: N.
-    hits: Results, or images to choose from.
+    hits: Results, or items to choose from.
+    title: What the hits are, without a query.
     query: The query; None before a search.
+    place: Where the hits are among all; None shows no links to others.
     problem: An error message, or "".
-    form: Whether a server answers further searches.
+    server: Whether a server answers further searches.
     upload: Whether images can be uploaded.
     pictures: Whether the items are images, and not features.
+    pixelated: Whether to enlarge pictures without smoothing.
+    class_names: Names of the L labels.
   """
   return _TEMPLATE.render(
     num_bits=num_bits,
     num_items=num_items,
     hits=hits,
+    title=title,
     query=query,
+    place=place,
     problem=problem,
-    form=form,
+    server=server,
     upload=upload,
     pictures=pictures,
+    pixelated=pixelated,
+    class_names=class_names,
   )
 
 

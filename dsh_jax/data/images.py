@@ -36,7 +36,8 @@ def decode(
   background.
 
   Args:
-    encoded: A JPEG, PNG, WebP, BMP or GIF file: its bytes, or open for reading.
+    encoded: A JPEG, PNG, WebP, BMP or GIF file: its bytes, or open for reading;
+      it is read from its start.
     size: Side of the result, pixels, at least 1.
     resize: "squash" scales both sides to `size`, as most published hashing
       code does; "crop" scales the shorter side to `size` and crops the centre;
@@ -92,24 +93,33 @@ def decode_whole(
   )
 
 
+def num_pixels(file: BinaryIO) -> int:
+  """Return the pixels of an image that `decode` can open."""
+  file.seek(0)
+  with Image.open(file, formats=FORMATS) as image:
+    return image.width * image.height
+
+
 def _decode(encoded, wanted, plan, weights, reserve):
   """Decode and resize; plan(width, height) gives the size and the box of it."""
   file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
-  with contextlib.ExitStack() as stack:
-    with _unreadable():
-      image = stack.enter_context(Image.open(file, formats=FORMATS))
-      width, height = image.size
-      if max(width, wanted[0]) * max(height, wanted[1]) > MAX_PIXELS:
-        raise UnreadableError(
-          f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
-        )
-      # JPEG only: decode at 1/2, 1/4 or 1/8, never below the wanted size.
-      image.draft(None, wanted)
-      num_bytes = _decoding_bytes(image, width * height)
-    stack.enter_context(reserve(num_bytes))
-    with _unreadable():
+  file.seek(0)
+  with _unreadable():
+    image = Image.open(file, formats=FORMATS)
+    width, height = image.size
+    if max(width, wanted[0]) * max(height, wanted[1]) > MAX_PIXELS:
+      raise UnreadableError(
+        f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
+      )
+    # JPEG only: decode at 1/2, 1/4 or 1/8, never below the wanted size.
+    image.draft(None, wanted)
+    num_bytes = _decoding_bytes(image, width * height)
+  with reserve(num_bytes), _unreadable():
+    try:
       ImageOps.exif_transpose(image, in_place=True)
       return np.asarray(_resize(image, *plan(*image.size), weights))
+    finally:
+      del image  # Its pixels, before others take the memory.
 
 
 @contextlib.contextmanager
@@ -124,7 +134,10 @@ def _unreadable() -> Iterator[None]:
     raise UnreadableError(f"not a {names} file") from error
   # Pillow's parsers raise almost anything on damaged bytes.
   except Exception as error:
-    raise UnreadableError(str(error) or type(error).__name__) from error
+    # Without the traceback, which would keep the pixels.
+    raise UnreadableError(
+      str(error) or type(error).__name__
+    ) from error.with_traceback(None)
 
 
 def _decoding_bytes(image: Image.Image, num_pixels: int) -> int:
@@ -141,7 +154,9 @@ def _decoding_bytes(image: Image.Image, num_pixels: int) -> int:
     num_bytes += 16 * held
   if image.info.get("progressive"):  # All coefficients of a JPEG.
     num_bytes += 2 * len(image.getbands()) * num_pixels
-  if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+  # That of a PNG would decode it.
+  exif = Image.Image.getexif(image)
+  if exif.get(ExifTags.Base.Orientation, 1) != 1:
     num_bytes *= 2
   return num_bytes
 

@@ -13,7 +13,14 @@ import pytest
 from PIL import Image
 
 from dsh_jax import errors
-from dsh_jax.apps import encode, evaluate, export, image_files, search
+from dsh_jax.apps import (
+  encode,
+  evaluate,
+  export,
+  image_files,
+  pictures,
+  search,
+)
 from dsh_jax.apps import index as index_lib
 from dsh_jax.retrieval import codes, faiss_index
 from dsh_jax.runs import trained
@@ -34,7 +41,7 @@ def workdir(command):
 def folder(workdir, tmp_path_factory):
   """Twelve images of the run's database as files, and what is no image."""
   folder = tmp_path_factory.mktemp("pictures")
-  split = index_lib.load(str(workdir / "codes.npz"))._split
+  split = pictures.Pictures(index_lib.load(str(workdir / "codes.npz")))._split
   (folder / "sub").mkdir()
   for row, pixels in enumerate(split.take(np.arange(12))):
     name = f"{'sub/' * (row % 2)}{row:02d} é.PNG"
@@ -288,7 +295,7 @@ def test_the_exported_encoder_returns_the_codes_of_the_run(workdir, taken):
     bytearray((taken / "encoder.stablehlo").read_bytes())
   )
   assert exported.platforms == ("cpu", "cuda", "tpu")
-  split = index_lib.load(str(workdir / "codes.npz"))._split
+  split = pictures.Pictures(index_lib.load(str(workdir / "codes.npz")))._split
   images = split.take(np.arange(64))
   want = trained.load_run(str(workdir)).encode(images)
   for count in (64, 1, 7):

@@ -154,7 +154,9 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
     np.save(tmp_path / "one.npy", saved["features"][7:8])
   found, _ = search.nearest(index, str(tmp_path / "one.npy"), 3)
   assert found[0][0] == 0
-  search.write_page(str(tmp_path / "page.html"), index, found, query)
+  search.write_page(
+    str(tmp_path / "page.html"), index, pictures.Pictures(index), found, query
+  )
   with pytest.raises(errors.UserError, match="give --features"):
     (tmp_path / "list.txt").write_text("a.jpg")
     encode.encode_pictures(str(workdir), str(tmp_path / "list.txt"), str(out))
@@ -169,9 +171,9 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
 def test_a_served_item_is_found_by_its_id(command, workdir):
   name = index_lib.load(str(workdir / "codes.npz")).ids[3]
   with serve_test.started(command, workdir / "codes.npz") as address:
-    _, _, page = serve_test.ask(address, f"/item?id={name}")
+    _, _, page = serve_test.ask(address, f"/find?name={name}")
     assert f"Query: {name}".encode() in page
-    assert serve_test.ask(address, "/item?id=none")[0] == 404
+    assert serve_test.ask(address, "/find?name=none")[0] == 404
     assert b"<img" not in serve_test.ask(address, "/")[2]
 
 

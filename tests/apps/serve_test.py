@@ -2,23 +2,32 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import io
+import os
+import pathlib
+import re
+import socket
+import threading
 import urllib.error
 import urllib.request
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from dsh_jax import errors
-from dsh_jax.apps import serve
+from dsh_jax.apps import index as index_lib
+from dsh_jax.apps import pictures, serve
+from dsh_jax.data import images
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+from dsh_jax.apps import limits, search_server, uploads  # noqa: E402
 
 
 @contextlib.contextmanager
-def started(command, index, *more):
-  """Start the command and yield its address."""
+def started(command, index, *more, said=None):
+  """Start the command and yield its address; adds what it said to a list."""
   process = command.start(
     f"--index={index}", "--port=0", *more, module="dsh_jax.apps.serve"
   )
@@ -28,7 +37,9 @@ def started(command, index, *more):
     yield line.split()[1]
   finally:
     process.terminate()
-    process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
+    if said is not None:
+      said.append(err)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +59,15 @@ def ask(address, path, data=None, **headers):
     return error.code, error.headers, error.read()
 
 
-def upload(address, content, name="a <b>.png", field="picture"):
+def upload(address, content, name="a <b>.png", field="picture", **headers):
   """Post a file as a browser does."""
   body = (
     f'--edge\r\nContent-Disposition: form-data; name="{field}";'
     f' filename="{name}"\r\nContent-Type: image/png\r\n\r\n'
   ).encode() + content
   kind = "multipart/form-data; boundary=edge"
-  return ask(
-    address, "/search", body + b"\r\n--edge--\r\n", **{"Content-Type": kind}
-  )
+  headers["Content-Type"] = kind
+  return ask(address, "/search", body + b"\r\n--edge--\r\n", **headers)
 
 
 def test_the_page_shows_images_to_choose(address):
@@ -97,7 +107,7 @@ def test_uploads_that_are_not_images_are_refused(address):
 
 def test_large_uploads_are_refused_before_they_are_read(address):
   request = urllib.request.Request(address + "/search", b"x")
-  request.add_header("Content-Length", str(serve.MAX_UPLOAD_BYTES + 1))
+  request.add_header("Content-Length", str(uploads.MAX_BYTES + 1))
   with pytest.raises(urllib.error.HTTPError) as caught:
     urllib.request.urlopen(request, timeout=60)
   assert caught.value.code == 413
@@ -107,6 +117,15 @@ def test_large_uploads_are_refused_before_they_are_read(address):
 def test_only_images_of_the_index_are_served(address):
   for path in ("/picture/200", "/similar/200", "/picture/x", "/etc/passwd"):
     assert ask(address, path)[0] == 404
+  for number in ("9" * 5000, "1" + "0" * 30, "-1", "%C2%B2", "1e3", "%00"):
+    for path in (
+      "picture/",
+      "large/",
+      "similar/",
+      "code/",
+      "find?label=1&first=",
+    ):
+      assert ask(address, f"/{path}{number}")[0] == 404, path
   assert ask(address, "/picture/..%2f..%2fcodes.npz")[0] == 404
   assert ask(address, "/", Host="elsewhere.example")[0] == 400
 
@@ -130,13 +149,192 @@ def test_without_the_run_it_still_shows_neighbours(command, tmp_path):
     held = {name: saved[name] for name in saved.files}
   index = tmp_path / "codes.npz"
   np.savez(index, **held, root=str(tmp_path), workdir=str(tmp_path / "gone"))
-  with started(command, index) as address:
+  said = []
+  with started(command, index, said=said) as address:
     status, _, page = ask(address, "/")
     assert status == 200 and b"Images cannot be uploaded" in page
-    assert b"<form" not in page
+    assert b'type="file"' not in page and str(tmp_path).encode() not in page
     assert ask(address, "/similar/3")[0] == 200
-    assert ask(address, "/picture/3")[0] == 404
+    status, _, page = ask(address, "/picture/3")
+    assert status == 404 and str(tmp_path).encode() not in page
     assert upload(address, b"x")[0] == 503
+  assert f"Images cannot be uploaded: --workdir={tmp_path}/gone" in said[0]
+  assert (
+    f"200 of 200 pictures that were looked for are not in {tmp_path}, the"
+    in (said[0])
+  )
+  assert "give their folder by --images=FOLDER." in said[0]
+
+
+def test_pages_of_other_sites_cannot_upload(address):
+  _, _, picture = ask(address, "/picture/7")
+  for name, value, status in (
+    ("Origin", "https://elsewhere.example", 403),
+    ("Origin", "null", 403),
+    ("Origin", address, 200),
+    ("Sec-Fetch-Site", "cross-site", 403),
+    ("Sec-Fetch-Site", "same-site", 403),
+    ("Sec-Fetch-Site", "same-origin", 200),
+  ):
+    assert upload(address, picture, **{name: value})[0] == status, (name, value)
+
+
+def test_only_addresses_and_names_of_this_machine_are_hosts(address):
+  for host, status in (
+    ("[::1]:8000", 200),
+    ("192.168.0.7", 200),
+    ("LOCALHOST:1", 200),
+    ("", 400),
+    ("[::1", 400),
+    ("localhost.elsewhere.example", 400),
+  ):
+    assert ask(address, "/picture/1", Host=host)[0] == status, host
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused(address):
+  exif = Image.Exif()
+  exif[ExifTags.Base.Orientation] = 6
+  buffer = io.BytesIO()
+  Image.new("1", (10_000, 10_000)).save(buffer, "PNG", exif=exif)
+  status, _, page = upload(address, buffer.getvalue())
+  assert status == 415 and b"decoding takes 916 MiB, at most 512" in page
+
+
+def test_all_ties_of_an_uploaded_image_can_be_seen(address):
+  _, _, picture = ask(address, "/picture/7")
+  _, _, page = upload(address, picture)
+  seen, page = [], page.decode()
+  for _ in range(9):
+    seen += re.findall(r'href="/similar/(\d+)"', page)
+    assert 'href="/code/' in page and "of 200" in page
+    (link, *_) = re.findall(r'href="(/code/[^"]+)">Next', page) or [""]
+    if link:
+      last = re.findall(r"distance (\d+)", page)[-1]
+      page = ask(address, link)[2].decode()
+  assert not link and sorted(map(int, seen)) == list(range(200))
+  assert last.isdecimal()
+
+
+def test_labels_are_shown_and_shared_ones_framed(address, command):
+  index = index_lib.load(str(command.finished[0] / "codes.npz"))
+  page = ask(address, "/similar/5")[2].decode()
+  hits = re.findall(
+    r'class="hit s(\d)" href="/similar/(\d+)".*?(\d+) shared', page, re.S
+  )
+  assert len(hits) == 24
+  for frame, row, shared in hits:
+    number = len({*index.labels_of(5)} & {*index.labels_of(int(row))})
+    assert (int(frame), int(shared)) == (min(number, 3), number)
+
+
+def test_items_are_found_by_name_and_label(address, command):
+  index = index_lib.load(str(command.finished[0] / "codes.npz"))
+  name = index.ids[9]
+  status, _, page = ask(address, f"/find?name={name}")
+  assert status == 200 and f"Query: {name}" in page.decode()
+  _, _, page = ask(address, f"/find?name={name[-3:].upper()}&label=")
+  assert name in page.decode()
+  _, _, page = ask(address, "/find?label=3")
+  number = sum("3" in index.labels_of(row) for row in range(200))
+  assert f"{number} with the label" in page.decode()
+  assert ask(address, "/find?label=%3Cb%3E")[0] == 404
+
+
+@contextlib.contextmanager
+def in_process(index, host="127.0.0.1"):
+  """Serve an index without uploads from a thread; yield socket address."""
+  server = search_server.Server(index, pictures.Pictures(index), None)
+  listening = serve._bind(host, 0)
+  runner = serve.uvicorn.Server(
+    serve.make_config(search_server.create_app(server))
+  )
+  thread = threading.Thread(target=runner.run, args=([listening],))
+  thread.start()
+  try:
+    yield listening.getsockname()[:2]
+  finally:
+    runner.should_exit = True
+    thread.join(60)
+    listening.close()
+  assert not thread.is_alive()
+
+
+@pytest.fixture
+def index(tmp_path):
+  """An index of a picture, and of files that it must not show."""
+  folder = tmp_path / "pictures"
+  folder.mkdir()
+  for path in (folder / "a.png", tmp_path / "secret.png"):
+    Image.new("RGB", (40, 20), "red").save(path)
+  os.mkfifo(folder / "pipe.png")
+  ids = ["a.png", "../secret.png", str(tmp_path / "secret.png"), "pipe.png"]
+  codes = np.arange(4, dtype=np.uint32)[:, None]
+  return index_lib.Index(codes, np.array(ids), 8, "", str(folder))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0"])
+def test_only_files_inside_the_folder_are_shown(index, host):
+  try:
+    socket.create_server((host, 0), family=serve._family(host)).close()
+  except OSError:
+    pytest.skip(f"this machine has no {host}")
+  with in_process(index, host) as (_, port):
+    shown = "[::1]" if ":" in host else "127.0.0.1"
+    address = f"http://{shown}:{port}"
+    _, _, content = ask(address, "/picture/0")
+    assert Image.open(io.BytesIO(content)).size == (40, 20)
+    assert [ask(address, f"/large/{row}")[0] for row in range(1, 4)] == [
+      404
+    ] * 3
+
+
+def test_slow_connections_are_closed_and_the_terminal_stays_quiet(
+  index, monkeypatch, capfd
+):
+  monkeypatch.setattr(limits, "REQUEST_SECS", 0.5)
+  monkeypatch.setattr(limits, "MAX_CONNECTIONS", 4)
+  head = (
+    b"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx"
+  )
+  with in_process(index) as place, contextlib.ExitStack() as stack:
+    slow = [
+      stack.enter_context(socket.create_connection(place)) for _ in range(4)
+    ]
+    for connection, sent in zip(slow, (b"", b"GET /", head, head), strict=True):
+      connection.sendall(sent)
+    slow.pop().close()  # A browser that leaves.
+    for connection in slow:
+      connection.settimeout(20)
+      with contextlib.suppress(ConnectionResetError):
+        while connection.recv(4096):
+          pass
+    assert ask(f"http://{place[0]}:{place[1]}", "/similar/0")[0] == 200
+  assert capfd.readouterr().err == ""
+
+
+def test_memory_is_shared(index):
+  memory = limits.Memory(100)
+  with memory.take(60):
+    with memory.take(40), pytest.raises(limits.BusyError):
+      with memory.take(1):
+        pass
+    with pytest.raises(images.UnreadableError, match="give fewer pixels"):
+      with memory.take(101):
+        pass
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+      waiting = pool.submit(lambda: memory.take(50, 60).__enter__())
+  assert waiting.result(60) is None
+
+
+def test_moved_pictures_are_found_in_their_new_folder(index, tmp_path):
+  only = dataclasses.replace(index, codes=index.codes[:1], ids=index.ids[:1])
+  assert pictures.Pictures(only).problem() == ""
+  moved = tmp_path / "moved"
+  pathlib.Path(index.root).rename(moved)
+  said = pictures.Pictures(only).problem()
+  assert f"1 of 1 pictures that were looked for are not in {index.root}" in said
+  found = pictures.Pictures(only, str(moved))
+  assert found.problem() == "" and found.get(0, 320)[1] == "image/png"
 
 
 @pytest.mark.parametrize(

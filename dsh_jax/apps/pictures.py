@@ -1,0 +1,130 @@
+"""Pictures of the items of an index, wherever they are now."""
+
+import functools
+import json
+import pathlib
+
+import numpy as np
+
+from dsh_jax import data, errors
+from dsh_jax.apps import image_files
+from dsh_jax.apps import index as index_lib
+from dsh_jax.config import factories, fields
+from dsh_jax.data import archives, images
+
+SMALL, LARGE = 320, 1280  # Longest side in a grid and of a query, pixels.
+_TRIED = 1000  # Files that are looked for at the start.
+
+
+class Pictures:
+  """Pictures by row: files of a folder, or the run's data set.
+
+  Attributes:
+    are_files: Whether they are files; the images of a data set are as small as
+      the network takes them.
+  """
+
+  def __init__(self, index: index_lib.Index, folder: str = ""):
+    """Open no picture yet.
+
+    Args:
+      index: The index.
+      folder: Where its files are, if they have been moved; "" takes the folder
+        that the index or its run names.
+    """
+    self._index = index
+    self._root = pathlib.Path(folder or index.root).expanduser()
+    if not folder and not index.root:
+      self._root = self._originals()
+    self.are_files = self._root is not None
+
+  def get(
+    self, row: int, max_side: int, reserve: images.Reserve | None = None
+  ) -> tuple[bytes, str]:
+    """Return a picture for a page, with its own proportions.
+
+    Args:
+      row: Its row, 0 to N-1.
+      max_side: Longest side, pixels.
+      reserve: See `images.decode`.
+
+    Returns:
+      The bytes of a PNG or JPEG file, and its media type.
+
+    Raises:
+      UserError: It cannot be read.
+    """
+    if not self._index.has_pictures:
+      raise errors.UserError("The items of the index are features.")
+    if not self.are_files:
+      return image_files.thumbnail(self._split.take(np.array([row]))[0])
+    name = str(self._index.ids[row])
+    options = {"reserve": reserve} if reserve else {}
+    try:
+      path = self._root / archives.clean_path(name)
+      with image_files.open_file(path) as file:
+        pixels = images.decode_whole(file, max_side, **options)
+    except images.UnreadableError as error:
+      raise errors.UserError(
+        f"Cannot show {self._root / name}: {error}."
+      ) from error
+    return image_files.thumbnail(pixels)
+
+  def problem(self) -> str:
+    """Return what cannot be found, as a line, or ""."""
+    index = self._index
+    if not index.has_pictures:
+      return ""
+    try:
+      if not self.are_files:
+        self._split  # noqa: B018
+        return ""
+      count = min(_TRIED, len(index))
+      rows = np.arange(count) * len(index) // count
+      folder = archives.Folder(self._root)
+      gone = [name for name in index.ids[rows].tolist() if name not in folder]
+    except errors.UserError as error:
+      return f"{error} Give the folder of the pictures by --images=FOLDER."
+    if not gone:
+      return ""
+    return (
+      f"{len(gone):,} of {count:,} pictures that were looked for are not in"
+      f" {self._root}, the first is {gone[0]}. If they have been moved, give"
+      " their folder by --images=FOLDER."
+    )
+
+  def _originals(self) -> pathlib.Path | None:
+    """Return the folder of the files that the run was trained on, if there."""
+    held = _read_config(self._index.workdir) or {}
+    if not (folder := held.get("data.manual_dir")):
+      return None
+    root = pathlib.Path(folder).expanduser()
+    try:
+      found = str(self._index.ids[0]) in archives.Folder(root)
+    except (errors.UserError, OSError):
+      found = False
+    return root if found else None
+
+  @functools.cached_property
+  def _split(self) -> data.Split:
+    """The database of the run's data set."""
+    if (held := _read_config(self._index.workdir)) is None:
+      raise errors.UserError(
+        f"The run of the index is not in {self._index.workdir}. Give its folder"
+        " by --workdir."
+      )
+    split = factories.load_splits(fields.unflatten(held)).database
+    if not np.array_equal(split.ids, self._index.ids):
+      raise errors.UserError(
+        "The run's data set is not that of the index, so its images cannot be"
+        " shown."
+      )
+    return split
+
+
+def _read_config(workdir: str) -> dict | None:
+  """Return config.json of a run, flat; None if it is not there."""
+  try:
+    return json.loads(pathlib.Path(workdir, "config.json").read_text())
+  except (OSError, ValueError):
+    return None

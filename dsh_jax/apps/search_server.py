@@ -1,0 +1,277 @@
+"""Answers the requests of the search page."""
+
+import functools
+import urllib.parse
+from collections.abc import Collection
+
+import numpy as np
+from starlette import (
+  applications,
+  concurrency,
+  exceptions,
+  requests,
+  responses,
+  routing,
+)
+from starlette.middleware import Middleware
+
+from dsh_jax import errors
+from dsh_jax.apps import image_files, limits, search_page
+from dsh_jax.apps import index as index_lib
+from dsh_jax.apps import pictures as pictures_lib
+from dsh_jax.apps import uploads as uploads_lib
+
+_DECODING_BYTES = 512 * 2**20  # Of all pictures at a time.
+_WAIT_SECS = 10.0  # Of a picture of the index, for that memory.
+_FOUND = 24  # Items on a page.
+_KEPT = 1000  # Small images held in memory.
+_DEEPEST = 10_000  # Rank that is shown.
+_HEADERS = {
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "same-origin",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "X-Frame-Options": "DENY",
+}
+
+
+class Server:
+  """Answer the requests of the page."""
+
+  def __init__(
+    self,
+    index: index_lib.Index,
+    pictures: pictures_lib.Pictures,
+    encoder: image_files.RunEncoder | None,
+    problem: str = "",
+  ):
+    """Answer searches of an index.
+
+    Args:
+      index: The index to search.
+      pictures: Its pictures.
+      encoder: Encoder of uploaded images; None refuses uploads.
+      problem: Shown on the first page, such as why there is no encoder.
+    """
+    self._index = index
+    self._pictures = pictures
+    self._problem = problem
+    self._memory = limits.Memory(_DECODING_BYTES)
+    self._uploads = None
+    if encoder:
+      self._uploads = uploads_lib.Uploads(encoder, self._memory)
+    self._small = functools.lru_cache(_KEPT)(
+      functools.partial(self._read, max_side=pictures_lib.SMALL)
+    )
+
+  def start(self, request: requests.Request) -> responses.Response:
+    """Return the first page: forms, and items to choose from."""
+    del request
+    count = min(_FOUND, len(self._index))
+    rows = [place * len(self._index) // count for place in range(count)]
+    hits = [self._hit(row) for row in rows]
+    return self._page(hits=hits, problem=self._problem)
+
+  def similar(self, request: requests.Request) -> responses.Response:
+    """Return the neighbours of an item of the index, or 404."""
+    row = self._row(request)
+    query = self._hit(row, size="large")
+    return self._neighbours(
+      self._index.codes[row], query, f"/similar/{row}", self._first(request)
+    )
+
+  def code(self, request: requests.Request) -> responses.Response:
+    """Return the neighbours of a code, given as hexadecimal words, or 404."""
+    text = request.path_params["code"]
+    words, bits = self._index.codes.shape[1], self._index.num_bits
+    try:
+      code = np.frombuffer(bytes.fromhex(text), ">u4").astype(np.uint32)
+      known = code.shape == (words,) and text == _name(code)
+      known = known and int(code[-1]) >> (bits - 32 * (words - 1)) == 0
+    except ValueError:
+      known = False
+    if not known:
+      raise exceptions.HTTPException(404, "There is no such code.")
+    query = search_page.Hit("", f"code {text}")
+    return self._neighbours(code, query, f"/code/{text}", self._first(request))
+
+  def find(self, request: requests.Request) -> responses.Response:
+    """Return the items of a name and a label.
+
+    The neighbours of an item are shown if the name is all of its id.
+    """
+    name = request.query_params.get("name", "").strip()
+    label = request.query_params.get("label", "").strip()
+    if not (name or label):
+      return responses.RedirectResponse("/", 303, headers=_HEADERS)
+    if not label and (row := self._index.row_of(name)) is not None:
+      return responses.RedirectResponse(
+        f"/similar/{row}", 303, headers=_HEADERS
+      )
+    rows, first = self._index.find(name, label), self._first(request)
+    given = [f"{name!r} in the name"] if name else []
+    given += [f"the label {label!r}"] if label else []
+    address = f"/find?{urllib.parse.urlencode({'name': name, 'label': label})}"
+    page = self._page(
+      hits=[self._hit(int(row)) for row in rows[first : first + _FOUND]],
+      title=f"{len(rows):,} with {' and '.join(given)}"[:400],
+      place=_place(address, first, len(rows)),
+    )
+    page.status_code = 200 if len(rows) else 404
+    return page
+
+  def picture(self, request: requests.Request) -> responses.Response:
+    """Return a small image of the index, or 404 if it cannot be read."""
+    return self._send(lambda: self._small(self._row(request)))
+
+  def large(self, request: requests.Request) -> responses.Response:
+    """Return a large image of the index, or 404 if it cannot be read."""
+    return self._send(
+      lambda: self._read(self._row(request), pictures_lib.LARGE)
+    )
+
+  async def search(self, request: requests.Request) -> responses.Response:
+    """Return the neighbours of an uploaded image; see `Uploads.receive`.
+
+    Raises:
+      HTTPException: 503 without an encoder.
+    """
+    if self._uploads is None:
+      raise exceptions.HTTPException(503, "Images cannot be uploaded.")
+    code, query = await self._uploads.receive(request)
+    return await concurrency.run_in_threadpool(
+      self._neighbours, code, query, f"/code/{_name(code)}", 0
+    )
+
+  def failed(
+    self, request: requests.Request, error: Exception
+  ) -> responses.Response:
+    """Return a page with the message of an HTTPException."""
+    del request
+    page = self._page(hits=[], problem=error.detail)
+    page.status_code = error.status_code
+    page.headers.update(error.headers or {})
+    return page
+
+  def busy(
+    self, request: requests.Request, error: Exception
+  ) -> responses.Response:
+    """Return a page for a BusyError."""
+    text = "The server is busy. Try again in a few seconds."
+    headers = {"Retry-After": "3"}
+    return self.failed(request, exceptions.HTTPException(503, text, headers))
+
+  def left(
+    self, request: requests.Request, error: Exception
+  ) -> responses.Response:
+    """Answer a sender who has left."""
+    del request, error
+    return responses.Response(status_code=400)  # Nobody reads it.
+
+  def _neighbours(self, code, query, address, first):
+    index = self._index
+    found = index.nearest(code, first + _FOUND)
+    ties = index.count_within(code, found[-1][0]) - len(found)
+    hits = [self._hit(row, distance, query) for distance, row in found[first:]]
+    place = _place(address, first, len(index), ties)
+    return self._page(hits=hits, query=query, place=place)
+
+  def _row(self, request) -> int:
+    return _number(request.path_params["row"], len(self._index), "item")
+
+  def _first(self, request) -> int:
+    """Return the rank to begin with, from 0."""
+    end = min(len(self._index), _DEEPEST)
+    return _number(request.query_params.get("first", "0"), end, "page")
+
+  def _hit(self, row, distance=None, query=None, size="picture"):
+    index, labels = self._index, self._index.labels_of(row)
+    shared = len({*labels} & {*query.labels}) if query else 0
+    return search_page.Hit(
+      source=f"/{size}/{row}" if index.has_pictures else "",
+      id=str(index.ids[row]),
+      link=f"/similar/{row}",
+      distance=distance,
+      labels=labels,
+      shared=shared if query and query.labels else None,
+    )
+
+  def _read(self, row, max_side):
+    reserve = functools.partial(self._memory.take, wait_secs=_WAIT_SECS)
+    return self._pictures.get(row, max_side, reserve)
+
+  def _send(self, read) -> responses.Response:
+    try:
+      content, media_type = read()
+    except errors.UserError:
+      raise exceptions.HTTPException(
+        404, "The picture of this item cannot be read."
+      ) from None
+    headers = _HEADERS | {"Cache-Control": "private, max-age=600"}
+    return responses.Response(content, media_type=media_type, headers=headers)
+
+  def _page(self, **content) -> responses.Response:
+    index = self._index
+    html = search_page.render(
+      num_bits=index.num_bits,
+      num_items=len(index),
+      server=True,
+      upload=self._uploads is not None,
+      pictures=index.has_pictures,
+      pixelated=not self._pictures.are_files,
+      class_names=index.class_names,
+      **content,
+    )
+    return responses.HTMLResponse(html, headers=_HEADERS)
+
+
+def _number(text: str, end: int, what: str) -> int:
+  """Return the number of a URL, 0 to end - 1, or raise 404."""
+  if text.isascii() and text.isdecimal() and len(text) < 19:
+    if int(text) < end:
+      return int(text)
+  raise exceptions.HTTPException(404, f"There is no such {what}.")
+
+
+def _name(code: np.ndarray) -> str:
+  return code.astype(">u4").tobytes().hex()
+
+
+def _place(address, first, total, ties=0) -> search_page.Place:
+  """Return where a page of hits is, with addresses of those beside it."""
+  mark = "&" if "?" in address else "?"
+  before, after = max(0, first - _FOUND), first + _FOUND
+  return search_page.Place(
+    first,
+    total,
+    ties,
+    f"{address}{mark}first={before}" if first else "",
+    f"{address}{mark}first={after}" if after < min(total, _DEEPEST) else "",
+  )
+
+
+def create_app(
+  server: Server, names: Collection[str] = ("localhost",)
+) -> applications.Starlette:
+  """Return the web application.
+
+  Args:
+    server: The server that answers.
+    names: Allowed host names; see `limits.Guard`.
+  """
+  return applications.Starlette(
+    routes=[
+      routing.Route("/", server.start),
+      routing.Route("/similar/{row}", server.similar),
+      routing.Route("/code/{code}", server.code),
+      routing.Route("/find", server.find),
+      routing.Route("/picture/{row}", server.picture),
+      routing.Route("/large/{row}", server.large),
+      routing.Route("/search", server.search, methods=["POST"]),
+    ],
+    middleware=[Middleware(limits.Guard, names=names)],
+    exception_handlers={
+      exceptions.HTTPException: server.failed,
+      limits.BusyError: server.busy,
+      requests.ClientDisconnect: server.left,
+    },
+  )

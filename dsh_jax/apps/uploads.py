@@ -1,0 +1,96 @@
+"""Receives uploaded images and encodes them."""
+
+import asyncio
+import threading
+from concurrent import futures
+
+import numpy as np
+from starlette import exceptions, requests
+
+from dsh_jax.apps import image_files, limits, search_page
+from dsh_jax.apps import pictures as pictures_lib
+from dsh_jax.data import images
+
+MAX_BYTES = 20 * 2**20
+_MAX_ARRIVING = 64
+_MAX_WAITING = 16  # To be encoded.
+_NUM_THREADS = 2
+_SHOWN_PIXELS = 25_000_000  # Of larger ones, what the network sees is shown.
+_NAME_LETTERS = 200  # Of a file name that are shown.
+
+
+class Uploads:
+  """Images that are searched for once and not kept."""
+
+  def __init__(self, encoder: image_files.RunEncoder, memory: limits.Memory):
+    """Encode with `encoder`, decode within `memory`."""
+    self._encoder = encoder
+    self._memory = memory
+    self._encoding = threading.Lock()  # One image on the device at a time.
+    # Threads of their own: those of the server answer searches, and each thread
+    # that decodes keeps some memory.
+    self._threads = futures.ThreadPoolExecutor(_NUM_THREADS)
+    self._num_arriving = self._num_waiting = 0
+
+  async def receive(
+    self, request: requests.Request
+  ) -> tuple[np.ndarray, search_page.Hit]:
+    """Return the code of the image of a request, and how to show it.
+
+    Raises:
+      HTTPException: 411 or 413 for an upload of unknown size or above
+        `MAX_BYTES`, 400 or 415 if it is not an image.
+      BusyError: There are too many uploads.
+      ClientDisconnect: The sender has left.
+    """
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdecimal() and len(length) < 19):
+      raise exceptions.HTTPException(411, "The upload has no Content-Length.")
+    if int(length) > MAX_BYTES:
+      raise exceptions.HTTPException(
+        413,
+        f"The upload has {int(length):,} bytes; at most {MAX_BYTES:,} are"
+        " allowed.",
+      )
+    kind = request.headers.get("content-type", "")
+    if not kind.lower().startswith("multipart/form-data"):
+      raise exceptions.HTTPException(400, "No image was uploaded.")
+    if self._num_arriving >= _MAX_ARRIVING:
+      raise limits.BusyError
+    self._num_arriving += 1
+    try:
+      async with request.form(max_files=1, max_fields=1) as form:
+        return await self._encode_form(form)
+    finally:
+      self._num_arriving -= 1
+
+  async def _encode_form(self, form):
+    picture = form.get("picture")
+    if not hasattr(picture, "file"):
+      raise exceptions.HTTPException(400, "No image was uploaded.")
+    name = (picture.filename or "picture")[:_NAME_LETTERS]
+    if self._num_waiting >= _MAX_WAITING:
+      raise limits.BusyError
+    self._num_waiting += 1
+    try:
+      code, shown = await asyncio.get_running_loop().run_in_executor(
+        self._threads, self._encode, picture.file
+      )
+    except images.UnreadableError as error:
+      raise exceptions.HTTPException(
+        415,
+        f"{name} is not an image that can be read"
+        f" ({', '.join(images.FORMATS)}): {error}.",
+      ) from error
+    finally:
+      self._num_waiting -= 1
+    return code, search_page.Hit(shown, name)
+
+  def _encode(self, file):
+    encoder, reserve = self._encoder, self._memory.take
+    shown = pixels = images.decode(file, encoder.size, encoder.resize, reserve)
+    if images.num_pixels(file) <= _SHOWN_PIXELS:
+      shown = images.decode_whole(file, 2 * pictures_lib.SMALL, reserve)
+    with self._encoding:
+      code = encoder([pixels])[0]
+    return code, search_page.data_uri(*image_files.thumbnail(shown))
