@@ -1,7 +1,6 @@
 """Pictures of the items of an index, wherever they are now."""
 
 import functools
-import json
 import pathlib
 
 import numpy as np
@@ -11,6 +10,7 @@ from dsh_jax.apps import image_files
 from dsh_jax.apps import index as index_lib
 from dsh_jax.config import factories, fields
 from dsh_jax.data import archives, images
+from dsh_jax.runs import workdir as workdir_lib
 
 SMALL, LARGE = 320, 1280  # Longest side in a grid and of a query, pixels.
 _TRIED = 1000  # Files that are looked for at the start.
@@ -95,13 +95,12 @@ class Pictures:
 
   def _originals(self) -> pathlib.Path | None:
     """Return the folder of the files that the run was trained on, if there."""
-    held = _read_config(self._index.workdir) or {}
-    if not (folder := held.get("data.manual_dir")):
-      return None
-    root = pathlib.Path(folder).expanduser()
     try:
+      held = _read_config(self._index.workdir) or {}
+      folder = held.get("data.manual_dir") or "."
+      root = pathlib.Path(folder).expanduser()
       found = str(self._index.ids[0]) in archives.Folder(root)
-    except (errors.UserError, OSError):
+    except errors.UserError:
       found = False
     return root if found else None
 
@@ -124,7 +123,4 @@ class Pictures:
 
 def _read_config(workdir: str) -> dict | None:
   """Return config.json of a run, flat; None if it is not there."""
-  try:
-    return json.loads(pathlib.Path(workdir, "config.json").read_text())
-  except (OSError, ValueError):
-    return None
+  return workdir_lib.Workdir(workdir).read_json("config.json")

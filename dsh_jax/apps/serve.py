@@ -117,6 +117,7 @@ def make_config(app: "search_server.applications.Starlette"):
     http=limits.Protocol,
     ws="none",
     lifespan="off",
+    log_config=None,
     log_level="error",
     timeout_graceful_shutdown=5,
   )

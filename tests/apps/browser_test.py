@@ -63,6 +63,25 @@ def check(browser, width, scheme):
   assert (ink > back) == (scheme == "dark")
 
 
+def drop(browser, field, path):
+  """Drop a file onto a field as from a file manager."""
+  place = browser.execute_script(
+    """const box = document.querySelector(arguments[0]).getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];""",
+    field,
+  )
+  for kind in ("dragEnter", "dragOver", "drop"):
+    browser.execute_cdp_cmd(
+      "Input.dispatchDragEvent",
+      {
+        "type": kind,
+        "x": place[0],
+        "y": place[1],
+        "data": {"items": [], "files": [str(path)], "dragOperationsMask": 1},
+      },
+    )
+
+
 @pytest.mark.parametrize(
   "width, scheme", [(360, "light"), (1300, "light"), (360, "dark")]
 )
@@ -107,3 +126,14 @@ def test_the_search_page(browser, command, tmp_path):
     found[2].click()
     check(browser, 1300, "light")
     assert "/similar/" in browser.current_url
+    drop(browser, "input[type=file]", picture)
+    browser.find_element("css selector", "button").click()
+    ui.WebDriverWait(browser, 30).until(
+      lambda page: "query.png" in page.find_element("css selector", "h2").text
+    )
+    browser.find_element("link text", "Next").click()
+    check(browser, 360, "light")
+    assert "/code/" in browser.current_url
+    browser.find_element("name", "label").send_keys("3\n")
+    check(browser, 1300, "dark")
+    assert "/find?" in browser.current_url

@@ -14,6 +14,7 @@ from configs import listfile as listfile_config
 from dsh_jax import errors, train
 from dsh_jax.apps import encode, evaluate, export, features, search
 from dsh_jax.apps import index as index_lib
+from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.runs import trained
 
 pytestmark = pytest.mark.slow
@@ -155,7 +156,11 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
   found, _ = search.nearest(index, str(tmp_path / "one.npy"), 3)
   assert found[0][0] == 0
   search.write_page(
-    str(tmp_path / "page.html"), index, pictures.Pictures(index), found, query
+    str(tmp_path / "page.html"),
+    index,
+    pictures_lib.Pictures(index),
+    found,
+    query,
   )
   with pytest.raises(errors.UserError, match="give --features"):
     (tmp_path / "list.txt").write_text("a.jpg")
