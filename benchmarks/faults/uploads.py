@@ -33,7 +33,7 @@ from dsh_jax.apps import command
 _INDEX = flags.DEFINE_string("index", None, "codes.npz of a run.")
 _COUNT = flags.DEFINE_integer("count", 200, "Uploads.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 10_000, "Pixels, of each side.")
-_AT_ONCE = flags.DEFINE_integer("at_once", 50, "Uploads at the same time.")
+_AT_ONCE = flags.DEFINE_integer("at_once", 200, "Uploads at the same time.")
 _SLOW = flags.DEFINE_integer("slow", 40, "Connections that send slowly.")
 _RESULTS = flags.DEFINE_string("results", "", "Folder for uploads.md.")
 

@@ -16,17 +16,19 @@ Writes into DIR:
                      operator in its comments.
 """
 
+import contextlib
 import json
 import pathlib
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 
 import jax
 import jax.export
 from absl import flags
 
-from dsh_jax import errors, files
+from dsh_jax import errors
 from dsh_jax.apps import command
 from dsh_jax.apps import index as index_lib
 from dsh_jax.data import images
@@ -202,37 +204,44 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
   index_file = index_path or pathlib.Path(workdir).expanduser() / "codes.npz"
   index = index_lib.load(str(index_file), workdir)
   index_lib.check_encoder(index, run.encoder_sha256)
-  folder = pathlib.Path(out).expanduser()
   left_out = []
   try:
-    folder.mkdir(parents=True, exist_ok=True)
-    encoder = export_encoder(run)
-    with files.replacing(folder / "encoder.stablehlo") as partial:
-      partial.write_bytes(encoder)
-    with files.replacing(folder / "load_encoder.py") as partial:
-      partial.write_text(_loader(run))
-    if run.num_features is None:  # The file itself, so that nothing differs.
-      with files.replacing(folder / "decode_image.py") as partial:
-        shutil.copyfile(images.__file__, partial)
-    with files.replacing(folder / "about.json") as partial:
-      partial.write_text(json.dumps(_about(run), indent=2) + "\n")
-    with files.replacing(folder / "codes.npz") as partial:
-      shutil.copyfile(index_file, partial)
-    with (
-      files.replacing(folder / "codes.sql") as partial,
-      partial.open("w", encoding="utf-8") as file,
-    ):
-      file.writelines(f"{line}\n" for line in sql(index))
+    with _filled(pathlib.Path(out).expanduser()) as folder:
+      folder.joinpath("encoder.stablehlo").write_bytes(export_encoder(run))
+      folder.joinpath("load_encoder.py").write_text(_loader(run))
+      if run.num_features is None:  # The file itself, so that nothing differs.
+        shutil.copyfile(images.__file__, folder / "decode_image.py")
+      about = json.dumps(_about(run), indent=2)
+      folder.joinpath("about.json").write_text(about + "\n")
+      shutil.copyfile(index_file, folder / "codes.npz")
+      with folder.joinpath("codes.sql").open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in sql(index))
+      try:
+        faiss_index.write_index(
+          folder / "codes.faiss", index.codes, index.num_bits
+        )
+      except errors.UserError as error:
+        left_out.append(f"codes.faiss: {error}")
   except OSError as error:
     raise errors.UserError(
       f"Cannot write to --out={out}: {error.strerror}. Give a folder that you"
       " may write to."
     ) from error
-  try:
-    faiss_index.write_index(folder / "codes.faiss", index.codes, index.num_bits)
-  except errors.UserError as error:
-    left_out.append(f"codes.faiss: {error}")
   return left_out
+
+
+@contextlib.contextmanager
+def _filled(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yield an empty folder; its files move to `folder` at the end, or none."""
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(
+    prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent
+  ) as name:
+    partial = pathlib.Path(name)
+    yield partial
+    folder.mkdir(exist_ok=True)
+    for path in sorted(partial.iterdir()):
+      path.replace(folder / path.name)
 
 
 def _about(run: trained.TrainedRun) -> dict[str, object]:
@@ -268,7 +277,7 @@ def main(argv: Sequence[str]) -> None:
   given = command.parse(argv, _define_flags, __doc__)
   for reason in write(given.workdir, given.out, given.index):
     print(f"Left out {reason}", file=sys.stderr)
-  print(f"The encoder and the codes are in {given.out}.")
+  print(f"The encoder and the codes are in {errors.printable(given.out)}.")
 
 
 def run() -> None:

@@ -97,8 +97,9 @@ class Pictures:
     """Return the folder of the files that the run was trained on, if there."""
     try:
       held = _read_config(self._index.workdir) or {}
-      folder = held.get("data.manual_dir") or "."
-      root = pathlib.Path(folder).expanduser()
+      if not held.get("data.manual_dir"):
+        return None
+      root = pathlib.Path(held["data.manual_dir"]).expanduser()
       found = str(self._index.ids[0]) in archives.Folder(root)
     except errors.UserError:
       found = False

@@ -1,5 +1,6 @@
 """The tables that a finished run and an evaluation print."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,6 +81,7 @@ def next_steps(workdir: str, backbone: str) -> str:
     workdir: The folder of the run.
     backbone: Its name; "features" encodes vectors in place of images.
   """
+  workdir = shlex.quote(workdir)
   source = "--features=FILE" if backbone == "features" else "--images=FOLDER"
   return f"""
 Next:

@@ -3,7 +3,9 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -240,6 +242,7 @@ def test_search_finds_the_query_itself(
     assert distances[0] == 0 and distances == sorted(distances)
     assert [rank for rank, _, _ in ranked] == ["1", "2", "3"]
     text = page.read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["found.html"]
     assert text.count("<img") == 4 and text.count("data:image/") == 4
     assert "<script" not in text and "://" not in text
   name = {line.split(maxsplit=2)[2] for line in lines[1:4]}
@@ -288,6 +291,20 @@ def taken(workdir, tmp_path_factory):
   out = tmp_path_factory.mktemp("export") / "away"
   export.main([f"--workdir={workdir}", f"--out={out}"])
   return out
+
+
+def test_an_export_that_fails_leaves_nothing(workdir, tmp_path, monkeypatch):
+  monkeypatch.setattr(export, "export_encoder", lambda run: b"")  # Saves time.
+  before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))  # A full disk.
+  try:
+    with pytest.raises(errors.UserError, match="Cannot write to --out"):
+      export.write(str(workdir), str(tmp_path / "away"))
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, before)
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_exported_encoder_returns_the_codes_of_the_run(workdir, taken):
