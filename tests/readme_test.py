@@ -18,6 +18,7 @@ from benchmarks import methods_page
 from configs import methods
 from dsh_jax import __version__, data, losses
 from dsh_jax.apps import index as index_lib
+from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.config import fields
 
 ROOT = commands.ROOT
@@ -100,7 +101,9 @@ def folder(command, tmp_path_factory):
   pictures.mkdir()
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", command.environment["XDG_CACHE_HOME"])
-    split = index_lib.load(str(workdir / "codes.npz"))._split
+    split = pictures_lib.Pictures(
+      index_lib.load(str(workdir / "codes.npz"))
+    )._split
   lines = []
   for row in range(60):
     Image.fromarray(split.take([row])[0]).save(pictures / f"{row}.png")

@@ -10,6 +10,7 @@ it takes idle, if a search fails, or if a slow connection stays open.
 
 import collections
 import contextlib
+import datetime
 import http.client
 import io
 import pathlib
@@ -33,7 +34,9 @@ from dsh_jax.apps import command
 _INDEX = flags.DEFINE_string("index", None, "codes.npz of a run.")
 _COUNT = flags.DEFINE_integer("count", 200, "Uploads.", lower_bound=1)
 _SIDE = flags.DEFINE_integer("side", 10_000, "Pixels, of each side.")
-_AT_ONCE = flags.DEFINE_integer("at_once", 200, "Uploads at the same time.")
+_AT_ONCE = flags.DEFINE_list(
+  "at_once", ["200", "8"], "Uploads at the same time, for each round."
+)
 _SLOW = flags.DEFINE_integer("slow", 40, "Connections that send slowly.")
 _RESULTS = flags.DEFINE_string("results", "", "Folder for uploads.md.")
 
@@ -124,10 +127,10 @@ def _memory(process: subprocess.Popen, field: str) -> int:
   return int(line.split()[1]) * 1024
 
 
-def _attack(client: _Client, pictures: dict[str, bytes]) -> None:
+def _attack(client: _Client, pictures: dict[str, bytes], at_once: int) -> None:
   """Upload, trickle and search at the same time."""
   done = threading.Event()
-  small = client.ask("picture", "GET", "/picture/0")
+  small = client.ask("small picture", "GET", "/picture/0")
 
   def search():
     row = 0
@@ -139,7 +142,7 @@ def _attack(client: _Client, pictures: dict[str, bytes]) -> None:
       done.wait(0.2)
 
   names = list(pictures)
-  with futures.ThreadPoolExecutor(_AT_ONCE.value + _SLOW.value + 1) as pool:
+  with futures.ThreadPoolExecutor(at_once + _SLOW.value + 1) as pool:
     searching = pool.submit(search)
     tasks = []
     for number in range(_SLOW.value):
@@ -162,9 +165,10 @@ def _attack(client: _Client, pictures: dict[str, bytes]) -> None:
     searching.result()
 
 
-def _measure() -> tuple[dict, dict[str, bytes], tuple[int, ...], float]:
-  """Return answers, pictures, bytes idle, at most and after, and seconds."""
-  pictures = _pictures(_SIDE.value)
+def _measure(
+  pictures: dict[str, bytes], at_once: int
+) -> tuple[dict, tuple[int, ...], float]:
+  """Return answers, bytes idle, at most and after, and seconds."""
   process = subprocess.Popen(
     [
       sys.executable,
@@ -188,7 +192,7 @@ def _measure() -> tuple[dict, dict[str, bytes], tuple[int, ...], float]:
     idle = _memory(process, "VmRSS")
     pathlib.Path(f"/proc/{process.pid}/clear_refs").write_text("5")
     started = time.monotonic()
-    _attack(client, pictures)
+    _attack(client, pictures, at_once)
     secs = time.monotonic() - started
     peak = _memory(process, "VmHWM")
     time.sleep(1)
@@ -199,7 +203,7 @@ def _measure() -> tuple[dict, dict[str, bytes], tuple[int, ...], float]:
       process.wait(30)
     process.kill()
     process.wait()
-  return client.answers, pictures, (idle, peak, after), secs
+  return client.answers, (idle, peak, after), secs
 
 
 def _failures(answers: dict, idle: int, peak: int) -> list[str]:
@@ -223,22 +227,42 @@ def _run(argv: Sequence[str]) -> int:
   command.parse(argv, description=__doc__)
   if not _INDEX.value:
     raise errors.UserError("No index was given. Give one by --index=FILE.")
-  answers, pictures, (idle, peak, after), secs = _measure()
-  failures = _failures(answers, idle, peak)
+  pictures = _pictures(_SIDE.value)
   lines = [
     "# Huge uploads to the search page",
     "",
     f"`python -m benchmarks.faults.uploads --count={_COUNT.value}` on"
     f" {hardware.describe()}, commit {hardware.commit()},"
-    f" {hardware.about()['date']}, {secs:.0f} s:"
-    f" {_COUNT.value} uploads of {_SIDE.value:,} x {_SIDE.value:,} pixels,"
-    f" {_AT_ONCE.value} at the same time, and {_SLOW.value} connections that"
-    " send a byte a second.",
+    f" {datetime.date.today().isoformat()}. Each round: {_COUNT.value} uploads"
+    f" of {_SIDE.value:,} x {_SIDE.value:,} pixels, {_SLOW.value} connections"
+    " that send a byte a second, and searches meanwhile.",
     "",
-    f"Memory of the server: {idle / 1e6:,.0f} MB idle, at most"
-    f" {peak / 1e6:,.0f} MB, which is {(peak - idle) / 1e6:,.0f} MB more;"
-    f" {after / 1e6:,.0f} MB afterwards."
-    f" Failures: {'; '.join(failures) or 'none'}.",
+    "200: searched; 415: refused in the header, since decoding would take more"
+    " memory than there is for all pictures together; 503: refused, since"
+    " others are being decoded.",
+  ]
+  failed = False
+  for at_once in map(int, _AT_ONCE.value):
+    answers, memory, secs = _measure(pictures, at_once)
+    failures = _failures(answers, *memory[:2])
+    failed = failed or bool(failures)
+    lines += ["", *_table(at_once, answers, pictures, memory, secs, failures)]
+  print("\n".join(lines))
+  if _RESULTS.value:
+    path = pathlib.Path(_RESULTS.value, "uploads.md")
+    path.write_text("\n".join(lines) + "\n")
+  return int(failed)
+
+
+def _table(at_once, answers, pictures, memory, secs, failures) -> list[str]:
+  idle, peak, after = (f"{size / 1e6:,.0f} MB" for size in memory)
+  more = f"{(memory[1] - memory[0]) / 1e6:,.0f} MB"
+  lines = [
+    f"## {at_once} at the same time",
+    "",
+    f"{secs:.0f} s. Memory of the server: {idle} idle, at most {peak}, which is"
+    f" {more} more; {after} afterwards. Failures:"
+    f" {'; '.join(failures) or 'none'}.",
     "",
     "| request | size | answers | median s | longest s |",
     "| --- | ---: | --- | ---: | ---: |",
@@ -250,17 +274,7 @@ def _run(argv: Sequence[str]) -> int:
     taken = [taken for _, taken in found]
     longest = f"{np.median(taken):.2f} | {max(taken):.2f}"
     lines.append(f"| {kind} | {size} | {text} | {longest} |")
-  lines += [
-    "",
-    "200: searched; 415: refused in the header, since decoding would take more"
-    " memory than there is for all pictures together; 503: refused, since"
-    " others are being decoded.",
-  ]
-  print("\n".join(lines))
-  if _RESULTS.value:
-    path = pathlib.Path(_RESULTS.value, "uploads.md")
-    path.write_text("\n".join(lines) + "\n")
-  return int(bool(failures))
+  return lines
 
 
 if __name__ == "__main__":

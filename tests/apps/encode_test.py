@@ -128,7 +128,7 @@ def test_encoding_resumes_after_a_kill(workdir, folder, encoded, tmp_path):
 def test_labels_are_kept_and_the_index_is_scored(
   workdir, folder, tmp_path, capsys
 ):
-  split = index_lib.load(str(workdir / "codes.npz"))._split
+  split = pictures.Pictures(index_lib.load(str(workdir / "codes.npz")))._split
   names = [f"{'sub/' * (row % 2)}{row:02d} é.PNG" for row in range(12)]
   lines = [
     f"{name},{';'.join([*map(str, np.flatnonzero(labels)), 'strange'])}"
