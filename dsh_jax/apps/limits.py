@@ -1,6 +1,7 @@
 """Limits of a server: memory, time, connections, hosts and origins."""
 
 import contextlib
+import ctypes
 import ipaddress
 import threading
 import urllib.parse
@@ -13,6 +14,7 @@ from dsh_jax.data import images
 
 MAX_CONNECTIONS = 400
 REQUEST_SECS = 30.0  # For a request to arrive and its answer to leave.
+_TRIMMED_BYTES = 2**26  # After less, the allocator may keep it.
 
 
 class BusyError(Exception):
@@ -52,9 +54,17 @@ class Memory:
     try:
       yield
     finally:
+      if num_bytes > _TRIMMED_BYTES:
+        _trim()
       with self._changed:
         self._free += num_bytes
         self._changed.notify_all()
+
+
+def _trim() -> None:
+  """Give freed memory back to the system, which glibc keeps for a thread."""
+  with contextlib.suppress(OSError, AttributeError):  # Other C libraries.
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 class Guard:
