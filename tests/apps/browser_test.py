@@ -110,6 +110,7 @@ def test_the_report(browser, command, tmp_path_factory, width, scheme):
 
 def test_the_search_page(browser, command, tmp_path):
   index = command.finished[0] / "codes.npz"
+  wait = ui.WebDriverWait(browser, 30)
   with serve_test.started(command, index) as address:
     picture = tmp_path / "query.png"
     picture.write_bytes(serve_test.ask(address, "/picture/7")[2])
@@ -118,22 +119,18 @@ def test_the_search_page(browser, command, tmp_path):
     field = browser.find_element("css selector", "input[type=file]")
     field.send_keys(str(picture))
     browser.find_element("css selector", "button").click()
-    ui.WebDriverWait(browser, 30).until(
-      lambda page: "query.png" in page.find_element("css selector", "h2").text
-    )
+    wait.until(lambda page: "query.png" in page.title)
     found = browser.find_elements("css selector", "a.hit")
     assert len(found) == 24 and "distance 0" in found[0].text
     found[2].click()
+    wait.until(lambda page: "/similar/" in page.current_url)
     check(browser, 1300, "light")
-    assert "/similar/" in browser.current_url
     drop(browser, "input[type=file]", picture)
     browser.find_element("css selector", "button").click()
-    ui.WebDriverWait(browser, 30).until(
-      lambda page: "query.png" in page.find_element("css selector", "h2").text
-    )
+    wait.until(lambda page: "query.png" in page.title)
     browser.find_element("link text", "Next").click()
+    wait.until(lambda page: "/code/" in page.current_url)
     check(browser, 360, "light")
-    assert "/code/" in browser.current_url
     browser.find_element("name", "label").send_keys("3\n")
+    wait.until(lambda page: "/find?" in page.current_url)
     check(browser, 1300, "dark")
-    assert "/find?" in browser.current_url
