@@ -34,11 +34,6 @@ from dsh_jax.config import factories, fields
 from dsh_jax.report import run_files
 from dsh_jax.runs import checkpoint, trained
 
-_CASES = flags.DEFINE_integer("cases", 2000, "How many cases in all.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the damage.")
-_DAMAGE_RESULTS = flags.DEFINE_string(
-  "results", "", "Folder to write damage.md to."
-)
 _NUM_PICTURES = 72
 
 
@@ -350,9 +345,9 @@ def _run(argv: Sequence[str]) -> int:
     make_run(folder)
     shutil.copytree(folder, pristine)
     for name, reader in READERS.items():
-      num_cases = -(-_CASES.value * reader.weight // weights)
+      num_cases = -(-flags.FLAGS.cases * reader.weight // weights)
       count, failures = run_cases(
-        name, pristine, folder, num_cases, _SEED.value
+        name, pristine, folder, num_cases, flags.FLAGS.seed
       )
       lines.append(
         f"| {name} | {num_cases:,} | {count['refused']:,} | {count['said']:,} |"
@@ -372,8 +367,8 @@ def _write(lines, total, num_failures, secs):
     [
       "# A run, its index and its data, damaged and read again",
       "",
-      f"`python -m benchmarks.faults.damage --cases={_CASES.value}"
-      f" --seed={_SEED.value}` on {hardware.describe()}, commit"
+      f"`python -m benchmarks.faults.damage --cases={flags.FLAGS.cases}"
+      f" --seed={flags.FLAGS.seed}` on {hardware.describe()}, commit"
       f" {hardware.commit()}, {secs:.0f} s: {total:,} cases, {num_failures}"
       " failures.",
       "",
@@ -387,10 +382,13 @@ def _write(lines, total, num_failures, secs):
       *lines,
     ]
   )
-  if _DAMAGE_RESULTS.value:
-    path = pathlib.Path(_DAMAGE_RESULTS.value, "damage.md")
+  if flags.FLAGS.results:
+    path = pathlib.Path(flags.FLAGS.results, "damage.md")
     path.write_text(text + "\n")
 
 
 if __name__ == "__main__":
+  flags.DEFINE_integer("cases", 2000, "How many cases in all.")
+  flags.DEFINE_integer("seed", 0, "Seed of the damage.")
+  flags.DEFINE_string("results", "", "Folder to write damage.md to.")
   command.run(_run)

@@ -76,6 +76,8 @@ class Index:
   @functools.cached_property
   def has_pictures(self) -> bool:
     """Whether the run was trained on images, and not on features."""
+    if not self.workdir:
+      return True
     config = workdir_lib.Workdir(self.workdir).read_json("config.json")
     # None if the run has been moved; `picture` says so.
     return (config or {}).get("model.backbone") != models.VECTORS

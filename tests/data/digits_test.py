@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import data
-from dsh_jax.data import digits
+from dsh_jax.data import checked, digits
 
 _BUILD = """
 import sys
@@ -63,7 +63,7 @@ def test_two_processes_agree_and_are_quiet(built, splits):
     "Waiting for another process that is preparing the same data.",
     "dsh_digits: decoding 15,000 images",
   }
-  assert len(list(folder.glob("arrays/*-v1-????????"))) == 1
+  assert len(list(folder.glob("arrays/*-v2-????????"))) == 1
   assert not list(folder.glob("arrays/*partial*"))
 
 
@@ -74,7 +74,7 @@ def test_sizes_and_types(splits):
     assert len(split) == len(split.ids) == size
     assert split.labels.shape == (size, 10)
     assert split.labels.dtype == np.uint8
-    assert isinstance(split.images, np.memmap)
+    assert isinstance(split.images, checked.CheckedArray)
     assert all(item.startswith(name) for item in split.ids)
     images = split.take(np.array([0, size - 1]))
     assert images.shape == (2, 48, 48, 3) and images.dtype == np.uint8

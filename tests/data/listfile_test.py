@@ -58,7 +58,7 @@ def test_a_changed_image_or_list_is_rebuilt(tmp_path):
   path = tmp_path / "pictures" / "000.jpg"
   path.write_bytes(fake_archives.jpeg(99, (50, 50)))
   second = _load(tmp_path, options)
-  assert not np.array_equal(first.train.images[0], second.train.images[0])
+  assert not np.array_equal(first.train.images[[0]], second.train.images[[0]])
   csv = pathlib.Path(options["csv"])
   csv.write_text(csv.read_text() + "\nnew.jpg,c0")
   with pytest.raises(errors.UserError, match="new.jpg"):

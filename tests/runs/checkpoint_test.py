@@ -181,9 +181,10 @@ def test_a_missing_file_is_damage(tmp_path, failing_reads, caplog):
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
   allowed = threading.Event()
-  finalize = checkpoint._Manager._finalize
+  manager = checkpoint.ocp.CheckpointManager
+  finalize = manager._finalize
   monkeypatch.setattr(
-    checkpoint._Manager,
+    manager,
     "_finalize",
     lambda *arguments: allowed.wait(60) and finalize(*arguments),
   )
