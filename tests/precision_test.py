@@ -18,8 +18,9 @@ BATCH, SIZE, CLASSES = 32, 32, 10
 
 
 @functools.cache
-def _parts(dtype):
+def _parts(dtype, data_dir):
   config = digits.get_config("method=idhn,bits=16")
+  config.data.dir = data_dir
   config.dtype, config.data.image_size = dtype, SIZE
   method = factories.create_method(config, CLASSES)
   network = factories.create_network(config, method)
@@ -27,9 +28,9 @@ def _parts(dtype):
 
 
 @functools.cache
-def _step(dtype):
+def _step(dtype, data_dir):
   """Returns the weights before, the gradient, and the metrics of a step."""
-  config, method, network, augmentation = _parts(dtype)
+  config, method, network, augmentation = _parts(dtype, data_dir)
   tx = optax.sgd(1.0)
   state = factories.create_state(config, network, method, tx)
   step = steps.make_train_step(
@@ -45,9 +46,9 @@ def _step(dtype):
   return state, after, jax.device_get(gradient), jax.device_get(metrics)
 
 
-def test_a_step_in_bfloat16_is_that_in_float32_to_rounding():
-  state, after, gradient, metrics = _step("bfloat16")
-  same, _, want, wanted = _step("float32")
+def test_a_step_in_bfloat16_is_that_in_float32_to_rounding(command):
+  state, after, gradient, metrics = _step("bfloat16", command.data_dir)
+  same, _, want, wanted = _step("float32", command.data_dir)
   for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(same), strict=True):
     np.testing.assert_array_equal(x, y)
   assert {x.dtype for x in jax.tree.leaves(after.params)} == {
@@ -69,8 +70,8 @@ def test_a_step_in_bfloat16_is_that_in_float32_to_rounding():
     assert cosine > least, name
 
 
-def test_the_head_multiplies_in_full_float32():
-  _, _, network, _ = _parts("bfloat16")
+def test_the_head_multiplies_in_full_float32(command):
+  _, _, network, _ = _parts("bfloat16", command.data_dir)
   images = jax.ShapeDtypeStruct((2, SIZE, SIZE, 3), jnp.float32)
   variables = jax.eval_shape(network.init, jax.random.key(0), images)
   traced = jax.make_jaxpr(network.apply)(variables, images)

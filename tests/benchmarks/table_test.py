@@ -2,17 +2,11 @@
 
 import csv
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-
-_ROOT = pathlib.Path(__file__).parents[2]
 
 _TABLE = """
 from configs.tables import default
@@ -47,23 +41,12 @@ def get_config():
 """
 
 
-def _command(module, folder, *arguments):
-  return subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      f"benchmarks.{module}",
-      f"--config={folder / module}.py",
-      f"--workdir={folder / 'work'}",
-      f"--override=data.dir={folder / 'data'}",
-      *arguments,
-    ],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-    # One device, and little time spent on compiling.
-    env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
+def _command(command, folder, *arguments):
+  return command.run(
+    f"--config={folder / 'tables.py'}",
+    f"--workdir={folder / 'work'}",
+    *arguments,
+    module="benchmarks.tables",
   )
 
 
@@ -75,14 +58,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(folder):
-  return _command("tables", folder)
+def done(command, folder):
+  return _command(command, folder)
 
 
-def test_table(folder, done):
-  assert done.returncode == 1, done.stderr  # One cell has failed.
-  assert "dhn 8 bits seed 0: done" in done.stdout
-  assert "dhn 300 bits seed 0: failed, dsh_jax: config.bits" in done.stdout
+def test_table(command, folder, done):
+  code, out, err = done
+  assert code == 1, err  # One cell has failed.
+  assert "dhn 8 bits seed 0: done" in out
+  assert "dhn 300 bits seed 0: failed, dsh_jax: config.bits" in out
   work = folder / "work"
   text = (work / "table.md").read_text()
   assert "2 of 3 runs are done, 1 have failed" in text
@@ -100,33 +84,20 @@ def test_table(folder, done):
   assert cell["split_sha256"]["query"] in text
 
   before = (work / "cells/dhn/8bits_seed0/result.json").stat().st_mtime_ns
-  again = _command("tables", folder)
-  assert "dhn 8 bits" not in again.stdout
-  assert "dhn 300 bits seed 0: failed" in again.stdout
+  _, again, _ = _command(command, folder)
+  assert "dhn 8 bits" not in again
+  assert "dhn 300 bits seed 0: failed" in again
   after = (work / "cells/dhn/8bits_seed0/result.json").stat().st_mtime_ns
   assert before == after
 
 
-def test_a_cell_is_what_its_command_gives(folder, done):
+def test_a_cell_is_what_its_command_gives(command, folder, done):
   # The second of its method: it ran what was compiled for the first.
   cell = folder / "work/cells/dhn/8bits_seed1"
   settings = json.loads((cell / "cell.json").read_text())["settings"]
   alone = folder / "alone"
-  subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "dsh_jax.main",
-      *settings,
-      "--noreport",
-      f"--workdir={alone}",
-    ],
-    cwd=_ROOT,
-    check=True,
-    capture_output=True,
-    timeout=300,
-    env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
-  )
+  code, _, err = command.run(*settings, "--noreport", f"--workdir={alone}")
+  assert code == 0, err
   got, want = (
     json.loads((path / "result.json").read_text()) for path in (cell, alone)
   )
@@ -140,9 +111,9 @@ def test_a_cell_is_what_its_command_gives(folder, done):
       np.testing.assert_array_equal(got[name], want[name])
 
 
-def test_dry_run_tells_what_it_would_take(folder, done):
-  done = _command("tables", folder, "--dry_run", "--jobs=2")
-  assert done.returncode == 0, done.stderr
+def test_a_dry_run_estimates_what_is_left(command, folder, done):
+  code, out, err = _command(command, folder, "--dry_run", "--jobs=2")
+  assert code == 0, err
   for needed in (
     "Tiny: 3 runs",
     "dhn 8 bits seed 0: done, cells/dhn/8bits_seed0",
@@ -151,7 +122,7 @@ def test_dry_run_tells_what_it_would_take(folder, done):
     "s a step of 64 images",
     "for the 1 runs that are left",
   ):
-    assert needed in done.stdout, needed
+    assert needed in out, needed
 
 
 def test_wrong_input_is_one_line(folder, command):

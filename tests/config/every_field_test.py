@@ -145,18 +145,21 @@ EFFECTS = {
   "optimizer.multipliers": ((("backbone", 0.5),), _program, {}),
 }
 
-# Path -> value; seen in what a run leaves behind.
-SEEN_IN_A_RUN = {
+# Path -> value: what a run leaves behind, but for its scores.
+SEEN_IN_FILES = {
   "profile": "(2, 3)",
   "tensorboard": True,
-  "train.validate_every_epochs": 4,
   "train.checkpoint_every_steps": 5,
   "train.log_every_steps": 2,
-  "eval.metrics": "('ndcg@5',)",
+  "train.validate_every_epochs": 4,
+}
+# Path -> value: its scores.
+SEEN_IN_SCORES = {
   "eval.select": "last",
-  "eval.select_metric": "acg@100",
   "eval.drop_empty": True,
   "eval.normalizer": "relevant",
+  "eval.select_metric": "acg@100",
+  "eval.metrics": "('ndcg@5',)",
 }
 # Names of what lies elsewhere; a name that does not exist is refused.
 NAMES = {
@@ -177,7 +180,8 @@ def _config(changes):
 
 def test_every_field_is_listed():
   declared = set(fields.flatten(default.get_config())) | {"loss.name"}
-  known = set(EFFECTS) | set(SEEN_IN_A_RUN) | set(NAMES) | set(REFUSED)
+  seen = set(SEEN_IN_FILES) | set(SEEN_IN_SCORES)
+  known = set(EFFECTS) | seen | set(NAMES) | set(REFUSED)
   assert declared == known | RESOURCES
 
 
@@ -226,38 +230,44 @@ def test_a_backbone_from_random_weights_is_not_slowed():
 
 
 def _left_behind(workdir):
-  """The scores, the validations, the log and the files of a run."""
+  """The names of the files and the length of the log; the scores."""
   result = json.loads((workdir / "result.json").read_text())
   names = {path.name.partition(".out.")[0] for path in workdir.rglob("*")}
   kept = ("metrics", "validation", "selected_step", "select", "counts")
   log = len(commands.read_log(workdir))
-  return {name: result[name] for name in kept}, names, log
+  return (names, log), {name: result[name] for name in kept}
 
 
 @pytest.mark.slow
 def test_fields_of_logs_and_scores_change_what_a_run_leaves(command, tmp_path):
   assert command.finished  # Builds the data once.
-  changes = {"": None, **SEEN_IN_A_RUN, **NAMES}
-  done = command.run_forked(
+  # A run shows one of each.
+  pairs = list(zip(SEEN_IN_FILES.items(), SEEN_IN_SCORES.items(), strict=True))
+  changes = [(), *pairs, *([name] for name in NAMES.items())]
+  before, *found = command.run_forked(
     [
       [
         *commands.SMALL,
         # Some queries have nothing relevant, so that all conventions differ.
         "--config.data.num_database=30",
-        *([f"--config.{path}={value}"] if path else []),
-        f"--workdir={tmp_path}/{path or 'as_it_is'}",
+        *(f"--config.{path}={value}" for path, value in change),
+        f"--workdir={tmp_path / str(number)}",
       ]
-      for path, value in changes.items()
+      for number, change in enumerate(changes)
     ]
   )
-  found = dict(zip(changes, done, strict=True))
-  before = _left_behind(tmp_path / "as_it_is")
-  for path in SEEN_IN_A_RUN:
-    assert found[path][0] == 0, found[path][2]
-    assert _left_behind(tmp_path / path) != before, path
-  for path, value in NAMES.items():
-    code, _, err = found[path]
-    assert code == 2 and value in err, (path, err)
+  assert before[0] == 0, before[2]
+  files, scores = _left_behind(tmp_path / "0")
+  for number, (one, other) in enumerate(pairs, 1):
+    code, _, err = found[number - 1]
+    assert code == 0, err
+    left = _left_behind(tmp_path / str(number))
+    assert left[0] != files, one
+    assert left[1] != scores, other
+  for value, (code, _, err) in zip(
+    NAMES.values(), found[len(pairs) :], strict=True
+  ):
+    assert code == 2 and value in err, err
 
 
 def test_the_command_line_refuses_a_method_that_applies_nothing(command):
