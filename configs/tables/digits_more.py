@@ -1,0 +1,34 @@
+"""Other code lengths, and BatchNorm on the head, beside the table of digits.
+
+python -m benchmarks.tables --config=configs/tables/digits_more.py --workdir=DIR
+
+The same start, budget and rates as configs/tables/digits.py.
+"""
+
+from configs.tables import digits
+
+# The two methods of this project, the pairwise and the weighted likelihood, and
+# the best published ones that learn from class codes and proxies.
+LENGTHS_OF = ("idhn", "dsrh", "dhn", "hashnet", "csq", "hyp2")
+
+
+def get_config():
+  """Returns the table."""
+  config = digits.get_config()
+  config.title = "Digit scenes, warm start: code lengths, BatchNorm"
+  config.cells = (
+    dict(methods=LENGTHS_OF, bits=(12, 24, 32, 64), seeds=tuple(range(8))),
+    dict(methods=digits.METHODS, bits=(48,), seeds=(0, 1, 2)),
+    dict(
+      methods=digits.METHODS,
+      bits=(48,),
+      seeds=(0, 1, 2),
+      variant="BatchNorm_on_the_head",
+      overrides=("model.head_batch_norm=True",),
+    ),
+  )
+  config.claims = tuple(
+    (method, f"{method}/48/BatchNorm_on_the_head") for method in digits.METHODS
+  )
+  config.claims_by_labels = ()
+  return config
