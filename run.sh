@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./run.sh ARGS...   makes .venv, installs, runs python -m dsh_jax.main ARGS...
-# ./run.sh test      installs the test extra, runs ruff and pytest
+# ./run.sh test      installs the test extra, runs ruff and pytest; the longest
+#                    tests only with -m long
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -39,7 +40,8 @@ if [[ ${1:-} == test ]]; then
   install test
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
-  exec .venv/bin/python -m pytest -q -n "${TEST_WORKERS:-2}" tests "${@:2}"
+  exec .venv/bin/python -m pytest -q -n "${TEST_WORKERS:-2}" -m "not long" \
+    tests "${@:2}"
 fi
 install
 exec .venv/bin/python -m dsh_jax.main "$@"

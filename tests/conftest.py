@@ -30,6 +30,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def pytest_configure(config):
   config.addinivalue_line("filterwarnings", "error")
   config.addinivalue_line("markers", "slow: takes seconds; -m 'not slow' skips")
+  config.addinivalue_line(
+    "markers", "long: also slow, and left out unless -m asks for it"
+  )
   # A read of orbax that fails leaves others behind, which want its loop.
   config.addinivalue_line(
     "filterwarnings",
@@ -38,9 +41,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-  """Marks the tests that start commands or prepare data sets as slow."""
+  """Marks long tests and those that start commands or prepare data as slow."""
   for item in items:
-    if {"command", "tfds_folder"} & set(item.fixturenames):
+    starts = {"command", "tfds_folder"} & set(item.fixturenames)
+    if starts or item.get_closest_marker("long"):
       item.add_marker("slow")
 
 

@@ -92,7 +92,7 @@ def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
   [
     commands.has_saved_and_logged,
     commands.is_saving,
-    commands.is_evaluating,
+    pytest.param(commands.is_evaluating, marks=pytest.mark.long),
   ],
   ids=["training", "saving", "evaluating"],
 )

@@ -142,6 +142,7 @@ def one_process(command, tmp_path_factory):
   return _read(workdir)
 
 
+@pytest.mark.long
 def test_four_train_what_one_trains(command, one_process, tmp_path):
   _finish(_start(command, tmp_path / "run", 4, "pmap"))
   _assert_same_run(_read(tmp_path / "run"), one_process)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_lists_the_collectives_of_both_ways_to_run():
   done = subprocess.run(
     [

@@ -134,6 +134,10 @@ _TABLES = (
 )
 
 
+# One of an archive, one of TFDS.
+_ALWAYS = ("mirflickr25k_hyp2.py", "coco_deephash_pytorch.py")
+
+
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
   """Name -> overrides that say where the archive of 120 images is."""
@@ -144,7 +148,17 @@ def archives(tmp_path_factory):
   } | {"": {}}
 
 
-@pytest.mark.parametrize("table", _TABLES, ids=lambda table: table.config)
+@pytest.mark.parametrize(
+  "table",
+  [
+    pytest.param(
+      table,
+      id=table.config,
+      marks=[] if table.config in _ALWAYS else pytest.mark.long,
+    )
+    for table in _TABLES
+  ],
+)
 def test_a_table(command, tfds_folder, archives, tmp_path, table):
   group = {"methods": (table.method,), "bits": (48,), "seeds": (0,)}
   source = archives[table.archive] | table.numbers

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from benchmarks.compile_ahead import collectives as hlo_collectives
 from benchmarks.speed import (
@@ -14,6 +15,7 @@ from benchmarks.speed import (
 from dsh_jax.runs import flop
 
 
+@pytest.mark.long
 def test_measures_and_renders():
   row = train_speed.measure(
     train_cell.TimedStep("tiny", image_size=16, batch_size=16, num_bits=8),

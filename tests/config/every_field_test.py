@@ -239,7 +239,7 @@ def _left_behind(workdir):
   return (names, log), {name: result[name] for name in kept}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fields_of_logs_and_scores_change_what_a_run_leaves(command, tmp_path):
   assert command.finished  # Builds the data once.
   # A run shows one of each.

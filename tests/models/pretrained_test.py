@@ -295,6 +295,7 @@ def test_torchvision_names_of_a_bottleneck():
   assert naming.torch_name("resnet50", path) == "layer3.5.bn3.running_var"
 
 
+@pytest.mark.long
 def test_a_run_starts_from_the_weights_of_a_file(command, tmp_path, weights):
   path, workdir = tmp_path / "resnet18.npz", tmp_path / "run"
   np.savez(path, **weights)

@@ -10,7 +10,13 @@ import pytest
 from dsh_jax.runs import hosts, interrupts, schedule
 
 
-@pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize(
+  "name, code",
+  [
+    ("SIGTERM", 143),
+    pytest.param("SIGINT", 130, marks=pytest.mark.long),
+  ],
+)
 def test_a_signal_saves_the_step_and_the_same_command_continues(
   command, tmp_path, name, code
 ):
