@@ -28,7 +28,7 @@ from absl import flags
 from dsh_jax import errors, files, parallel
 from dsh_jax.apps import command, image_files
 from dsh_jax.apps import parts as parts_lib
-from dsh_jax.data import features, images, progress
+from dsh_jax.data import feature_files, images, progress
 
 _PART = 256  # Images per part; a killed command loses at most one part.
 _BATCH = 32
@@ -110,7 +110,7 @@ def encode_vectors(workdir: str, source: str, out: str) -> None:
 
   Args:
     workdir: Folder of a finished run on features.
-    source: See `features.read_vectors`.
+    source: See `feature_files.read_vectors`.
     out: The .npz file.
 
   Raises:
@@ -124,7 +124,7 @@ def encode_vectors(workdir: str, source: str, out: str) -> None:
       f"--workdir={workdir} was trained on images; give --images in place of"
       " --features."
     )
-  found = features.read_vectors(source, "--features", encoder.num_features)
+  found = feature_files.read_vectors(source, "--features", encoder.num_features)
   packed = encoder.encode(found.features)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)

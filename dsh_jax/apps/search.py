@@ -17,7 +17,7 @@ from dsh_jax import errors, files
 from dsh_jax.apps import command, image_files, search_page
 from dsh_jax.apps import index as index_lib
 from dsh_jax.apps import pictures as pictures_lib
-from dsh_jax.data import features, images
+from dsh_jax.data import feature_files, images
 
 
 def nearest(
@@ -35,7 +35,7 @@ def nearest(
   """
   encoder = index_lib.load_encoder(index)
   if encoder.num_features is not None:
-    found = features.read_vectors(query, "--query", encoder.num_features)
+    found = feature_files.read_vectors(query, "--query", encoder.num_features)
     if len(found.ids) > 1:
       raise errors.UserError(
         f"--query={query} has {len(found.ids)} rows; give a file with one."

@@ -1,5 +1,6 @@
-"""Data sets: built once, decoded once, then read as rows of bytes."""
+"""Data sets: built and decoded once, then read as rows of an array."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -58,25 +59,24 @@ def load_splits(
   """Return the splits of a protocol, building the data set on first use.
 
   Args:
-    name: A name of `DATASETS`.
+    name: A key of `DATASETS`.
     protocol: A protocol of that data set; "" is its first.
     data_dir: Folder of prepared data; "" is the user's cache folder.
     image_size: H and W of the images, pixels, at least 1.
     seed: Seed of the protocol's random choices.
-    manual_dir: Folder of archives that the user downloaded.
-    resize: A rule of `images.RESIZE_RULES`, see `images.decode`.
+    manual_dir: Folder of downloaded archives.
+    resize: See `images.decode`.
     labels: A label set of the data set, a number N for its N most frequent
       labels, or names separated by ";"; "" is the label set of the protocol.
     num_train: Training images to draw, per label if the protocol counts per
       label; -1 keeps the protocol's number.
-    num_query: The same for queries.
-    num_database: The same for the database.
-    num_validation: The same for the validation queries. Unless the data set
-      has images for them, they are cut from the training split; 0 trains on
-      all of it.
+    num_query: Queries, likewise.
+    num_database: Database images, likewise.
+    num_validation: Validation queries, likewise. They are cut from the training
+      split unless the data set has its own; 0 trains on all of it.
     max_missing: Share of listed images that may be absent or unreadable, 0
       to 1.
-    **options: Further options of the data set, see `Dataset.options`.
+    **options: Options of the data set, see `Dataset.options`.
   """
   if name not in DATASETS:
     raise errors.unknown("data set", name, DATASETS, "config.data.name")
@@ -98,18 +98,15 @@ def load_splits(
         f"option of {name}", option, dataset.options, "config.data"
       )
   if dataset.load is not None:
-    found = dataset.load(**options)
-    protocol, rule = dataset.choose_loaded(protocol, found)
+    items = dataset.load(**options)
+    protocol, rule = dataset.choose_loaded(protocol, items)
   else:
-    protocol, rule = _choose_protocol(dataset, protocol, options)
-  rule = rule.with_numbers(
-    train=num_train,
-    query=num_query,
-    database=num_database,
-    validation=num_validation,
-  )
-  if dataset.load is None:
-    found = arrays.load(
+    if dataset.choose is not None:
+      protocol, rule = dataset.choose(protocol, options)
+    else:
+      protocol = protocol or next(iter(dataset.protocols))
+      rule = dataset.protocols[protocol]
+    items = arrays.load(
       dataset,
       data_dir=os.path.abspath(os.path.expanduser(data_dir or cache_dir())),
       manual_dir=manual_dir,
@@ -118,23 +115,20 @@ def load_splits(
       max_missing=max_missing,
       options=options,
     )
-  _check_missing(name, found.notes, max_missing)
-  chosen = _choose_labels(
-    dataset, labels or rule.labels, found.class_names, found.labels
+  _check_missing(name, items.notes, max_missing)
+  columns = _choose_labels(dataset, labels or rule.labels, items)
+  items = dataclasses.replace(
+    items,
+    labels=items.labels[:, columns],
+    class_names=tuple(items.class_names[column] for column in columns),
   )
-  return protocols.apply(
-    protocol,
-    rule,
-    found.images,
-    found.labels[:, chosen],
-    found.ids,
-    found.groups,
-    tuple(found.class_names[column] for column in chosen),
-    seed,
-    found.notes,
-    found.together,
-    found.content_sha256,
+  rule = rule.with_numbers(
+    train=num_train,
+    query=num_query,
+    database=num_database,
+    validation=num_validation,
   )
+  return protocols.apply(protocol, rule, items, seed)
 
 
 def cache_dir() -> str:
@@ -143,25 +137,20 @@ def cache_dir() -> str:
   return str(pathlib.Path(cache) / "dsh_jax")
 
 
-def _choose_protocol(dataset, name, options):
-  if dataset.choose is not None:
-    return dataset.choose(name, options)
-  name = name or next(iter(dataset.protocols))
-  return name, dataset.protocols[name]
-
-
-def _choose_labels(dataset, wanted, class_names, labels):
+def _choose_labels(dataset, label_set, items):
   """Return the columns of a label set: a name, a number N, or names."""
-  if not wanted:
+  class_names = items.class_names
+  if not label_set:
     return np.arange(len(class_names))
-  kept = dataset.label_sets.get(wanted) or wanted.split(";")
-  if wanted.isdecimal() and wanted not in dataset.label_sets:
-    if not 1 <= int(wanted) <= len(class_names):
+  if label_set.isdecimal() and label_set not in dataset.label_sets:
+    if not 1 <= int(label_set) <= len(class_names):
       raise errors.UserError(
-        f"config.data.labels is {wanted}; there are {len(class_names)} labels."
+        f"config.data.labels is {label_set}; there are"
+        f" {len(class_names)} labels."
       )
-    frequent = np.argsort(-labels.sum(axis=0, dtype=np.int64), kind="stable")
-    return np.sort(frequent[: int(wanted)])
+    counts = items.labels.sum(axis=0, dtype=np.int64)
+    return np.sort(np.argsort(-counts, kind="stable")[: int(label_set)])
+  kept = dataset.label_sets.get(label_set) or label_set.split(";")
   for name in kept:
     if name not in class_names:
       raise errors.unknown(

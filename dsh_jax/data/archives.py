@@ -1,4 +1,4 @@
-"""Files of a folder or a zip archive, by names that cannot leave it."""
+"""Read files of a folder or a zip archive by safe relative paths."""
 
 import os
 import pathlib
@@ -14,7 +14,8 @@ MAX_FILE_BYTES = 256 * 2**20  # Unpacked; label files and images are smaller.
 def clean_path(path: str) -> str:
   """Return a relative path with forward slashes.
 
-  It may contain backslashes; one that leaves its folder is a UserError.
+  Raises:
+    UserError: The path is absolute or leaves its folder.
   """
   parts = [part for part in re.split(r"[/\\]+", path) if part != "."]
   if (
@@ -32,16 +33,14 @@ def clean_path(path: str) -> str:
 
 
 class Folder:
-  """Files of a folder, by paths relative to it. Links are followed.
-
-  A path that leaves the folder is a UserError.
+  """Files of a folder, by relative paths; see `clean_path`. Follows links.
 
   Attributes:
     root: The folder.
   """
 
   def __init__(self, root: pathlib.Path):
-    """Read files under `root`."""
+    """Read files below `root`."""
     self.root = root
 
   def __contains__(self, path: str) -> bool:
@@ -69,9 +68,7 @@ class Folder:
 
 
 class Zip:
-  """Files of a zip archive, by paths relative to a prefix, read in place.
-
-  A path with "..", or an absolute one, is a UserError.
+  """Files of a zip archive, by paths relative to a prefix; see `clean_path`.
 
   Attributes:
     root: The archive.
@@ -83,7 +80,7 @@ class Zip:
     self._prefix = prefix
     try:
       self._zip = zipfile.ZipFile(path)
-    except Exception as error:  # zipfile, struct and codecs raise others.
+    except Exception as error:  # zipfile, struct and codecs raise many types.
       raise errors.UserError(
         f"The archive {path} is damaged: {errors.describe(error)}. Download it"
         " again."
@@ -113,7 +110,7 @@ class Zip:
     _check_size(f"{self.root}/{path}", member.file_size)
     try:
       return self._zip.read(member)
-    except Exception as error:  # zipfile, zlib and struct raise others.
+    except Exception as error:  # zipfile, zlib and struct raise many types.
       raise errors.UserError(
         f"{path} in the archive {self.root} is damaged: {error}. Download it"
         " again."
@@ -126,10 +123,10 @@ def open_first(
   """Open the first place that exists.
 
   Args:
-    manual_dir: Folder of files that the user downloaded.
-    places: Folders relative to it, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
+    manual_dir: Folder of downloaded files.
+    places: Folders in it, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
     probe: Suffix of a file that the place must contain.
-    where: Where to get the files, for the error message.
+    where: Address of the files, for the error message.
   """
   root = pathlib.Path(manual_dir).expanduser()
   for place in places:
@@ -144,7 +141,7 @@ def open_first(
         return source
   raise errors.UserError(
     f"Found none of {', '.join(places)} (with a file {probe}) in"
-    f" {root.absolute()}. Get it from {where}, put it there, or change"
+    f" {root.absolute()}. Download it from {where}, or change"
     " config.data.manual_dir."
   )
 
@@ -158,7 +155,7 @@ def decode_lines(encoded: bytes, name: str) -> list[str]:
   """Return the stripped lines of UTF-8 text, without empty ones at the end.
 
   Args:
-    encoded: The text, with line ends of any system.
+    encoded: The text, with any line ends.
     name: Name of the file, for the error message.
   """
   try:

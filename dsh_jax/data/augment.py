@@ -1,4 +1,4 @@
-"""Random crop and flip on the device, and normalisation."""
+"""Random crop, flip and normalisation on the device."""
 
 import dataclasses
 
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 class Augmentation:
   """Conversion of stored uint8 images to the input of the network.
 
-  Random numbers are drawn for the whole global batch and then sliced, so the
-  result does not depend on the number of devices.
+  Random numbers are drawn for the whole global batch and sliced, so the result
+  does not depend on the number of devices.
 
   Attributes:
     crop_size: Side of the result, pixels, at most H and W.
@@ -48,16 +48,16 @@ class Augmentation:
     count, height, width, _ = images.shape
     crop_key, flip_key = jax.random.split(key)
     pad = self.crop_padding
-    most = jnp.array([height, width], jnp.int32) + 2 * pad - self.crop_size
+    last = jnp.array([height, width], jnp.int32) + 2 * pad - self.crop_size
     corners = jax.random.randint(
-      crop_key, (batch_size, 2), 0, (most + 1)[None, :], jnp.int32
+      crop_key, (batch_size, 2), 0, (last + 1)[None, :], jnp.int32
     )
     corners = jax.lax.dynamic_slice_in_dim(corners, first, count)
     flips = jnp.zeros((count,), bool)
     if self.flip:
       flips = jax.random.bernoulli(flip_key, shape=(batch_size,))
       flips = jax.lax.dynamic_slice_in_dim(flips, first, count)
-    # A TPU copies slices of images one after the other.
+    # A TPU would copy the slices of images one by one.
     images = jax.lax.platform_dependent(
       images,
       corners,
@@ -96,15 +96,15 @@ class Augmentation:
     return images.astype(jnp.float32)
 
   def _crop_by_products(self, images, corners, flips):
-    """Selects rows, then columns, by matrices of 0 and 1.
+    """Select rows, then columns, by matrices of 0 and 1.
 
-    bfloat16 holds the integers up to 256, and every sum has one term, or none
-    in the border: the products are exact.
+    The products are exact: bfloat16 holds the integers up to 256, and every sum
+    has at most one term.
     """
-    place = jnp.arange(self.crop_size)[None, :]
-    rows = corners[:, :1] + place
+    offset = jnp.arange(self.crop_size)[None, :]
+    rows = corners[:, :1] + offset
     columns = corners[:, 1:] + jnp.where(
-      flips[:, None], self.crop_size - 1 - place, place
+      flips[:, None], self.crop_size - 1 - offset, offset
     )
 
     def select(index, size):
@@ -124,7 +124,7 @@ class Augmentation:
 
 
 class Unchanged:
-  """What stands in the place of `Augmentation` where items are vectors."""
+  """The counterpart of `Augmentation` for vectors: a cast to float32."""
 
   def __call__(
     self,
@@ -133,10 +133,10 @@ class Unchanged:
     batch_size: int,
     first: int | jax.Array = 0,
   ) -> jax.Array:
-    """Returns the vectors float [B/P,F] as they are, in float32."""
-    del key, batch_size, first  # Nothing is drawn.
+    """Return vectors float [B/P,F] in float32."""
+    del key, batch_size, first  # Nothing is random.
     return vectors.astype(jnp.float32)
 
   def without_randomness(self, vectors: jax.Array) -> jax.Array:
-    """Returns the vectors float [B,F] as they are, in float32."""
+    """Return vectors float [B,F] in float32."""
     return vectors.astype(jnp.float32)

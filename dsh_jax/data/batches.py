@@ -1,4 +1,4 @@
-"""The rows of each batch, and batches prepared in the background."""
+"""The rows of each batch, and batches prefetched by threads."""
 
 import collections
 import functools
@@ -18,9 +18,9 @@ def batch_indices(
 ) -> np.ndarray:
   """Return the rows of the batch of a step.
 
-  An epoch is a permutation of all rows, a function of seed and epoch only, cut
-  into batches; an epoch skips rows that do not fill a batch. There is no state
-  to save: a resumed run reads the same batches as an uninterrupted one.
+  An epoch is a permutation of all rows that depends on seed and epoch only, cut
+  into batches; rows that do not fill a batch are skipped. There is no state to
+  save: a resumed run reads the same batches.
 
   Args:
     seed: Seed of the run, >= 0.
@@ -50,11 +50,10 @@ def _order(seed, epoch, num_rows):
 def prefetch(
   make_batch: Callable[[int], T], start: int, stop: int, depth: int
 ) -> Iterator[T]:
-  """Yield make_batch(start), ..., make_batch(stop - 1), made in threads.
+  """Yield make_batch(start), ..., make_batch(stop - 1) from threads, in order.
 
-  A step alone determines its batch, so that several are read at the same time,
-  up to one a core. The consumer of a batch gets its exception. Closing the
-  iterator ends the threads.
+  Up to one batch per core is prepared at a time. An exception is raised to the
+  consumer of its batch. Closing the iterator ends the threads.
 
   Args:
     make_batch: Step number -> batch.
@@ -62,7 +61,7 @@ def prefetch(
     stop: The step after the last.
     depth: Number of batches to prepare ahead, >= 1.
   """
-  # The queue keeps the order, and its length bounds the memory.
+  # The length of the queue bounds the memory.
   pool = futures.ThreadPoolExecutor(
     min(depth, parallel.num_cores()), thread_name_prefix="prefetch"
   )

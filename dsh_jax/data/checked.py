@@ -1,8 +1,7 @@
-"""Rows of a file on disk, compared with their checksums when first read.
+"""Memory-mapped rows, compared with their checksums when first read.
 
-A check of all rows on opening would read the whole file, hundreds of gigabytes
-for some, before the first step. This one costs a CRC-32 of the rows of a batch,
-in the threads that read it, and only until each row has been read once.
+Checking all rows on opening would read the whole file, up to hundreds of
+gigabytes, before the first step.
 """
 
 import contextlib
@@ -22,28 +21,28 @@ def checksums(rows: np.ndarray) -> np.ndarray:
 
 
 class CheckedArray:
-  """A memory-mapped array that gives no row whose bytes have changed.
+  """A memory-mapped array that never returns a damaged row.
 
   Attributes:
-    shape: Of the array, [M,...].
-    dtype: Of the array.
-    filename: Its file.
-    sha256: Of shape, type and the checksums of all rows.
+    shape: [M,...].
+    dtype: Type of the array.
+    filename: File of the array.
+    sha256: SHA-256 of shape, type and the checksums of all rows.
   """
 
   def __init__(
     self, array: np.memmap, sums: np.ndarray, rebuilt_without: pathlib.Path
   ):
-    """Keep what is compared; nothing is read yet.
+    """Wrap an array without reading it.
 
     Args:
       array: [M,...].
       sums: uint32 [M], `checksums` of its rows.
-      rebuilt_without: A file that is removed if a row is damaged, so that the
-        next command builds the array again.
+      rebuilt_without: File to remove if a row is damaged, so that the next
+        command rebuilds the array.
 
     Raises:
-      ValueError: There is not one checksum for each row.
+      ValueError: The number of checksums is not M.
     """
     if sums.shape != array.shape[:1]:
       raise ValueError(f"{len(sums)} checksums of {len(array)} rows")
@@ -66,18 +65,18 @@ class CheckedArray:
       UserError: A row is damaged.
     """
     rows = np.asarray(rows)
-    found = np.asarray(self._array[rows])
+    values = np.asarray(self._array[rows])
     new = np.flatnonzero(~self._seen[rows])
-    # Without a copy where all are new, as in the first epoch.
-    unseen = found if len(new) == len(found) else found[new]
+    # No copy if all are new, as in the first epoch.
+    unseen = values if len(new) == len(values) else values[new]
     wrong = checksums(unseen) != self._sums[rows[new]]
     if wrong.any():
       with contextlib.suppress(OSError):
         self._rebuilt_without.unlink()
       raise errors.UserError(
-        f"Row {rows[new[wrong]][0]} of {self.filename} is damaged. Give the"
-        " same command again, which builds that file anew; if it does not,"
-        f" delete {pathlib.Path(self.filename).parent}."
+        f"Row {rows[new[wrong]][0]} of {self.filename} is damaged. Run the"
+        " command again to rebuild the file; if that fails, delete"
+        f" {pathlib.Path(self.filename).parent}."
       )
     self._seen[rows] = True
-    return found
+    return values

@@ -1,8 +1,7 @@
 """COCO 2014 (Lin et al. 2014), from the TFDS builder.
 
 TFDS downloads the archives (38 GB, including the unlabelled test images), or
-reads them from `config.data.manual_dir`. Only preparation needs TensorFlow;
-reading the prepared arrays does not.
+reads them from `config.data.manual_dir`. Only preparation needs TensorFlow.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""The common features of all data sets, and how they are built.
+"""How a data set is built, read and split.
 
-Every builder writes {image: encoded bytes, labels: class numbers, id: text}
-to array_record files, which are read without TensorFlow.
+Builders write {image: encoded bytes, labels: class numbers, id: text} to
+array_record files, which are read without TensorFlow.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def create_info(
     builder: The builder.
     class_names: Names of the L labels, in the order of their numbers.
     description: Text for people.
-    homepage: Source of the data.
+    homepage: Address of the data.
   """
   return tfds.core.DatasetInfo(
     builder=builder,
@@ -66,12 +66,12 @@ class Dataset:
   """A data set: how to build, read and split it.
 
   Attributes:
+    protocols: Name -> protocol; the first is the default.
     key: (manual_dir, **options) -> name, variant and version; data sets with
       the same key share prepared data.
     create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
       builder. It may have `groups`: name -> ids in a list; and `together`: id
       -> name, where items of one name stay on one side of the splits.
-    protocols: Name -> protocol; the first is the default.
     options: Names of the options that `key` and `create_builder` take.
     splits: TFDS splits to read; () is all of them.
     read: Example of the builder -> encoded image, id, label numbers.
@@ -79,13 +79,11 @@ class Dataset:
     label_sets: Name -> labels to keep.
     choose: (name of a protocol or "", options) -> name and protocol, if
       options change the protocol.
-    load: **options -> `arrays.Arrays`, of a data set that needs no builder:
-      its items are vectors, and `choose_loaded` chooses the protocol.
-    choose_loaded: (name of a protocol or "", what was loaded) -> name and
-      protocol.
-    by_tfds: Whether the builder is one of TFDS's own, which needs TensorFlow
-      to prepare and shows its own progress.
-    unused_fields: Fields of config.data that change nothing here.
+    load: **options -> `splits.Items` of vectors, in place of a builder.
+    choose_loaded: (name of a protocol or "", items) -> name and protocol.
+    by_tfds: Whether the builder is TFDS's own, which needs TensorFlow to
+      prepare and shows its own progress.
+    unused_fields: Fields of config.data that this data set ignores.
   """
 
   protocols: Mapping[str, protocols.Protocol]
@@ -113,12 +111,12 @@ def prepare(
   """Build the record files unless they exist.
 
   TFDS writes to a temporary folder and renames it at the end. The caller must
-  prevent other processes from preparing the same data at the same time.
+  keep other processes from preparing the same data.
 
   Args:
     builder: The builder.
-    manual_dir: Folder of archives that the user downloaded.
-    by_tfds: Whether the builder is one of TFDS's own.
+    manual_dir: Folder of downloaded archives.
+    by_tfds: See `Dataset.by_tfds`.
   """
   with quiet():  # It warns if the folder does not exist yet.
     if builder.is_prepared():
@@ -149,7 +147,7 @@ def prepare(
       f"Cannot prepare {builder.name} in {builder.data_dir}: {error}."
       " Free space there, or change config.data.dir."
     ) from error
-  # TFDS downloaders raise many types: no network, a wrong checksum.
+  # TFDS raises many types: no network, a wrong checksum.
   except Exception as error:
     if not by_tfds:
       raise
@@ -162,17 +160,14 @@ def prepare(
 def open_sources(
   builder: tfds.core.DatasetBuilder, splits: Sequence[str]
 ) -> list[Sequence[Mapping[str, Any]]]:
-  """Open the records of each split, as `Dataset.read` takes them.
-
-  Images stay encoded.
-  """
+  """Open the records of each split for `Dataset.read`; images stay encoded."""
   return builder.as_data_source(
     list(splits), decoders={"image": tfds.decode.SkipDecoding()}
   )
 
 
 def _remove_unfinished(builder):
-  """Remove the remains of a killed build; the caller holds the lock."""
+  """Remove what a killed build left; the caller holds the lock."""
   final = builder.data_path
   for folder in final.parent.glob(f"incomplete.*_{final.name}"):
     folder.rmtree()

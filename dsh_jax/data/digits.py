@@ -1,7 +1,7 @@
 """The embedded data set: scenes of one to four handwritten digits.
 
-The scans are scikit-learn's 1,797 handwritten digits of 8 x 8 pixels (UCI ML
-Repository, Alpaydin and Kaynak 1998), which come with the package.
+The 1,797 scans of 8 x 8 pixels (UCI ML Repository, Alpaydin and Kaynak 1998)
+come with scikit-learn.
 """
 
 import io
@@ -28,7 +28,7 @@ _NUM_DIGITS = (0.2, 0.5, 0.8)
 
 
 class DshDigits(tfds.core.GeneratorBasedBuilder):
-  """Builds the scenes, which are the same on every machine."""
+  """The scenes, the same on every machine."""
 
   VERSION = tfds.core.Version("1.0.0")
 
@@ -73,7 +73,7 @@ def compose(
   Returns:
     uint8 [48,48,3] and the sorted digits of the scene.
   """
-  scene = _draw_ground(rng, SIDE)
+  scene = _draw_background(rng, SIDE)
   num_digits = 1 + int(np.searchsorted(_NUM_DIGITS, rng.random(), "right"))
   labels = rng.permutation(10)[:num_digits].tolist()
   quadrants = rng.permutation(4)[:num_digits].tolist()
@@ -89,7 +89,7 @@ def compose_single(
   scans: list[list[tuple[np.ndarray, ...]]],
   side: int,
 ) -> tuple[np.ndarray, int]:
-  """Draw a picture of one digit, anywhere, with the means of a scene.
+  """Draw one digit at a random place, in the style of a scene.
 
   Args:
     rng: Generator of all random numbers.
@@ -99,27 +99,27 @@ def compose_single(
   Returns:
     uint8 [side,side,3] and the digit.
   """
-  picture = _draw_ground(rng, side)
+  picture = _draw_background(rng, side)
   digit = int(rng.integers(10))
   _draw_scan(rng, scans[digit], picture)
   return picture.clip(0, 255).astype(np.uint8), digit
 
 
-def _draw_ground(rng, side):
-  ground = rng.random((side, side, 3), np.float32)
-  ground *= 70
-  ground += rng.random(3, np.float32) * 90 - 35
-  return ground
+def _draw_background(rng, side):
+  background = rng.random((side, side, 3), np.float32)
+  background *= 70
+  background += rng.random(3, np.float32) * 90 - 35
+  return background
 
 
 def _draw_scan(rng, scans, area):
-  """Draw one of the scans of a digit into a square area, anywhere."""
+  """Draw a random scan of a digit at a random place of a square area."""
   sizes = scans[rng.integers(len(scans))]
   ink = sizes[rng.integers(len(sizes))]
   top, left = rng.integers(0, len(area) - len(ink) + 1, 2)
-  place = area[top : top + len(ink), left : left + len(ink)]
+  window = area[top : top + len(ink), left : left + len(ink)]
   colour = rng.random(3, np.float32) * 155 + 100
-  place += ink * (colour - place)
+  window += ink * (colour - window)
 
 
 def load_scans(split: str) -> list[list[tuple[np.ndarray, ...]]]:
@@ -127,14 +127,14 @@ def load_scans(split: str) -> list[list[tuple[np.ndarray, ...]]]:
 
   Args:
     split: "train", "validation", "query" or "database"; the last two share
-      theirs, else no scan is in two splits.
+      their scans, all others differ.
 
   Returns:
-    For each digit its scans; each scan is a pair of float32 arrays, [16,16,1]
-    and [24,24,1], from 0 (paper) to 1 (ink).
+    The scans of each digit; a scan is a pair of float32 arrays, [16,16,1] and
+    [24,24,1], from 0 (paper) to 1 (ink).
   """
   first, last = _SCANS[split]
-  from sklearn import datasets  # Slow to import; only the build needs it.
+  from sklearn import datasets  # Slow; only the build needs it.
 
   scans, digits = datasets.load_digits(return_X_y=True)
   scans = scans.reshape(-1, 8, 8, 1).astype(np.float32) / 16

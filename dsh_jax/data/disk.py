@@ -14,7 +14,7 @@ def check_space(folder: pathlib.Path, num_bytes: int, what: str) -> None:
   Args:
     folder: An existing folder.
     num_bytes: Bytes to write, without labels and names.
-    what: What will be written, for the error message.
+    what: Name of the data, for the error message.
   """
   free = shutil.disk_usage(folder).free
   if free < num_bytes + _SPARE:

@@ -1,181 +1,195 @@
-"""Reads columns of .npy, .npz, .safetensors and Parquet files.
+"""Files of features, with their labels, ids, splits and groups."""
 
-Arrays of .npy, of .safetensors and of an .npz that is not compressed are
-memory-mapped.
-"""
-
-import json
-import mmap
+import dataclasses
 import pathlib
-import struct
-import zipfile
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from dsh_jax import errors, files
+from dsh_jax import errors
+from dsh_jax.data import array_files
 
-_SAFETENSORS_TYPES = {
-  "F64": "<f8",
-  "F32": "<f4",
-  "F16": "<f2",
-  "I64": "<i8",
-  "I32": "<i4",
-  "I16": "<i2",
-  "I8": "i1",
-  "U8": "u1",
-  "BOOL": "?",
+_TYPES = ("float16", "float32", "float64")
+_CHUNK = 1 << 16  # Rows checked at a time.
+# Column -> field of config.data that may name a file of its own for it.
+FIELDS = {
+  "features": "features",
+  "labels": "labels_file",
+  "ids": "ids_file",
+  "split": "split_file",
 }
-_LOCAL_HEADER = struct.Struct("<26xHH")  # Of a zip file: lengths at its end.
 
 
-def read(path: str, field: str) -> dict[str, np.ndarray]:
-  """Read the arrays of a file by name.
+class Column(NamedTuple):
+  """An array of a file.
+
+  Attributes:
+    values: The array.
+    path: The file.
+    field: The config field or flag that names it.
+  """
+
+  values: np.ndarray
+  path: str
+  field: str
+
+  def error(self, problem: str) -> errors.UserError:
+    """Return the error of a problem, a sentence without its full stop."""
+    return errors.UserError(f"{problem}. Change {self.field}.")
+
+  def check_length(self, name: str, num_items: int) -> np.ndarray:
+    """Return the values if there is one for each item."""
+    if np.shape(self.values) != (num_items,):
+      raise self.error(
+        f"The {name} of {self.path} have shape {np.shape(self.values)}; there"
+        f" are {num_items} features"
+      )
+    return np.asarray(self.values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vectors:
+  """Features and their names.
+
+  Attributes:
+    features: float16 or float32 [N,F], finite, memory-mapped if possible.
+    ids: str [N], all different.
+  """
+
+  features: np.ndarray
+  ids: np.ndarray
+
+
+def read_vectors(
+  path: str, field: str, num_features: int | None = None
+) -> Vectors:
+  """Read features without labels.
 
   Args:
-    path: A .npy, whose array is called "", or an .npz, .safetensors or
-      .parquet file.
+    path: A file with an array `features` and perhaps `ids`; or a .npy.
     field: The config field or flag that gave the path, for errors.
-
-  Returns:
-    Name -> array, memory-mapped where that can be. Of Parquet, a column of
-    lists of numbers is a matrix, and a column of lists of words is text with
-    ";" between.
+    num_features: The required F; None allows any.
 
   Raises:
-    UserError: The file cannot be read, its ending is unknown, or it holds
-      Python objects.
+    UserError: The file cannot be read, its features are not finite or not of
+      that width, or two ids are equal.
   """
-  file = pathlib.Path(path).expanduser()
-  if file.suffix.lower() not in READERS:
-    raise errors.unknown("ending of the file", file.name, READERS, field)
-  try:
-    return READERS[file.suffix.lower()](file)
-  except errors.UserError as error:
-    raise errors.UserError(f"{path}: {error} Change {field}.") from error
-  except FileNotFoundError:
+  columns = _read_columns(path, field)
+  features = check_features(columns["features"], num_features)
+  return Vectors(features, read_ids(columns, len(features)))
+
+
+def read(**options: str) -> dict[str, Column]:
+  """Read the columns of a data set.
+
+  Args:
+    **options: Values of `FIELDS`.
+
+  Returns:
+    Name -> column, "features" and "labels" among them.
+
+  Raises:
+    UserError: A file cannot be read, or has no such array.
+  """
+  path = options.get("features", "")
+  if not path:
     raise errors.UserError(
-      f"There is no file {path}. Change {field}."
-    ) from None
-  # NumPy, zipfile, json and pyarrow raise their own on damaged files.
-  except Exception as error:
+      "No features were given. Set config.data.features to a .npy, .npz,"
+      " .safetensors or .parquet file."
+    )
+  columns = _read_columns(path, "config.data.features")
+  for name in ("labels", "ids", "split"):
+    if own := options.get(FIELDS[name], ""):
+      field = f"config.data.{FIELDS[name]}"
+      columns[name] = Column(_read_column(own, name, field), own, field)
+  if "labels" not in columns:
     raise errors.UserError(
-      f"Cannot read {path}: {errors.describe(error)}. Write it again, or"
-      f" change {field}."
-    ) from error
+      f"{path} has no array 'labels', only {', '.join(sorted(columns))}. Add"
+      " it, or set config.data.labels_file."
+    )
+  return columns
 
 
-def _read_npy(file):
-  return {"": np.load(file, mmap_mode="r", allow_pickle=False)}
+def check_features(
+  column: Column, num_features: int | None = None
+) -> np.ndarray:
+  """Return features [N,F], float16 or float32, if they are finite.
 
-
-def _read_npz(file):
-  # NumPy leaves a damaged file open.
-  with (
-    open(file, "rb") as raw,
-    np.load(raw, allow_pickle=False) as arrays,
-  ):
-    files.check_archive(arrays.zip)
-    return {
-      name: _map_member(file, f"{name}.npy", arrays) for name in arrays.files
-    }
-
-
-def _map_member(file, member, arrays):
-  """Map an array of an .npz; reads it if it is compressed or no matrix."""
-  entry = arrays.zip.NameToInfo.get(member)
-  if entry is None or entry.compress_type != zipfile.ZIP_STORED:
-    return arrays[member.removesuffix(".npy")]
-  with open(file, "rb") as raw:
-    raw.seek(entry.header_offset)
-    raw.seek(sum(_LOCAL_HEADER.unpack(raw.read(_LOCAL_HEADER.size))), 1)
-    version = np.lib.format.read_magic(raw)
-    header = {
-      (1, 0): np.lib.format.read_array_header_1_0,
-      (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    shape, fortran, dtype = header(raw) if header else ((), True, None)
-    if fortran or len(shape) != 2 or dtype.hasobject:
-      return arrays[member.removesuffix(".npy")]
-    return np.memmap(raw, dtype, "r", raw.tell(), shape)
-
-
-def _read_safetensors(file):
-  with open(file, "rb") as raw:
-    (length,) = struct.unpack("<Q", raw.read(8))
-    size = file.stat().st_size
-    if length > size - 8:
-      raise ValueError("its header is not that of a safetensors file")
-    header = json.loads(raw.read(length))
-    data = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
-  arrays = {}
-  for name, entry in header.items():
-    if name == "__metadata__":
-      continue
-    if entry["dtype"] not in _SAFETENSORS_TYPES:
-      raise errors.unknown(
-        f"type of {name!r}", entry["dtype"], _SAFETENSORS_TYPES, "the tensor"
+  Args:
+    column: The features.
+    num_features: The required F; None allows any.
+  """
+  features, path, field = column
+  if features.dtype.name not in _TYPES:
+    raise column.error(
+      f"The features of {path} are of type {features.dtype}; they must be"
+      f" {', '.join(_TYPES[:-1])} or {_TYPES[-1]}"
+    )
+  if features.ndim != 2 or 0 in features.shape:
+    raise column.error(
+      f"The features of {path} have shape {features.shape}; they must be"
+      " [items, features]"
+    )
+  if num_features is not None and features.shape[1] != num_features:
+    raise column.error(
+      f"The features of {path} have shape {features.shape}; the run takes"
+      f" {num_features} numbers an item"
+    )
+  if features.dtype == np.float64:
+    with np.errstate(over="ignore"):  # Overflow becomes infinity, see below.
+      features = features.astype(np.float32)
+  for first in range(0, len(features), _CHUNK):
+    finite = np.isfinite(features[first : first + _CHUNK]).all(axis=1)
+    if not finite.all():
+      raise errors.UserError(
+        f"Row {first + int(np.argmin(finite))} of the features of {path} holds"
+        " NaN or infinity; all must be finite in float32. Leave such rows out,"
+        f" or change {field}."
       )
-    dtype, shape = np.dtype(_SAFETENSORS_TYPES[entry["dtype"]]), entry["shape"]
-    first, last = entry["data_offsets"]
-    count = int(np.prod(shape, dtype=np.int64))
-    if not 0 <= first <= last <= size - 8 - length or (
-      last - first != count * dtype.itemsize
-    ):
-      raise ValueError(f"the bytes of {name!r} are not all there")
-    found = np.frombuffer(data, dtype, count, 8 + length + first)
-    arrays[name] = found.reshape(shape)
-  return arrays
+  return features
 
 
-def _read_parquet(file):
-  try:
-    from pyarrow import parquet  # Seconds to import.
-  except ImportError:
-    raise errors.UserError(
-      "Parquet files need pyarrow: pip install pyarrow."
-    ) from None
-  table = parquet.read_table(file)
-  return {
-    name: _column(name, table.column(name).combine_chunks())
-    for name in table.column_names
-  }
-
-
-def _column(name, column):
-  import pyarrow as pa
-  from pyarrow import compute
-
-  kind = column.type
-  if column.null_count:
-    raise errors.UserError(
-      f"The column {name!r} has {column.null_count} empty cells."
+def read_ids(columns: dict[str, Column], num_items: int) -> np.ndarray:
+  """Return the ids, str [N], or the numbers of the rows if there are none."""
+  if "ids" not in columns:
+    return np.arange(num_items).astype(str)
+  column = columns["ids"]
+  ids = column.check_length("ids", num_items).astype(str)
+  names, counts = np.unique(ids, return_counts=True)
+  if len(names) < num_items:
+    raise column.error(
+      f"The id {names[counts.argmax()]!r} of {column.path} is there"
+      f" {counts.max()} times; ids must differ"
     )
-  types = pa.types
-  lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
-  if not any(is_list(kind) for is_list in lists):
-    return _plain(column)
-  values = column.flatten()
-  words = (types.is_string, types.is_large_string)
-  if any(is_words(kind.value_type) for is_words in words):
-    return np.array([";".join(row) for row in column.to_pylist()], str)
-  widths = np.unique(compute.list_value_length(column))
-  if len(widths) > 1:
+  return ids
+
+
+def _read_columns(path, field):
+  arrays = array_files.read(path, field)
+  if "" in arrays:  # A .npy, which has no names.
+    arrays["features"] = arrays.pop("")
+  if "features" not in arrays:
     raise errors.UserError(
-      f"The rows of the column {name!r} have {widths.min()} to"
-      f" {widths.max()} values; all must have the same number."
+      f"{path} has no array 'features', only {', '.join(sorted(arrays))}."
+      f" Rename one of them, or change {field}."
     )
-  return _plain(values).reshape(len(column), -1)
+  return {name: Column(x, path, field) for name, x in arrays.items()}
 
 
-def _plain(column):
-  found = column.to_numpy(zero_copy_only=False)
-  return found.astype(str) if found.dtype == object else found
-
-
-READERS: dict[str, Callable[[pathlib.Path], dict[str, np.ndarray]]] = {
-  ".npy": _read_npy,
-  ".npz": _read_npz,
-  ".safetensors": _read_safetensors,
-  ".parquet": _read_parquet,
-}
+def _read_column(path, name, field):
+  """Read labels, ids or splits; a text file has one item per line."""
+  if pathlib.Path(path).suffix.lower() not in array_files.READERS:
+    try:
+      text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+      raise errors.UserError(
+        f"Cannot read {path}: {errors.describe(error)}. Change {field}."
+      ) from error
+    return np.array([line.strip() for line in text.splitlines()], str)
+  arrays = array_files.read(path, field)
+  if "" in arrays or name in arrays:
+    return arrays.get("", arrays.get(name))
+  raise errors.UserError(
+    f"{path} has no array {name!r}, only {', '.join(sorted(arrays))}. Change"
+    f" {field}."
+  )

@@ -1,4 +1,4 @@
-"""The TFDS builder of image files in folders and archives."""
+"""TFDS builder of image files in folders and archives."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class Item(NamedTuple):
   Attributes:
     source: Its folder or archive.
     path: Its path in the source.
-    id: Its unique id in the data set.
+    id: Its id, unique in the data set.
     labels: Numbers of its labels, 0 to L-1.
   """
 
@@ -28,13 +28,12 @@ class Item(NamedTuple):
 class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Copies listed image files, unchanged, and their labels into records.
 
-  The metadata count listed images that are absent, and those left out because
-  they have no label. Building raises UserError if too many are absent or disk
-  space is short.
+  The metadata count "absent" images and "unlabelled" ones that were left out.
+  Building raises UserError if too many are absent or the disk is too small.
   """
 
   VERSION = tfds.core.Version("1.0.0")
-  # Whether to build images without a label; otherwise they are only counted.
+  # Whether to build images without a label; else they are only counted.
   KEEP_UNLABELLED = True
 
   def __init__(
@@ -50,7 +49,7 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     Args:
       data_dir: Folder of prepared data.
-      variant: Folder name that distinguishes data sets of one class.
+      variant: Folder name that distinguishes data sets of one builder.
       class_names: Names of the L labels.
       find_items: Returns all listed images.
       max_missing: Share of the listed images that may be absent, 0 to 1.

@@ -1,8 +1,8 @@
 """IAPR TC-12 (Grubinger et al. 2006) with the region labels of SAIAPR.
 
 SAIAPR TC-12 (Escalante et al. 2010) labels every region of an image; an image
-has the labels of all its regions. Papers use 275, 255 or 22 of them, chosen by
-`config.data.labels`, such as "255".
+has the labels of all its regions. Papers use 275, 255 or 22 of them:
+`config.data.labels` = "255".
 """
 
 from dsh_jax import errors
@@ -28,11 +28,12 @@ def _open_annotations(manual_dir):
 def _read_words(annotations):
   """Return {label number: word} from lines "number word"."""
   words = {}
-  for place, line in enumerate(archives.read_lines(annotations, "wlist.txt")):
+  lines = archives.read_lines(annotations, "wlist.txt")
+  for line_number, line in enumerate(lines, 1):
     number, *word = line.split(maxsplit=1)
     if not number.isdigit() or not word or int(number) in words:
       raise errors.UserError(
-        f"Line {place + 1} of {annotations.root}/wlist.txt is {line!r}; it"
+        f"Line {line_number} of {annotations.root}/wlist.txt is {line!r}; it"
         " must be a new number and a word."
       )
     words[int(number)] = word[0]
@@ -52,26 +53,27 @@ def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
     ".jpg",
     WHERE,
   )
-  places = {
-    number: place for place, number in enumerate(_read_words(annotations))
+  columns = {
+    number: column for column, number in enumerate(_read_words(annotations))
   }
   labels: dict[tuple[str, int], set[int]] = {}
   for path in annotations.list("/labels.txt"):
     folder = path.split("/")[0]
-    for place, line in enumerate(archives.read_lines(annotations, path)):
+    lines = archives.read_lines(annotations, path)
+    for line_number, line in enumerate(lines, 1):
+      where = f"Line {line_number} of {annotations.root}/{path}"
       numbers = line.split()
       if len(numbers) != 3 or not all(n.isdigit() for n in numbers):
         raise errors.UserError(
-          f"Line {place + 1} of {annotations.root}/{path} is {line!r}; it"
-          " must be the numbers of image, region and label."
+          f"{where} is {line!r}; it must be the numbers of image, region and"
+          " label."
         )
       image, _, label = map(int, numbers)
-      if label not in places:
+      if label not in columns:
         raise errors.UserError(
-          f"Line {place + 1} of {annotations.root}/{path} has label {label},"
-          " which wlist.txt does not name."
+          f"{where} has label {label}, which wlist.txt does not name."
         )
-      labels.setdefault((folder, image), set()).add(places[label])
+      labels.setdefault((folder, image), set()).add(columns[label])
   if len(labels) > num_images or not labels:
     raise errors.UserError(
       f"{annotations.root} has labels of {len(labels):,} images; it must have"
@@ -79,9 +81,9 @@ def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
     )
   return [
     file_builder.Item(
-      images, f"{folder}/{image}.jpg", f"{folder}/{image}", sorted(found)
+      images, f"{folder}/{image}.jpg", f"{folder}/{image}", sorted(columns)
     )
-    for (folder, image), found in sorted(labels.items())
+    for (folder, image), columns in sorted(labels.items())
   ]
 
 

@@ -16,7 +16,7 @@ MAX_PIXELS = 100_000_000
 _STRIP_PIXELS = 4_000_000  # Converted to RGB at a time.
 RESIZE_RULES = ("squash", "crop", "crop_bicubic")
 
-
+# Bytes of memory -> context in which they are used.
 Reserve = Callable[[int], contextlib.AbstractContextManager]
 
 
@@ -32,18 +32,17 @@ def decode(
 ) -> np.ndarray:
   """Decode an image, apply its EXIF orientation, convert to RGB and resize.
 
-  Grey, palette, CMYK and 16-bit images become RGB; transparent ones get a white
-  background.
+  Grey, palette, CMYK and 16-bit images become RGB. Transparent images get a
+  white background.
 
   Args:
-    encoded: A JPEG, PNG, WebP, BMP or GIF file: its bytes, or open for reading;
-      it is read from its start.
+    encoded: A file in one of `FORMATS`: its bytes, or open for reading.
     size: Side of the result, pixels, at least 1.
     resize: "squash" scales both sides to `size`, as most published hashing
       code does; "crop" scales the shorter side to `size` and crops the centre;
-      "crop_bicubic" does so with bicubic interpolation, not bilinear.
-    reserve: Called with the bytes of memory that decoding takes; decoding is
-      done inside the context that it returns.
+      "crop_bicubic" interpolates bicubically instead of bilinearly.
+    reserve: Called with the bytes of memory that decoding needs; decoding runs
+      inside the context that it returns.
 
   Returns:
     uint8 [size,size,3].
@@ -60,10 +59,10 @@ def decode(
       left, top = (width - side) / 2, (height - side) / 2
     return (size, size), (left, top, width - left, height - top)
 
-  weights = Image.Resampling.BILINEAR
+  sampling = Image.Resampling.BILINEAR
   if resize == "crop_bicubic":
-    weights = Image.Resampling.BICUBIC
-  return _decode(encoded, (size, size), plan, weights, reserve)
+    sampling = Image.Resampling.BICUBIC
+  return _decode(encoded, (size, size), plan, sampling, reserve)
 
 
 def decode_whole(
@@ -71,7 +70,7 @@ def decode_whole(
   max_side: int,
   reserve: Reserve = contextlib.nullcontext,
 ) -> np.ndarray:
-  """Decode an image for display: as `decode`, with its own proportions.
+  """Decode an image like `decode`, but keep its aspect ratio.
 
   Args:
     encoded: As for `decode`.
@@ -94,37 +93,45 @@ def decode_whole(
 
 
 def num_pixels(file: BinaryIO) -> int:
-  """Return the pixels of an image that `decode` can open."""
+  """Return the number of pixels of an image that `decode` can open."""
   file.seek(0)
   with Image.open(file, formats=FORMATS) as image:
     return image.width * image.height
 
 
-def _decode(encoded, wanted, plan, weights, reserve):
-  """Decode and resize; plan(width, height) gives the size and the box of it."""
+def _decode(encoded, min_size, plan, sampling, reserve):
+  """Decode and resize an image.
+
+  Args:
+    encoded: Bytes or file.
+    min_size: Smallest width and height to decode at.
+    plan: (width, height) -> size of the result, and box of the image to show.
+    sampling: Resampling filter.
+    reserve: See `decode`.
+  """
   file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
   file.seek(0)
   with _unreadable():
     image = Image.open(file, formats=FORMATS)
     width, height = image.size
-    if max(width, wanted[0]) * max(height, wanted[1]) > MAX_PIXELS:
+    if max(width, min_size[0]) * max(height, min_size[1]) > MAX_PIXELS:
       raise UnreadableError(
         f"{width} x {height} pixels; at most {MAX_PIXELS:,} are decoded"
       )
-    # JPEG only: decode at 1/2, 1/4 or 1/8, never below the wanted size.
-    image.draft(None, wanted)
+    # JPEG only: decode at 1/2, 1/4 or 1/8, never below that size.
+    image.draft(None, min_size)
     num_bytes = _decoding_bytes(image, width * height)
   with reserve(num_bytes), _unreadable():
     try:
       ImageOps.exif_transpose(image, in_place=True)
-      return np.asarray(_resize(image, *plan(*image.size), weights))
+      return np.asarray(_resize(image, *plan(*image.size), sampling))
     finally:
-      del image  # Its pixels, before others take the memory.
+      del image  # Free its pixels before the reservation ends.
 
 
 @contextlib.contextmanager
 def _unreadable() -> Iterator[None]:
-  """Make any error of Pillow an UnreadableError."""
+  """Convert any error of Pillow to UnreadableError."""
   try:
     yield
   except UnreadableError:
@@ -134,55 +141,54 @@ def _unreadable() -> Iterator[None]:
     raise UnreadableError(f"not a {names} file") from error
   # Pillow's parsers raise almost anything on damaged bytes.
   except Exception as error:
-    # Without the traceback, which would keep the pixels.
+    # The traceback would keep the pixels.
     raise UnreadableError(
       str(error) or type(error).__name__
     ) from error.with_traceback(None)
 
 
 def _decoding_bytes(image: Image.Image, num_pixels: int) -> int:
-  """Return how much memory an opened image takes.
+  """Return the memory that decoding an opened image takes, bytes.
 
   Args:
     image: The image, after `draft`.
-    num_pixels: Its pixels before that.
+    num_pixels: Its pixels before `draft`.
   """
-  held = image.width * image.height
-  # Pillow has four bytes a pixel, also of RGB, and a strip has five copies.
-  num_bytes = 4 * held + 20 * min(held, _STRIP_PIXELS)
-  if image.format == "WEBP":  # Its decoder has four copies of the canvas.
-    num_bytes += 16 * held
+  decoded = image.width * image.height
+  # Pillow stores RGB in four bytes a pixel; a strip has five copies.
+  num_bytes = 4 * decoded + 20 * min(decoded, _STRIP_PIXELS)
+  if image.format == "WEBP":  # Its decoder holds four copies of the canvas.
+    num_bytes += 16 * decoded
   if image.info.get("progressive"):  # All coefficients of a JPEG.
     num_bytes += 2 * len(image.getbands()) * num_pixels
-  # That of a PNG would decode it.
+  # image.getexif() would decode a PNG.
   exif = Image.Image.getexif(image)
   if exif.get(ExifTags.Base.Orientation, 1) != 1:
     num_bytes *= 2
   return num_bytes
 
 
-def _resize(image, size, box, weights):
-  """Resize part of an image to RGB, with no RGB copy of all of a large one."""
+def _resize(image, size, box, sampling):
+  """Resize a box of an image to RGB; convert large images in strips."""
   rows = max(1, _STRIP_PIXELS // image.width)
   if image.height <= rows:
     image = _to_rgb(image)
-    return image if image.size == size else image.resize(size, weights, box)
+    return image if image.size == size else image.resize(size, sampling, box)
   left, top, right, bottom = box
   narrow = Image.new("RGB", (size[0], image.height))
   for first in range(0, image.height, rows):
     last = min(first + rows, image.height)
     strip = _to_rgb(image.crop((0, first, image.width, last)))
-    inside = (left, 0, right, strip.height)
-    strip = strip.resize((size[0], strip.height), weights, inside)
+    box = (left, 0, right, strip.height)
+    strip = strip.resize((size[0], strip.height), sampling, box)
     narrow.paste(strip, (0, first))
-  return narrow.resize(size, weights, (0, top, size[0], bottom))
+  return narrow.resize(size, sampling, (0, top, size[0], bottom))
 
 
 def _to_rgb(image):
   if image.mode.startswith("I"):  # 16 bits a pixel; convert() would clip.
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert(
-      "RGB"
-    )
+    grey = (np.asarray(image) >> 8).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
   if image.has_transparency_data:
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
@@ -190,6 +196,6 @@ def _to_rgb(image):
   return image.convert("RGB")
 
 
-# The limit above replaces Pillow's own, which only warns.
+# MAX_PIXELS replaces Pillow's own limit, which only warns.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

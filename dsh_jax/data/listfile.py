@@ -1,12 +1,12 @@
 """Your own images: list files, one CSV file, or a folder for each label.
 
-List files, one per split, have a line `path 0 1 0 ...` for each image (the
-format of HashNet, DeepHash-pytorch and OrthoHash). A CSV file has a line
-`path,label;label;...`, of which a third column names a group, whose images stay
-on one side of the split; or a header with the names of labels over columns of 0
-and 1. It, and a folder for each label, are split by the protocol "auto". Paths
-are relative to `config.data.manual_dir`. Without a list of validation queries,
-a tenth of the training images becomes validation queries.
+List files, one per split, have a line `path 0 1 0 ...` for each image, the
+format of HashNet, DeepHash-pytorch and OrthoHash. A CSV file has lines
+`path,label;label;...`, optionally with a group as third column, whose images
+stay on one side of the split; or columns of 0 and 1 under the names of labels.
+A CSV file and folders are split by the protocol "auto". Paths are relative to
+`config.data.manual_dir`. Without a list of validation queries, a tenth of the
+training images becomes validation queries.
 """
 
 import dataclasses
@@ -23,42 +23,32 @@ _SPLITS = ("train", "query", "database", "validation")
 
 
 class Listfile(file_builder.FileBuilder):
-  """Images and labels of user-made lists."""
+  """Images and labels of the user's lists or folders."""
 
 
-def _read(
-  manual_dir,
-  train="",
-  query="",
-  database="",
-  validation="",
-  csv="",
-  classes="",
-):
-  given = dict(zip(_SPLITS, (train, query, database, validation), strict=True))
-  lists = {split: path for split, path in given.items() if path}
+def _read(manual_dir, csv="", classes="", **lists):
+  lists = {split: lists[split] for split in _SPLITS if lists.get(split)}
   if csv and not lists:
     return listings.read_csv(csv, classes)
   if manual_dir and not (csv or lists or classes):
     return listings.read_folder(manual_dir)
   if csv or not {"train", "query", "database"} <= set(lists):
-    found = ", ".join([*lists, *(["csv"] if csv else [])]) or "none"
+    given = ", ".join([*lists, *(["csv"] if csv else [])]) or "none"
     raise errors.UserError(
       "Give three lists, config.data.train, .query and .database, or one"
-      " config.data.csv, or only config.data.manual_dir, with a folder for each"
-      f" label; given: {found}."
+      " config.data.csv, or only config.data.manual_dir with a folder for each"
+      f" label; given: {given}."
     )
   return listings.read_lists(lists, classes)
 
 
 def _key(manual_dir: str, **options: str) -> str:
-  """Return a key of the lists and of the size and time of each image."""
-  return (
-    f"listfile/{_fingerprint(_read(manual_dir, **options), manual_dir)}/1.0.0"
-  )
+  fingerprint = _fingerprint(_read(manual_dir, **options), manual_dir)
+  return f"listfile/{fingerprint}/1.0.0"
 
 
 def _fingerprint(listing, manual_dir):
+  """Return a digest of the lists and of the size and time of each image."""
   root = os.path.abspath(os.path.expanduser(manual_dir))
   digest = hashlib.sha256(json.dumps([root, listing]).encode())
   for path in listing.labels:

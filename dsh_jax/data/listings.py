@@ -1,4 +1,4 @@
-"""Reads which labels pictures have: from lists, a CSV file or folders."""
+"""Read the labels of images from lists, a CSV file or folders."""
 
 import csv
 import os
@@ -10,22 +10,22 @@ from typing import NamedTuple
 from dsh_jax import errors
 from dsh_jax.data import archives
 
-# Endings of files that are looked for in folders.
+# Suffixes of image files in folders.
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-# What follows the path in lists with more labels than were expected.
+# The start of a line that has more labels than expected.
 _PATH_AND_LABELS = re.compile(rf"(?i)({'|'.join(SUFFIXES)})(\s+[01])+$")
-# Headers of a column that holds names, even if these are 0 and 1.
-_LISTS_OF_LABELS = ("class", "classes", "label", "labels", "tag", "tags")
+# Headers of a column of names, even if the names are 0 and 1.
+_NAME_HEADERS = ("class", "classes", "label", "labels", "tag", "tags")
 
 
 class Listing(NamedTuple):
-  """The contents of the lists.
+  """Listed images and their labels.
 
   Attributes:
     class_names: Names of the L labels.
     labels: Path -> numbers of its labels, in order of appearance.
-    groups: Split -> its paths; "images" -> all paths of a CSV file.
-    together: Path -> group of the third column of a CSV file; {} without one.
+    groups: Split -> its paths; "images" -> all paths of a CSV file or folder.
+    together: Path -> third column of a CSV file; {} if there is none.
   """
 
   class_names: tuple[str, ...]
@@ -39,15 +39,15 @@ def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
 
   Args:
     paths: Split -> list file.
-    classes: File with one label name per line; "" uses numbers as names.
+    classes: File with one label name per line; "" names labels by number.
   """
   labels, groups, num_classes = {}, {}, 0
   names = _read_class_names(classes) if classes else ()
   source = f"config.data.classes={classes} has"
   for split, path in paths.items():
     members = {}
-    for place, line in enumerate(_read_lines(path), 1):
-      where = f"line {place} of {path}"
+    for number, line in enumerate(_read_lines(path), 1):
+      where = f"line {number} of {path}"
       if not line:
         continue
       if not num_classes:
@@ -68,22 +68,23 @@ def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
         )
       if num_classes == 0:
         raise errors.UserError(f"{where} is {_short(line)}, without labels.")
-      found = tuple(n for n, word in enumerate(words[1:]) if word == "1")
-      _add(labels, members, words[0], found, where)
+      numbers = tuple(n for n, word in enumerate(words[1:]) if word == "1")
+      _add(labels, members, words[0], numbers, where)
     groups[split] = list(members)
   names = names or tuple(str(number) for number in range(num_classes))
-  return _checked(Listing(names, labels, groups, {}), ", ".join(paths.values()))
+  source = ", ".join(paths.values())
+  return _require_labels(Listing(names, labels, groups, {}), source)
 
 
 def read_csv(path: str, classes: str = "") -> Listing:
-  """Read a CSV file with the path and the labels of a picture in every row.
+  """Read a CSV file with the path and the labels of an image in every row.
 
-  The labels are one column of names with ";" between, after which a group may
-  follow; or a column of 0 and 1 for each label, under its name in the header.
+  The labels are one column of names separated by ";", optionally followed by a
+  column of groups; or a column of 0 and 1 for each label, named in the header.
 
   Args:
     path: The file. Its first row is a header if it begins with "path", or if
-      only the second begins with the name of a picture file.
+      only the second row begins with the name of an image file.
     classes: File with one label name per line; "" takes the columns of the
       header, or all labels of the file in alphabetical order.
   """
@@ -95,43 +96,45 @@ def read_csv(path: str, classes: str = "") -> Listing:
   for cells, where in table:
     if len(cells) != width or not (one_hot or width in (2, 3)):
       raise errors.UserError(
-        f"{where} has {_count(len(cells), 'column')}; every line must have a"
-        " path, labels separated by semicolons and, in every line or in none,"
-        " a group; or a path and a column of 0 and 1 for each label that the"
-        " header names."
+        f"{where} has {len(cells)} column{'s' * (len(cells) != 1)}; every line"
+        " must have a path, labels separated by semicolons and, in all lines or"
+        " none, a group; or a path and a column of 0 and 1 for each label that"
+        " the header names."
       )
-    # A picture without a group is one by itself.
+    # An image without a group is a group of its own.
     group = cells[2] if width == 3 and not one_hot else ""
-    found = _columns_set(header, cells, where) if one_hot else _names(cells[1])
-    rows.append((cells[0], found, group or f"path:{cells[0]}", where))
+    row_names = (
+      _one_hot_names(header, cells, where) if one_hot else _split(cells[1])
+    )
+    rows.append((cells[0], row_names, group or f"path:{cells[0]}", where))
   if classes:
     names = _read_class_names(classes)
   elif one_hot:
     names = _check_names(header[1:], f"The header of {path}", "the header")
   else:
-    names = tuple(sorted({name for _, found, _, _ in rows for name in found}))
+    names = tuple(sorted({name for row in rows for name in row[1]}))
   numbers = {name: number for number, name in enumerate(names)}
   labels, members, together = {}, {}, {}
-  for image, found, group, where in rows:
-    for name in found:
+  for image, row_names, group, where in rows:
+    for name in row_names:
       if name not in numbers:
         raise errors.unknown(
           f"label in {where}:", name, names, "config.data.classes"
         )
-    found = tuple(sorted({numbers[name] for name in found}))
-    _add(labels, members, image, found, where)
+    row_numbers = tuple(sorted({numbers[name] for name in row_names}))
+    _add(labels, members, image, row_numbers, where)
     if width == 3 and not one_hot:
       together[archives.clean_path(image)] = group
   groups = {"images": list(members)}
-  return _checked(Listing(names, labels, groups, together), path)
+  return _require_labels(Listing(names, labels, groups, together), path)
 
 
 def read_folder(root: str) -> Listing:
-  """Read pictures whose label is the folder they are in.
+  """Read images whose label is the name of their folder.
 
   Args:
-    root: A folder with a folder for each label, searched recursively. Pictures
-      outside of them have no label.
+    root: A folder with a folder for each label, searched recursively. Images
+      directly in it have no label.
   """
   paths = find_pictures(pathlib.Path(root).expanduser())
   names = sorted({path.split("/")[0] for path in paths if "/" in path})
@@ -142,15 +145,15 @@ def read_folder(root: str) -> Listing:
   }
   if not names:
     raise errors.UserError(
-      f"config.data.manual_dir={root} has no folders of pictures. Put those of"
-      " each label into a folder of its name, or set config.data.csv, or"
-      " config.data.train, .query and .database."
+      f"config.data.manual_dir={root} has no folders of pictures. Put the"
+      " pictures of each label into a folder of that name, or set"
+      " config.data.csv, or config.data.train, .query and .database."
     )
   return Listing(tuple(names), labels, {"images": paths}, {})
 
 
 def find_pictures(root: pathlib.Path) -> list[str]:
-  """Return the paths of all pictures below a folder, relative and sorted."""
+  """Return the sorted relative paths of all images below a folder."""
   names = []
   for folder, _, files in os.walk(root):
     for file in files:
@@ -161,13 +164,13 @@ def find_pictures(root: pathlib.Path) -> list[str]:
 
 
 def _read_table(path):
-  """Return the stripped cells and the place of each line that has any."""
+  """Return the stripped cells and the location of each non-empty line."""
   table, last = [], 0
   reader = csv.reader(_read_lines(path), strict=True)
   try:
     for row in reader:
       where = f"line {last + 1} of {path}"
-      if reader.line_num > last + 1:  # Otherwise the lines would be one label.
+      if reader.line_num > last + 1:  # The cell would span several lines.
         raise errors.UserError(f"{where} has a quote that is not closed.")
       last = reader.line_num
       if row:
@@ -188,14 +191,14 @@ def _has_header(table):
 
 def _is_one_hot(header, table):
   """Return whether the columns after the path are labels, 0 or 1."""
-  if len(header) < 2 or header[1].lower() in _LISTS_OF_LABELS:
+  if len(header) < 2 or header[1].lower() in _NAME_HEADERS:
     return False
   return len(header) > 3 or all(
     set(cells[1:]) <= {"0", "1"} for cells, _ in table
   )
 
 
-def _columns_set(header, cells, where):
+def _one_hot_names(header, cells, where):
   for name, cell in zip(header[1:], cells[1:], strict=True):
     if cell not in ("0", "1"):
       raise errors.UserError(
@@ -204,12 +207,8 @@ def _columns_set(header, cells, where):
   return [header[n] for n, cell in enumerate(cells) if n and cell == "1"]
 
 
-def _names(cell):
+def _split(cell):
   return [name for name in map(str.strip, cell.split(";")) if name]
-
-
-def _count(number, noun):
-  return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _read_lines(path):
@@ -244,19 +243,19 @@ def _count_labels(line):
   return count
 
 
-def _add(labels, members, path, found, where):
+def _add(labels, members, path, numbers, where):
   path = archives.clean_path(path)
-  if labels.setdefault(path, found) != found:
+  if labels.setdefault(path, numbers) != numbers:
     raise errors.UserError(
       f"{where} gives {_short(path)} other labels than an earlier line."
     )
   members[path] = None
 
 
-def _checked(listing, where):
+def _require_labels(listing, source):
   if not listing.labels or not listing.class_names:
     raise errors.UserError(
-      f"{where} lists no image with a label. Change config.data.train, .query,"
+      f"{source} lists no image with a label. Change config.data.train, .query,"
       " .database or .csv."
     )
   return listing

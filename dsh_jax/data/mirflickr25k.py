@@ -39,20 +39,20 @@ def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
   labels = [[] for _ in range(num_images)]
   for number, name in enumerate(CLASS_NAMES):
     lines = archives.read_lines(annotations, f"{name}.txt")
-    for place, line in enumerate(lines, 1):
+    for line_number, line in enumerate(lines, 1):
       image = int(line) if line.isascii() and line.isdigit() else 0
       if not 1 <= image <= num_images:
         raise errors.UserError(
-          f"Line {place} of {annotations.root}/{name}.txt is {line!r}; it"
-          f" must be the number of an image, 1 to {num_images}. Get the file"
+          f"Line {line_number} of {annotations.root}/{name}.txt is {line!r};"
+          f" it must be the number of an image, 1 to {num_images}. Get the file"
           f" from {WHERE}."
         )
       labels[image - 1].append(number)
   return [
     file_builder.Item(
-      images, f"im{number}.jpg", f"im{number}", sorted(set(found))
+      images, f"im{number}.jpg", f"im{number}", sorted(set(numbers))
     )
-    for number, found in enumerate(labels, 1)
+    for number, numbers in enumerate(labels, 1)
   ]
 
 
@@ -114,7 +114,7 @@ DATASET = dataset.Dataset(
       database=protocols.REST,
       validation=500,
       train_in_database=True,
-      source="Zhang et al. 2019; 4,000 is sure, the others are not",
+      source="Zhang et al. 2019; only the 4,000 could be checked",
     ),
   },
 )

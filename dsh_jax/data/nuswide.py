@@ -18,7 +18,7 @@ NUM_IMAGES = 269648
 class Nuswide(file_builder.FileBuilder):
   """NUS-WIDE with its 81 concepts."""
 
-  KEEP_UNLABELLED = False  # A fifth; no protocol uses them.
+  KEEP_UNLABELLED = False  # No protocol uses them.
 
 
 def _read_class_names(manual_dir: str) -> list[str]:
@@ -67,12 +67,11 @@ def _find_items(
         f" {WHERE}."
       )
     labels[:, number] = lines == "1"
-  items = []
-  for path, row in zip(paths, labels, strict=True):
-    path = archives.clean_path(path)
-    found = np.flatnonzero(row).tolist()
-    items.append(file_builder.Item(images, path, path, found))
-  return items
+  paths = [archives.clean_path(path) for path in paths]
+  return [
+    file_builder.Item(images, path, path, np.flatnonzero(row).tolist())
+    for path, row in zip(paths, labels, strict=True)
+  ]
 
 
 def _read_exactly(source, path, count):

@@ -1,4 +1,4 @@
-"""What the splits of a run hold, and where a score of them means nothing."""
+"""Counts of items and labels in the splits, and warnings about scores."""
 
 from typing import Any
 
@@ -7,26 +7,26 @@ import numpy as np
 from dsh_jax.data import splits as splits_lib
 
 _RARE = 10  # Training items; a label with fewer is listed.
-_FEW = 10  # Queries; a mean over fewer is warned of.
-_NAMED = 5  # Labels that are named.
+_FEW = 10  # Queries; a mean over fewer raises a warning.
+_NAMED = 5  # Rare labels to name.
 
 
 def describe(splits: splits_lib.Splits) -> dict[str, Any]:
-  """Count items and labels, and say what makes scores meaningless.
+  """Count items and labels, and collect what makes scores meaningless.
 
   Args:
     splits: Of images or of features.
 
   Returns:
-    As JSON takes it: "items" of each split, "labels" (L), "labels_per_item" of
-    the database ("mean", "min", "max"), "left_out" and why, "rare_labels"
-    (name -> training items), numbers of "queries_in_train",
-    "queries_in_database" and "queries_without_relevant", and "warnings".
+    JSON: "items" of each split, "labels" (L), "labels_per_item" of the database
+    ("mean", "min", "max"), "left_out" (reason -> images), "rare_labels" (name
+    -> training items), counts of "queries_in_train", "queries_in_database" and
+    "queries_without_relevant", and "warnings".
   """
   query, database, train = splits.query, splits.database, splits.train
   per_item = database.labels.sum(axis=1, dtype=np.int64)
   per_label = train.labels.sum(axis=0, dtype=np.int64)
-  found = {
+  summary = {
     "items": {
       name: len(getattr(splits, name))
       for name in ("train", "validation", "query", "database")
@@ -53,24 +53,24 @@ def describe(splits: splits_lib.Splits) -> dict[str, Any]:
       np.sum(~query.labels[:, database.labels.any(axis=0)].any(axis=1))
     ),
   }
-  return found | {"warnings": _warnings(splits, found)}
+  return summary | {"warnings": _warnings(splits, summary)}
 
 
-def _warnings(splits, found):
+def _warnings(splits, summary):
   """Return a sentence for each reason why a score means little or nothing."""
-  items, warnings = found["items"], []
+  items, warnings = summary["items"], []
   queries, rows = items["query"], splits.query.labels
-  if count := found["queries_in_train"]:
+  if count := summary["queries_in_train"]:
     warnings.append(
       f"{count:,} of {queries:,} queries are also trained on, so scores say"
       " nothing about new items."
     )
-  if count := found["queries_in_database"]:
+  if count := summary["queries_in_database"]:
     warnings.append(
       f"{count:,} of {queries:,} queries are also in the database, where each"
       " finds itself."
     )
-  if count := found["queries_without_relevant"]:
+  if count := summary["queries_without_relevant"]:
     warnings.append(
       f"{count:,} of {queries:,} queries share no label with any database item;"
       " no code can find anything for them."
@@ -88,13 +88,13 @@ def _warnings(splits, found):
   return warnings
 
 
-def text(found: dict[str, Any]) -> str:
-  """Return what `describe` found as lines of text."""
-  items, labels = found["items"], found["labels_per_item"]
+def text(summary: dict[str, Any]) -> str:
+  """Return the result of `describe` as lines of text."""
+  items, labels = summary["items"], summary["labels_per_item"]
   lines = [
     f"Data: {items['train']:,} training items, {items['validation']:,}"
     f" validation queries, {items['query']:,} test queries,"
-    f" {items['database']:,} database items; {found['labels']} labels,"
+    f" {items['database']:,} database items; {summary['labels']} labels,"
     f" {labels['mean']:.1f} an item ({labels['min']} to {labels['max']})"
   ]
   reasons = {
@@ -102,22 +102,21 @@ def text(found: dict[str, Any]) -> str:
     "absent": "absent",
     "unreadable": "unreadable",
   }
+  counts = summary["left_out"]
   left_out = ", ".join(
-    f"{found['left_out'][name]:,} {words}"
+    f"{counts[name]:,} {words}"
     for name, words in reasons.items()
-    if found["left_out"].get(name)
+    if counts.get(name)
   )
   if left_out:
-    lines.append(
-      f"Left out of {found['left_out']['listed']:,} listed: {left_out}"
-    )
-  if rare := found["rare_labels"]:
+    lines.append(f"Left out of {counts['listed']:,} listed: {left_out}")
+  if rare := summary["rare_labels"]:
     named = ", ".join(
       f"{name} ({count})" for name, count in list(rare.items())[:_NAMED]
     )
     more = ", ..." if len(rare) > _NAMED else ""
     lines.append(
       f"Labels of fewer than {_RARE} training items: {len(rare)} of"
-      f" {found['labels']}: {named}{more}"
+      f" {summary['labels']}: {named}{more}"
     )
-  return "\n".join([*lines, *(f"Warning: {x}" for x in found["warnings"])])
+  return "\n".join([*lines, *(f"Warning: {x}" for x in summary["warnings"])])

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, or else a single line."""
+"""A progress bar on a terminal, a single line elsewhere."""
 
 import contextlib
 import sys
@@ -15,11 +15,11 @@ def bar(
 
   Args:
     title: Name of the task.
-    total: Total number of images, or of what `unit` says.
+    total: Total number of units.
     unit: Plural noun.
 
   Yields:
-    A function to call with the number of those just finished.
+    A function to call with the number of units just finished.
   """
   if not sys.stderr.isatty():
     print(title, file=sys.stderr, flush=True)

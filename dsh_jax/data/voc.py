@@ -34,11 +34,11 @@ def _read(example: dict[str, Any]) -> tuple[bytes, str, list[int]]:
   return example["image"], name, [int(label) for label in example["labels"]]
 
 
-def _create(year, splits, options):
+def _create(year, splits, protocols_of_year):
   return dataset.Dataset(
     key=functools.partial(_key, year=year),
     create_builder=functools.partial(_create_builder, year=year),
-    protocols=options,
+    protocols=protocols_of_year,
     splits=splits,
     read=_read,
     by_tfds=True,

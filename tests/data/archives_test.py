@@ -1,4 +1,4 @@
-"""Paths that cannot leave their folder, and missing or damaged files."""
+"""Unsafe paths, and missing or damaged files and archives."""
 
 import fake_archives
 import pytest
@@ -29,7 +29,7 @@ def test_clean_path(path, clean):
     "C:\\a.jpg", "c:/a", "a\0b",
   ],
 )  # fmt: skip
-def test_paths_that_lead_elsewhere_are_refused(path):
+def test_unsafe_paths_are_refused(path):
   with pytest.raises(errors.UserError, match="not allowed"):
     archives.clean_path(path)
 

@@ -1,4 +1,4 @@
-"""Arrays on disk: damaged, half-built, on a full disk, built twice at once."""
+"""Arrays on disk: damaged, half-built, on a full disk."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import data, errors
-from dsh_jax.data import arrays, checked, images
+from dsh_jax.data import checked, decoding, images
 
 NUM_IMAGES = 2000
 NUMBERS = dict(num_train=20, num_query=5, num_validation=4)
@@ -35,7 +35,7 @@ def built(tmp_path_factory, options):
 
 @pytest.fixture
 def copied(built, tmp_path):
-  """A copy of the prepared data, to be damaged."""
+  """Root and arrays folder of a copy that a test may damage."""
   shutil.copytree(built[0], tmp_path / "data")
   (folder,) = (tmp_path / "data" / "arrays").glob("*-v?-????????")
   return tmp_path / "data", folder
@@ -54,7 +54,7 @@ def test_the_second_call_only_maps_the_files(built, options, monkeypatch):
   def fail(*args, **kwargs):
     raise AssertionError("built again")
 
-  monkeypatch.setattr(arrays, "_build", fail)
+  monkeypatch.setattr(decoding, "build", fail)
   splits = _load(built[0], options)
   assert splits.sha256 == built[1].sha256
   assert isinstance(splits.train.images, checked.CheckedArray)
@@ -123,17 +123,17 @@ def test_a_partial_build_is_resumed(copied, options, monkeypatch):
   assert not folder.exists()
   finished = len(list((root / "arrays").glob("*.partial/part*.json")))
   assert finished >= 1
-  again = []
+  resumed = []
   monkeypatch.setattr(
-    images, "decode", lambda *args: again.append(1) or decode(*args)
+    images, "decode", lambda *args: resumed.append(1) or decode(*args)
   )
   _load(root, options)
-  assert len(again) == NUM_IMAGES - 256 * finished
+  assert len(resumed) == NUM_IMAGES - 256 * finished
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
-  """Options and splits of sixty images, prepared in a moment."""
+  """Options and splits of sixty images."""
   folder = tmp_path_factory.mktemp("few")
   options = fake_archives.csv(folder, 60) | NUMBERS
   return options, _load(folder / "data", options)
@@ -141,24 +141,24 @@ def few(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "info.json"])
 def test_damaged_files_are_built_again(few, name, capsys):
-  options, wanted = few
-  folder = pathlib.Path(wanted.train.images.filename).parent
+  options, expected = few
+  folder = pathlib.Path(expected.train.images.filename).parent
   content = (folder / name).read_bytes()
-  # Of the pixels, each is compared when it is read.
+  # Pixels are compared when they are read, not here.
   changed = content[:-1] + bytes([content[-1] ^ 1])
   for bad in (content[:100], b"", *[changed] * (name != "images.npy")):
     (folder / name).write_bytes(bad)
     splits = _load(folder.parents[1], options)
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "dam" in x]
-    assert str(folder) in line and line.endswith("they are built again.")
-    assert splits.sha256 == wanted.sha256
-    assert splits.content_sha256 == wanted.content_sha256
+    assert str(folder) in line and line.endswith("building it again.")
+    assert splits.sha256 == expected.sha256
+    assert splits.content_sha256 == expected.content_sha256
     assert (folder / name).read_bytes() == content
 
 
-def test_damaged_records_are_made_again(few, capsys):
-  options, wanted = few
-  folder = pathlib.Path(wanted.train.images.filename).parent
+def test_damaged_records_are_built_again(few, capsys):
+  options, expected = few
+  folder = pathlib.Path(expected.train.images.filename).parent
   (info,) = (folder.parents[1] / "listfile").rglob("dataset_info.json")
   for path, content in (
     (info, info.read_bytes()[:-9]),
@@ -168,8 +168,8 @@ def test_damaged_records_are_made_again(few, capsys):
     path.write_bytes(content)
     splits = _load(folder.parents[1], options)
     assert f"{path.name} is not as it was" in capsys.readouterr().err
-    assert splits.content_sha256 == wanted.content_sha256
-    assert splits.notes == wanted.notes
+    assert splits.content_sha256 == expected.content_sha256
+    assert splits.notes == expected.notes
   (records,) = info.parent.glob("*.array_record-*")
   content = bytearray(records.read_bytes())
   content[len(content) // 2] ^= 1
@@ -178,7 +178,7 @@ def test_damaged_records_are_made_again(few, capsys):
   with pytest.raises(errors.UserError, match=f"records in {info.parent}: "):
     _load(folder.parents[1], options)
   shutil.rmtree(info.parent)
-  assert _load(folder.parents[1], options).notes == wanted.notes
+  assert _load(folder.parents[1], options).notes == expected.notes
 
 
 def test_a_changed_pixel_is_noticed_when_it_is_read(few):
@@ -187,16 +187,16 @@ def test_a_changed_pixel_is_noticed_when_it_is_read(few):
   path = pathlib.Path(splits.train.images.filename)
   splits = _load(path.parents[2], options)  # Mapped before it was damaged.
   rows = splits.train.rows
-  wanted = splits.train.take(np.array([3]))
+  expected = splits.train.take(np.array([3]))
   with path.open("r+b") as file:
-    file.seek(-(60 - int(rows[3])) * wanted.size, os.SEEK_END)
+    file.seek(-(60 - int(rows[3])) * expected.size, os.SEEK_END)
     file.write(bytes(100))
   train = _load(path.parents[2], options).train
-  train.take(np.arange(3))  # Rows that are whole.
-  with pytest.raises(errors.UserError, match=f"Row {rows[3]} .* is damaged. G"):
+  train.take(np.arange(3))  # Undamaged rows.
+  with pytest.raises(errors.UserError, match=f"Row {rows[3]} .* is damaged. R"):
     train.take(np.arange(5))
   train = _load(path.parents[2], options).train
-  np.testing.assert_array_equal(train.take(np.array([3])), wanted)
+  np.testing.assert_array_equal(train.take(np.array([3])), expected)
 
 
 def test_lack_of_space_is_found_before_decoding(options, tmp_path, monkeypatch):

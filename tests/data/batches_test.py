@@ -1,4 +1,4 @@
-"""Order of the rows, and batches from a thread."""
+"""Order of the rows, and prefetched batches."""
 
 import threading
 import time
@@ -51,14 +51,14 @@ def test_prefetch_gives_all_in_order(depth):
   assert list(batches.prefetch(lambda t: t, 4, 4, depth)) == []
 
 
-def test_prefetch_works_ahead_but_not_further_than_asked():
-  made = []
-  iterator = batches.prefetch(lambda t: made.append(t) or t, 0, 100, 3)
+def test_prefetch_works_ahead_by_its_depth():
+  steps = []
+  iterator = batches.prefetch(lambda t: steps.append(t) or t, 0, 100, 3)
   assert next(iterator) == 0
   deadline = time.monotonic() + 5
-  while len(made) < 4 and time.monotonic() < deadline:
+  while len(steps) < 4 and time.monotonic() < deadline:
     time.sleep(0.001)
-  assert sorted(made) == [0, 1, 2, 3]
+  assert sorted(steps) == [0, 1, 2, 3]
   iterator.close()
 
 

@@ -1,4 +1,4 @@
-"""The embedded data set, built for real in a process without TensorFlow."""
+"""The embedded data set, built in processes without TensorFlow."""
 
 import collections
 import functools
@@ -28,7 +28,7 @@ print(sorted(splits.sha256.items()))
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-  """Two processes that build the same data at the same time."""
+  """Folder and outputs of two processes that build it at the same time."""
   folder = tmp_path_factory.mktemp("cache")
   code = _BUILD.format(tests=str(pathlib.Path(__file__).parents[1]))
   environment = {**os.environ, "XDG_CACHE_HOME": str(folder)}
@@ -57,7 +57,7 @@ def test_two_processes_agree_and_are_quiet(built, splits):
   folder, outputs = built
   assert outputs[0][0] == outputs[1][0] == f"{sorted(splits.sha256.items())}\n"
   lines = [line for _, stderr in outputs for line in stderr.splitlines()]
-  # One of them built; the other waited, or came late.
+  # One built; the other waited or came late.
   assert sorted(lines)[-1] == "dsh_digits: decoding 15,000 images"
   assert set(lines[:-1]) <= {
     "Waiting for another process that is preparing the same data.",

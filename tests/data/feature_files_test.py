@@ -1,4 +1,4 @@
-"""Features of other models: every format, right and wrong."""
+"""Features in every file format, valid and invalid."""
 
 import json
 import struct
@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from dsh_jax import data, errors
-from dsh_jax.data import features
+from dsh_jax.data import feature_files
 
 N, F = 40, 6
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def _safetensors(path, **arrays):
 
 
 def _write(folder, kind):
-  """Writes the same items in a format; returns the options to read them."""
+  """Write the same items in a format; return the options to read them."""
   path = folder / f"features.{kind}"
   if kind == "npz":
     np.savez(path, features=X, labels=NAMES, ids=IDS, split=SPLIT)
@@ -150,9 +150,8 @@ def test_files_that_cannot_be_read_are_one_error(tmp_path):
 
 def test_vectors_of_another_width_are_refused(tmp_path):
   np.save(tmp_path / "x.npy", X)
-  found = features.read_vectors(str(tmp_path / "x.npy"), "--features", F)
-  assert list(found.ids) == [str(row) for row in range(N)]
-  with pytest.raises(
-    errors.UserError, match="6.; the run takes 7 numbers an item"
-  ):
-    features.read_vectors(str(tmp_path / "x.npy"), "--features", 7)
+  path = str(tmp_path / "x.npy")
+  vectors = feature_files.read_vectors(path, "--features", F)
+  assert list(vectors.ids) == [str(row) for row in range(N)]
+  with pytest.raises(errors.UserError, match="6.; the run takes 7 numbers"):
+    feature_files.read_vectors(path, "--features", 7)

@@ -1,4 +1,4 @@
-"""Decoding of images of every format, and of damaged ones."""
+"""Decoding of images of every format, valid and damaged."""
 
 import zlib
 
@@ -43,19 +43,14 @@ def test_an_image_of_the_right_size_is_not_touched():
   np.testing.assert_array_equal(images.decode(encoded, 16), pixels)
 
 
-def test_cmyk_jpeg():
-  encoded = _save(Image.fromarray(_LEFT_RED).convert("CMYK"), quality=95)
-  assert _is_left_red(images.decode(encoded, 16))
-
-
-def test_grey_jpeg():
-  encoded = _save(Image.new("L", (30, 20), 77))
-  assert _is_near(images.decode(encoded, 16), (77, 77, 77), 3)
-
-
-def test_palette():
-  encoded = _save(Image.fromarray(_LEFT_RED).convert("P"), "PNG")
-  assert _is_left_red(images.decode(encoded, 16))
+def test_colour_modes():
+  image = Image.fromarray(_LEFT_RED)
+  cmyk = _save(image.convert("CMYK"), quality=95)
+  assert _is_left_red(images.decode(cmyk, 16))
+  palette = _save(image.convert("P"), "PNG")
+  assert _is_left_red(images.decode(palette, 16))
+  grey = _save(Image.new("L", (30, 20), 77))
+  assert _is_near(images.decode(grey, 16), (77, 77, 77), 3)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -74,7 +69,7 @@ def test_sixteen_bits():
 def test_exif_rotation():
   turned = Image.fromarray(_LEFT_RED).transpose(Image.Transpose.ROTATE_90)
   exif = Image.Exif()
-  exif[0x0112] = 6  # To be turned by 90 degrees clockwise.
+  exif[0x0112] = 6  # Rotate by 90 degrees clockwise.
   encoded = _save(turned, quality=95, exif=exif)
   assert _is_left_red(images.decode(encoded, 16))
 
@@ -173,10 +168,10 @@ def test_a_large_image_is_resized_in_strips(mode, rule, monkeypatch):
 
 
 def test_memory_is_reserved_before_an_image_is_decoded():
-  asked = []
+  reserved = []
 
   def reserve(num_bytes):
-    asked.append(num_bytes)
+    reserved.append(num_bytes)
     raise MemoryError
 
   large = Image.new("RGB", (800, 600))
@@ -188,7 +183,7 @@ def test_memory_is_reserved_before_an_image_is_decoded():
   ):
     with pytest.raises(MemoryError):
       images.decode(_save(large, kind, **options), 64, reserve=reserve)
-  draft, progressive, png, webp = asked
+  draft, progressive, png, webp = reserved
   assert draft < 5e5 < 2.8e6 < progressive < 4e6 < 480_000 * 24 <= png < webp
 
 

@@ -1,4 +1,4 @@
-"""User-made lists, valid and invalid."""
+"""List files, CSV files and folders of labels, valid and invalid."""
 
 import pathlib
 import tempfile
@@ -280,18 +280,14 @@ def test_a_group_stays_on_one_side(tmp_path):
   lines = path.read_text().splitlines()
   first = int(lines[0].startswith("path"))
   path.write_text(
-    "\n".join(
-      f"{line},thing {place // 4}" for place, line in enumerate(lines[first:])
-    )
+    "\n".join(f"{line},group {n // 4}" for n, line in enumerate(lines[first:]))
   )
   splits = _load(tmp_path, options)
-  places = {
-    line.split(",")[0]: place // 4 for place, line in enumerate(lines[first:])
-  }
+  group = {line.split(",")[0]: n // 4 for n, line in enumerate(lines[first:])}
 
-  def things(split):
-    return {places[name] for name in split.ids}
+  def groups(split):
+    return {group[name] for name in split.ids}
 
-  assert not things(splits.query) & things(splits.database)
-  assert not things(splits.validation) & things(splits.train)
+  assert not groups(splits.query) & groups(splits.database)
+  assert not groups(splits.validation) & groups(splits.train)
   assert len(splits.query) in range(5, 9) and len(splits.validation) > 0

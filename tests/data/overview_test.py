@@ -1,4 +1,4 @@
-"""What is said about the data before training."""
+"""The summary of the data before training."""
 
 import pathlib
 import re
@@ -12,7 +12,6 @@ from dsh_jax.data import overview, splits
 
 
 def _splits(query, train, database, labels, **notes):
-  """Splits of rows of one array of items."""
   items = np.zeros((len(labels), 2), np.float32)
   names = np.arange(len(labels)).astype(str)
 
@@ -81,7 +80,7 @@ def test_what_was_dropped_and_what_is_rare_is_listed(tmp_path):
       "listfile", "", str(tmp_path / "data"), 16, max_missing=0.1, **options
     )
   )
-  said = overview.text(found)
-  assert "Left out of 60 listed: 35 without a label, 1 unreadable" in said
+  text = overview.text(found)
+  assert "Left out of 60 listed: 35 without a label, 1 unreadable" in text
   rare = found["rare_labels"]
-  assert rare and f"Labels of fewer than 10 training items: {len(rare)}" in said
+  assert rare and f"Labels of fewer than 10 training items: {len(rare)}" in text

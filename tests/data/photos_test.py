@@ -1,4 +1,4 @@
-"""The data sets of photographs, from archives with the real layout."""
+"""The data sets of photographs, on stand-ins with the real layout."""
 
 import pathlib
 import zipfile

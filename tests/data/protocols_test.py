@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import data, errors
-from dsh_jax.data import protocols
+from dsh_jax.data import protocols, splits
 
 IMAGES = np.zeros((100, 2, 2, 3), np.uint8)
 IDS = np.array([f"image{n}" for n in range(100)])
@@ -18,22 +18,22 @@ COUNTED = protocols.Protocol(
 
 
 def _apply(protocol, seed=0, ids=IDS, labels=LABELS, groups=GROUPS):
-  return protocols.apply(
-    "p", protocol, IMAGES, labels, ids, groups, tuple("abcde"), seed,
-    {"unlabelled": 0},
-  )  # fmt: skip
+  items = splits.Items(
+    IMAGES, labels, ids, groups, tuple("abcde"), {"unlabelled": 0}
+  )
+  return protocols.apply("p", protocol, items, seed)
 
 
-def _rows(splits):
+def _rows(parts):
   return {
-    name: set(getattr(splits, name).rows.tolist())
+    name: set(getattr(parts, name).rows.tolist())
     for name in ("train", "validation", "query", "database")
   }
 
 
 def test_counts_and_disjointness():
-  splits = _apply(COUNTED)
-  rows = _rows(splits)
+  parts = _apply(COUNTED)
+  rows = _rows(parts)
   labelled = set(np.flatnonzero(LABELS.any(axis=1)).tolist())
   assert {k: len(v) for k, v in rows.items()} == {
     "train": 20,
@@ -42,17 +42,17 @@ def test_counts_and_disjointness():
     "database": len(labelled) - 50,
   }
   assert set().union(*rows.values()) == labelled
-  assert not splits.train_in_database
-  assert splits.notes["unlabelled"] == 100 - len(labelled)
-  for split in (splits.train, splits.database):
+  assert not parts.train_in_database
+  assert parts.notes["unlabelled"] == 100 - len(labelled)
+  for split in (parts.train, parts.database):
     np.testing.assert_array_equal(split.labels, LABELS[split.rows])
     np.testing.assert_array_equal(split.ids, IDS[split.rows])
 
 
 def test_train_in_database():
-  splits = _apply(dataclasses.replace(COUNTED, train_in_database=True))
-  rows = _rows(splits)
-  assert splits.train_in_database
+  parts = _apply(dataclasses.replace(COUNTED, train_in_database=True))
+  rows = _rows(parts)
+  assert parts.train_in_database
   assert rows["train"] | rows["validation"] <= rows["database"]
   assert not rows["query"] & rows["database"]
   assert not rows["validation"] & rows["train"]
@@ -71,10 +71,10 @@ def test_groups_keep_their_order_and_shares_are_counted():
     validation=0.1,
     keep_unlabelled=True,
   )
-  splits = _apply(protocol)
-  np.testing.assert_array_equal(splits.database.rows, np.arange(60))
-  assert len(splits.validation) == 6 and len(splits.train) == 54
-  assert splits.train_in_database
+  parts = _apply(protocol)
+  np.testing.assert_array_equal(parts.database.rows, np.arange(60))
+  assert len(parts.validation) == 6 and len(parts.train) == 54
+  assert parts.train_in_database
 
 
 def test_a_number_is_drawn_from_the_groups_of_its_split():
@@ -85,12 +85,12 @@ def test_a_number_is_drawn_from_the_groups_of_its_split():
     validation=("second",),
     keep_unlabelled=True,
   )
-  splits = _apply(by_groups.with_numbers(train=30, validation=8, query=-1))
-  rows = _rows(splits)
+  parts = _apply(by_groups.with_numbers(train=30, validation=8, query=-1))
+  rows = _rows(parts)
   assert len(rows["train"]) == 30 and rows["train"] <= set(range(60))
   assert len(rows["validation"]) == 8 and rows["validation"] <= rows["query"]
   assert len(rows["query"]) == 40 and len(rows["database"]) == 60
-  assert splits.train_in_database
+  assert parts.train_in_database
   changed = COUNTED.with_numbers(train=25, query=-1, validation=5)
   assert changed == dataclasses.replace(COUNTED, train=25, validation=5)
   with pytest.raises(errors.UserError, match="draws 61 train .* there are 60"):
@@ -105,9 +105,9 @@ def test_per_class():
     per_class=True,
     train_in_database=True,
   )
-  splits = _apply(protocol)
-  assert splits.query.labels.sum(axis=0).tolist() == [3] * 5
-  assert splits.train.labels.sum(axis=0).tolist() == [5] * 5
+  parts = _apply(protocol)
+  assert parts.query.labels.sum(axis=0).tolist() == [3] * 5
+  assert parts.train.labels.sum(axis=0).tolist() == [5] * 5
 
 
 def test_the_seed_decides_and_the_order_of_the_source_does_not():
@@ -121,7 +121,7 @@ def test_the_seed_decides_and_the_order_of_the_source_does_not():
 
 
 def test_splits_are_the_published_ones():
-  """The draw must never change: published numbers depend on it."""
+  """Published numbers depend on the draw."""
   assert _apply(COUNTED).sha256["query"][:16] == "bda19769678bb175"
 
 
