@@ -1,4 +1,4 @@
-"""Small random retrieval problems that the retrieval tests share."""
+"""Small random retrieval problems."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from dsh_jax.retrieval import codes
 
 
 def random_items(seed, num_items, num_bits, num_classes, share=0.3):
-  """Makes packed codes and labels, and keeps the bits: [N, K], [N, L]."""
+  """Return packed codes, labels [N, L] and bits [N, K]."""
   rng = np.random.default_rng(seed)
   bits = rng.random((num_items, num_bits)) < 0.5
   labels = rng.random((num_items, num_classes)) < share
@@ -14,7 +14,7 @@ def random_items(seed, num_items, num_bits, num_classes, share=0.3):
 
 
 def joint_histogram(query_bits, database_bits, query_labels, database_labels):
-  """Counts by plain arrays of all pairs."""
+  """Count all pairs in plain NumPy."""
   distances = np.sum(query_bits[:, None] != database_bits[None], axis=2)
   overlaps = np.sum(
     (query_labels[:, None] > 0) & (database_labels[None] > 0), axis=2

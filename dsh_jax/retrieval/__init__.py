@@ -1,7 +1,6 @@
-"""Retrieval: packed codes, the joint histogram, metrics, nearest neighbours.
+"""Packed codes, the joint histogram, metrics and nearest neighbours.
 
-A ranking by Hamming distance has at most K+1 distinct distances, so it is a
-sequence of tied buckets. `histogram` counts the items of each bucket,
-`metrics` turns the counts into scores that are exact under ties, `evaluation`
-finds metrics by name, `neighbors` returns the nearest items themselves.
+A ranking by Hamming distance is a sequence of at most K+1 tied buckets.
+`histogram` counts their items, `metrics` turns the counts into scores,
+`evaluation` finds metrics by name, `neighbors` returns the nearest items.
 """

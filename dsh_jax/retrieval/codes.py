@@ -35,12 +35,14 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
   """Binarise relaxed codes and pack them.
 
   Args:
-    relaxed: [N, K] real or boolean, N >= 0, 1 <= K <= 256. A bit is set where
-      the value is above zero, so logits, tanh outputs, -1/+1 and 0/1 codes
-      all work. NaN is refused.
+    relaxed: [N, K] real or boolean, N >= 0, 1 <= K <= 256: logits, tanh
+      outputs, -1/+1 or 0/1. A bit is set where the value is above zero.
 
   Returns:
     uint32 [N, ceil(K/32)].
+
+  Raises:
+    UserError: Wrong shape or type, or NaN.
   """
   relaxed = np.asarray(relaxed)
   if relaxed.ndim != 2:
@@ -58,26 +60,25 @@ def pack(relaxed: ArrayLike) -> np.ndarray:
     # Some types warn when they compare NaN, which is checked below.
     with np.errstate(invalid="ignore"):
       bits = relaxed > 0
-      wrong = relaxed != relaxed
+      is_nan = relaxed != relaxed
   except TypeError as error:
     raise errors.UserError(
       f"Codes of type {relaxed.dtype} cannot be binarised; give numbers."
     ) from error
-  # The sign of a NaN means nothing, and `NaN > 0` would hide it as a zero bit.
-  if np.any(wrong):
-    check_numbers(np.any(wrong, axis=1))
+  # `NaN > 0` would silently give a zero bit.
+  check_numbers(np.any(is_nan, axis=1))
   return pack_bits(bits)
 
 
 def pack_traced(relaxed: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Binarise and packs on the device, inside a compiled function.
+  """Binarise and pack inside a compiled function.
 
   Args:
     relaxed: float [N,K], 1 <= K <= 256.
 
   Returns:
-    The words that `pack` gives, uint32 [N,ceil(K/32)], and which items hold
-    NaN, bool [N], for `check_numbers`; NaN gives a zero bit.
+    packed: uint32 [N,ceil(K/32)], equal to `pack`; NaN gives a zero bit.
+    has_nan: bool [N], for `check_numbers`.
   """
   num_bits = relaxed.shape[1]
   words = num_words(num_bits)
@@ -90,13 +91,10 @@ def pack_traced(relaxed: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def check_numbers(has_nan: np.ndarray) -> None:
-  """Check that all codes were made of numbers.
+  """Raise a UserError if the relaxed code of any item holds NaN.
 
   Args:
-    has_nan: bool [N], items whose relaxed code holds NaN.
-
-  Raises:
-    UserError: There are such items.
+    has_nan: bool [N].
   """
   if np.any(has_nan):
     raise errors.UserError(

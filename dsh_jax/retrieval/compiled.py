@@ -1,10 +1,8 @@
 """Compiled CPU loops shared by the numba backends.
 
-Import the modules that use this one only where they are needed: importing
-numba and compiling loops is slow, and many programs never compare codes. The
-loops release the GIL, and `threads.map_blocks` runs them in parallel. numba's
-own threading is not used, because its default layer must not be entered from
-two threads at a time.
+Import the backends on use: importing numba and compiling loops is slow. The
+loops release the GIL, and `threads.map_blocks` runs them in parallel. The
+default layer of numba's own threading is not safe to enter from two threads.
 """
 
 from collections.abc import Callable
@@ -12,17 +10,15 @@ from collections.abc import Callable
 import numba
 from numba.extending import intrinsic
 
-# Items whose distances are computed before they are used; they stay in the
-# first-level cache.
+# Items whose distances stay in the first-level cache until they are used.
 TILE = 2048
 
 
 def compile_loop(function: Callable) -> Callable:
-  """Compile a loop, and cache the machine code on disk if possible.
+  """Compile a loop without bounds checks; cache it on disk if possible.
 
-  Bounds are not checked. numba recompiles a changed file, but not the loops of
-  other files that call into it: after a change to this file, delete
-  `__pycache__`.
+  After a change to this file, delete `__pycache__`: numba does not recompile
+  the loops of other files that call it.
   """
   options = {"nogil": True, "boundscheck": False}
   try:

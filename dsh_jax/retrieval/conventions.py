@@ -1,4 +1,4 @@
-"""How other code bases average their scores, by name."""
+"""How released code of other authors averages scores."""
 
 import dataclasses
 
@@ -8,12 +8,12 @@ class Convention:
   """Settings of `evaluation.evaluate_codes`.
 
   Attributes:
-    names: Metrics, with the cut-offs of that code's multi-label experiments.
+    names: Metrics, with the cut-offs of the multi-label experiments.
     normalizer: Divisor of AP@k, a name of `metrics.NORMALIZERS`.
     drop_empty: Whether the mean leaves out queries without a relevant item.
     drop_unretrieved: Whether the mean leaves out queries whose first k items
       are all irrelevant.
-    source: The file and function, and what it does.
+    source: File, function and behaviour.
   """
 
   names: tuple[str, ...]

@@ -1,9 +1,9 @@
 """AP@k divided by the number of relevant items retrieved, under ties.
 
-The cut-off leaves t slots of the bucket that holds rank k. The number m of
-relevant items in them is part of the denominator, P + m, so the mean over tie
-orders is a mean over m. The best and the worst order are not simply sorted
-orders: a relevant item late in the list can lower the average.
+The cut-off keeps t slots of the bucket of rank k. The number m of relevant
+items in them enters the denominator, P + m, so the mean over tie orders is a
+mean over m. The best and the worst order are not simply sorted: a relevant item
+late in the list can lower the average.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ class Cut:
     items: [Q], N, items before it.
     edge: [Q, S+1], items of the cut bucket by overlap.
     slots: [Q], t, its ranks that count: 1 to all of them.
-    chances: [Q, V] twice, see `hypergeometric.weights`: numbers of relevant
-      items in the slots and their probabilities. Only `expected` needs it.
+    chances: Numbers of relevant items in the slots [Q, V] and their
+      probabilities [Q, V], see `hypergeometric.weights`; for `expected` only.
   """
 
   score: np.ndarray
@@ -61,7 +61,7 @@ class Cut:
 
 
 def expected(cut: Cut) -> np.ndarray:
-  """Average over all orders of the cut bucket, [Q].
+  """Return the average over all orders of the cut bucket, [Q].
 
   An order that retrieves nothing relevant counts as 0.
   """
@@ -164,7 +164,7 @@ def _last_true(
 
   Args:
     test: True up to some number, false after it; called with float64 [Q].
-    low: float64 [Q], returned where the test holds nowhere.
+    low: float64 [Q], the result where the test never holds.
     high: float64 [Q], >= low.
   """
   while np.any(low < high):

@@ -28,8 +28,8 @@ METRICS = (
   "recall@k",
   "precision@r<=R",
 )
-# Largest histogram held in memory, in cells of eight bytes; metrics need a few
-# more arrays of that size.
+# Largest histogram in memory, in cells of eight bytes; metrics need a few more
+# arrays of that size.
 MAX_CELLS = 1 << 22
 # Queries scored at a time, so that their arrays stay in the cache.
 QUERY_BLOCK = 256
@@ -39,7 +39,7 @@ _NAME = re.compile(
   r"(?P<kind>ndcg|acg|map|wmap|precision|recall)@(?P<k>all|0*[1-9]\d{0,14})"
   r"|precision@r<=0*(?P<radius>\d{1,15})"
 )
-_MAX_NAME = 40  # Characters; Python converts 4,300 digits and no more.
+_MAX_NAME = 40  # Characters; Python converts at most 4,300 digits.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +83,10 @@ def per_query(
   ties: str = "expected",
   normalizer: str = "retrieved",
 ) -> np.ndarray:
-  """Score every query by a metric's name.
+  """Score every query by one metric.
 
   Args:
-    hist: int64 [Q, K+1, S+1], or `Rankings` made from it.
+    hist: int64 [Q, K+1, S+1], or its `Rankings`.
     name: Such as "ndcg@100", "map@all" or "precision@r<=2".
     ties: "expected", "optimistic" or "pessimistic".
     normalizer: "relevant" or "retrieved", for map and wmap.
@@ -130,13 +130,14 @@ def score(
     raise errors.UserError("There are no queries to score; give at least one.")
 
   def work(first, last):
-    found = rankings.read(hist[first:last])
+    ranking = rankings.read(hist[first:last])
     scores = {}
     for name in names:
       scores[name] = {
-        ties: per_query(found, name, ties, normalizer) for ties in rankings.TIES
+        ties: per_query(ranking, name, ties, normalizer)
+        for ties in rankings.TIES
       }
-      chance = per_query(found.all_tied, name, "expected", normalizer)
+      chance = per_query(ranking.all_tied, name, "expected", normalizer)
       scores[name]["chance"] = chance
     return scores
 
@@ -174,11 +175,11 @@ def evaluate_codes(
     database_labels: [N, L] of 0 and 1.
     num_bits: K.
     names: Metric names.
-    drop_empty: Whether every mean leaves out queries without a relevant item;
-      otherwise they count as 0.
+    drop_empty: Whether means leave out queries without a relevant item, which
+      else count as 0.
     normalizer: "relevant" or "retrieved", for map@k and wmap@k.
-    drop_unretrieved: Whether the mean of map@k and wmap@k leaves out a query
-      if no tie order puts a relevant item among its first k.
+    drop_unretrieved: Whether means of map@k and wmap@k leave out queries for
+      which no tie order puts a relevant item among the first k.
     over_hosts: See `histogram.joint_histogram`.
     backend: See `histogram.joint_histogram`.
     devices: See `histogram.joint_histogram`.
@@ -186,8 +187,8 @@ def evaluate_codes(
   Returns:
     {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
     float}}, "counts": {"queries", "database", "queries_without_relevant",
-    "queries_without_label": int; "empty_balls@r<=R": int for every radius
-    among the metrics}}. A mean over no query is 0.
+    "queries_without_label", and "empty_balls@r<=R" for every radius of the
+    metrics: int}}. A mean over no query is 0.
   """
   for name in names:
     parse(name)
@@ -208,7 +209,7 @@ def evaluate_codes(
   block = max(1, MAX_CELLS // ((num_bits + 1) * (most + 1)))
 
   def histograms():
-    # At least one block, so that the histogram raises if there are no queries.
+    # One block even without queries, for which the histogram raises.
     for start in range(0, max(1, len(query_packed)), block):
       rows = slice(start, start + block)
       yield histogram.joint_histogram(
@@ -245,11 +246,11 @@ def average(
   """Average the metrics over blocks of queries.
 
   Args:
-    histograms: int64 [q, D, S+1] of each block, q >= 1; at least one block.
-    names: See `evaluate_codes`, as for the arguments that follow.
-    normalizer: "relevant" or "retrieved".
-    drop_empty: Whether to leave out queries without a relevant item.
-    drop_unretrieved: Whether to leave out those that retrieve none of them.
+    histograms: At least one block, int64 [q, D, S+1], q >= 1.
+    names: See `evaluate_codes`.
+    normalizer: See `evaluate_codes`.
+    drop_empty: See `evaluate_codes`.
+    drop_unretrieved: See `evaluate_codes`.
 
   Returns:
     name -> {"expected", "optimistic", "pessimistic", "chance": float}, and

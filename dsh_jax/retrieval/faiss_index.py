@@ -1,4 +1,4 @@
-"""Hash codes in the file format of FAISS, an IndexBinaryFlat.
+"""Hash codes in the file format of FAISS's IndexBinaryFlat.
 
 Writing needs FAISS, an extra: pip install "dsh_jax[faiss]".
 """
@@ -22,8 +22,8 @@ def write_index(
 ) -> None:
   """Write codes as an index that FAISS searches; row i becomes id i.
 
-  FAISS counts bits in whole bytes; the bits between K and the next multiple of
-  8 are zero and change no distance.
+  FAISS needs whole bytes; zero bits between K and the next multiple of 8 change
+  no distance.
 
   Args:
     path: File to write, whole or not at all.
@@ -81,7 +81,7 @@ def read_index(
 
 
 def _read_flat(path):
-  """Return its kind, bits an item and uint8 [N, bytes]; the last two of _FLAT.
+  """Return kind, bits an item and uint8 [N, bytes]; kind only if not `_FLAT`.
 
   FAISS itself reads beyond its buffers or asks for all memory on damaged files.
   """
@@ -91,13 +91,13 @@ def _read_flat(path):
       return kind, 0, None
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
-      raise ValueError("it ends within its head")
+      raise ValueError("its header is truncated")
     width, num_bytes, count, _, _, size = _HEAD.unpack(head)
-    held = os.fstat(file.fileno()).st_size - file.tell()
+    available = os.fstat(file.fileno()).st_size - file.tell()
     if width != 8 * num_bytes or not 1 <= width <= MAX_BITS:
       raise ValueError(f"it has {width} bits in {num_bytes} bytes an item")
-    if not 0 <= count * num_bytes == size == held:
-      raise ValueError(f"it has {held:,} bytes for {count:,} codes")
+    if not 0 <= count * num_bytes == size == available:
+      raise ValueError(f"it has {available:,} bytes for {count:,} codes")
     content = file.read()
   return kind, width, np.frombuffer(content, np.uint8).reshape(-1, num_bytes)
 

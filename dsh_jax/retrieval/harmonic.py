@@ -1,4 +1,4 @@
-"""Sums over ranks in closed form, so that no metric loops over ranks."""
+"""Sums over ranks in closed form."""
 
 import functools
 
@@ -29,8 +29,8 @@ def _harmonic(ranks: np.ndarray) -> np.ndarray:
 def difference(start: np.ndarray, count: np.ndarray) -> np.ndarray:
   """Sum 1 / rank over the ranks start + 1 ... start + count.
 
-  The relative error stays near 1e-15 even if `count` is tiny beside `start`,
-  where subtracting two harmonic (or digamma) values loses six digits.
+  The relative error stays near 1e-15 even if `count` is much smaller than
+  `start`, where a difference of harmonic numbers loses six digits.
 
   Args:
     start: float64, whole numbers >= 0.

@@ -30,7 +30,7 @@ BACKENDS = {
 
 
 def default_backend() -> str:
-  """Choose a key of `BACKENDS`: numba on a CPU, XLA elsewhere."""
+  """Return a key of `BACKENDS`: numba on a CPU, XLA elsewhere."""
   has_numba = importlib.util.find_spec("numba") is not None
   return "numba" if has_numba and jax.default_backend() == "cpu" else "xla"
 
@@ -96,7 +96,7 @@ class Accumulator:
     Args:
       database_packed: uint32 [N, ceil(K/32)], N >= 1.
       database_labels: [N, L] of 0 and 1.
-      chunk_rows: Items at a time, at least 1; affects only the speed.
+      chunk_rows: Items at a time, >= 1; affects only the speed.
     """
     database, item_labels = _check_items(
       database_packed, database_labels, self._num_bits, "database"
@@ -131,9 +131,9 @@ class Accumulator:
       self.num_items += len(sets)
 
   def sum_over_hosts(self) -> None:
-    """Add up what all processes have counted, each its own items.
+    """Add up the counts of all processes, each of its own items.
 
-    All of them have the same queries and the same `max_shared`.
+    All must have the same queries and `max_shared`.
     """
     # Two 32-bit halves, because JAX would cut int64 down to int32.
     halves = np.ascontiguousarray(self.counts).view(np.uint32)
@@ -147,11 +147,9 @@ class Accumulator:
     self.num_items = int(sizes[:, 1].sum())
 
   def result(self) -> np.ndarray:
-    """Return the histogram without overlaps that no two items can have.
+    """Return the histogram, int64 [Q, K+1, S+1].
 
-    Returns:
-      int64 [Q, K+1, S+1], S = the smaller of the most labels of a query and
-      the most labels of a database item.
+    S is the smaller of the most labels of a query and of a database item.
     """
     most = min(self._most_query_labels, self._most_database_labels)
     return self.counts[:, :, : most + 1]
@@ -182,11 +180,11 @@ def joint_histogram(
     backend: "numba", "xla", or None for the default of the platform; all
       return the same counts.
     devices: For "xla"; None takes all local devices.
-    chunk_rows: Database items at a time, at least 1; affects only the speed.
+    chunk_rows: Database items at a time, >= 1; affects only the speed.
 
   Returns:
     int64 [Q, K+1, S+1]; every query's counts add up to N. S is the smaller of
-    the most labels of a query and the most labels of a database item.
+    the most labels of a query and of a database item.
   """
   accumulator = Accumulator(
     query_packed, query_labels, num_bits, backend=backend, devices=devices
@@ -206,7 +204,7 @@ def joint_histogram(
 def _check_items(
   packed: ArrayLike, item_labels: ArrayLike, num_bits: int, kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Check that codes fit labels, except the values of the labels."""
+  """Return codes and labels as arrays, checked except for label values."""
   packed = codes.check(packed, num_bits, f"{kind} codes")
   item_labels = np.asarray(item_labels)
   labels.pack(item_labels[:1], f"{kind} labels")

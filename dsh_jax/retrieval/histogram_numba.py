@@ -12,13 +12,12 @@ QUERY_BLOCK = 16
 
 @compiled.compile_loop
 def _add_chunk(queries, query_sets, database, database_sets, counts):
-  """Count pairs by distance and overlap without an array of pairs.
+  """Count pairs by distance and overlap.
 
   Args:
     queries: uint32 [Q, words], the codes.
     query_sets: uint32 [Q, words], the label sets.
-    database: uint32 [words, N], N < 2^31; transposed, so that the loops over
-      items vectorise.
+    database: uint32 [words, N], N < 2^31; transposed to vectorise the loops.
     database_sets: uint32 [words, N].
     counts: int64 [Q, K+1, S+1], added to.
   """
@@ -27,8 +26,8 @@ def _add_chunk(queries, query_sets, database, database_sets, counts):
   width = np.uint32(num_overlaps)
   one = np.uint32(1)
   bins = np.empty(compiled.TILE, np.uint32)
-  # Four counters a bin: consecutive increments of one address would each wait
-  # several cycles for the one before.
+  # Four counters a bin: an increment waits several cycles for an earlier one of
+  # the same address.
   lanes = np.zeros((num_queries, 4, num_distances * num_overlaps), np.uint32)
   for start in range(0, num_items, compiled.TILE):
     size = min(compiled.TILE, num_items - start)

@@ -1,7 +1,7 @@
 """The joint histogram in XLA, on any accelerator and number of devices.
 
-Every device adds its share of each chunk to its own integer counts; the host
-sums them, so the result does not depend on how the work is split.
+Every device adds its share of each chunk to its own integer counts, and the
+host sums them.
 """
 
 import functools
@@ -20,31 +20,30 @@ MAX_ROWS_PER_FETCH = 1 << 30
 
 
 def default_binning(platform: str) -> str:
-  """Choose how pairs are binned on a `jax.Device.platform`.
+  """Return how to bin pairs on a `jax.Device.platform`.
 
-  Return "onehot" for a TPU, which has a matrix unit but no fast scatter, and
-  "scatter" elsewhere. On a GPU, which adds atomically, the choice is not
+  A TPU has a matrix unit but no fast scatter. On a GPU the choice is not
   measured; `benchmarks/speed/retrieval_speed.py` times both.
   """
   return "onehot" if platform == "tpu" else "scatter"
 
 
-def _bits(words: jax.Array) -> jax.Array:
+def count_bits(words: jax.Array) -> jax.Array:
   """Count bits along the first axis: uint32 [words, ...] -> int32 [...]."""
   return jax.lax.population_count(words).astype(jnp.int32).sum(axis=0)
 
 
 def _pairs(queries, query_sets, database, database_sets):
   """Return distances and overlaps, int32 [Q, n], of [words, Q or n]."""
-  distances = _bits(queries[:, :, None] ^ database[:, None, :])
-  overlaps = _bits(query_sets[:, :, None] & database_sets[:, None, :])
+  distances = count_bits(queries[:, :, None] ^ database[:, None, :])
+  overlaps = count_bits(query_sets[:, :, None] & database_sets[:, None, :])
   return distances, overlaps
 
 
 def _scatter(counts, queries, query_sets, database, database_sets, valid):
   num_queries, num_distances, num_overlaps = counts.shape
   distances, overlaps = _pairs(queries, query_sets, database, database_sets)
-  # Padding goes to a bin that does not exist.
+  # Padding goes to a bin that is dropped.
   bins = distances * num_overlaps + overlaps
   bins = jnp.where(valid[None, :], bins, num_distances * num_overlaps)
   rows = jax.lax.broadcasted_iota(jnp.int32, bins.shape, 0)
@@ -117,7 +116,7 @@ def make_step(devices: tuple[jax.Device, ...], binning: str):
 def rows_per_device(
   num_items: int, num_queries: int, num_devices: int, chunk_rows: int | None
 ) -> int:
-  """Return the rows of a chunk on each device; None takes what fits."""
+  """Return the rows of a chunk on each device; None takes as many as fit."""
   if chunk_rows is None:
     chunk_rows = num_devices * max(256, PAIRS_PER_CHUNK // num_queries)
   return min(-(-chunk_rows // num_devices), -(-num_items // num_devices))

@@ -6,10 +6,10 @@ import numpy as np
 def weights(
   population: np.ndarray, marked: np.ndarray, drawn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Return the hypergeometric distribution of every query, where not tiny.
+  """Return the hypergeometric distribution of every query.
 
-  Values within eight standard deviations plus 40 of the mode are listed; by
-  Bernstein's inequality the others have a probability below 1e-13 in all.
+  Values more than eight standard deviations plus 40 from the mode are left out;
+  by Bernstein's inequality their probability is below 1e-13 in all.
   `scipy.stats.hypergeom.pmf` agrees to 1e-14 but takes 10,000 times as long on
   buckets of 10,000 items.
 
@@ -20,8 +20,7 @@ def weights(
 
   Returns:
     values: float64 [Q, V], numbers of relevant items among the drawn.
-    probabilities: float64 [Q, V]; rows add up to 1, and are 0 where `values`
-      leaves the possible range.
+    probabilities: float64 [Q, V]; rows add up to 1, impossible values have 0.
   """
   rest = population - marked - drawn
   lowest = np.maximum(0, -rest)
@@ -34,9 +33,9 @@ def weights(
   first = np.maximum(lowest, mode - reach)
   last = np.minimum(highest, mode + reach)
   values = first[:, None] + np.arange(np.max(last - first, initial=0) + 1)
-  # A product of ratios of neighbours keeps the digits that factorials of large
-  # numbers would lose. The ratio after the highest value is 0, which makes all
-  # later products 0. The start leaves room to rise by 588 decimal orders.
+  # A product of ratios of neighbours keeps the digits that large factorials
+  # lose. The ratio after the highest value is 0, and so are all later products.
+  # From 1e-280 the products can rise by 588 orders of magnitude.
   previous = values[:, :-1]
   ratios = marked[:, None] - previous
   ratios *= drawn[:, None] - previous

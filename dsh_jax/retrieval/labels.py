@@ -1,4 +1,4 @@
-"""Label sets as packed words, so that an overlap is AND and a bit count."""
+"""Label sets as packed words: an overlap is AND and a bit count."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,8 +11,8 @@ def pack(labels: ArrayLike, name: str = "labels") -> np.ndarray:
   """Pack 0/1 label vectors.
 
   Args:
-    labels: [N, L] of zeros and ones, any real or boolean type, L >= 1. An item
-      without labels is allowed.
+    labels: [N, L] of 0 and 1, any real or boolean type, L >= 1. Rows of zeros
+      are allowed.
     name: Name of the labels in error messages, such as "query labels".
 
   Returns:

@@ -1,20 +1,20 @@
 """Retrieval metrics from a joint histogram, exact under ties, in float64.
 
-Every function takes hist, int64 [Q, K+1, S+1] (`histogram.joint_histogram`), or
-`Rankings` made from it, which several metrics can share. Scores are float64
-[Q]; a query without any relevant item scores 0. The cut-off k is at least 1;
-None is the whole database. Items at one distance are tied, and `ties` chooses
-among the orders inside a tie:
+Functions take hist, int64 [Q, K+1, S+1] (`histogram.joint_histogram`), or its
+`Rankings`, which several metrics can share. Scores are float64 [Q]; a query
+without relevant items scores 0. The cut-off k is at least 1; None is the whole
+database. Items at equal distance are tied, and `ties` chooses among their
+orders:
 
   expected     the mean over all orders
-  optimistic   the highest value of an order
-  pessimistic  the lowest
+  optimistic   the highest value
+  pessimistic  the lowest value
 
 Source: tie-aware means after McSherry and Najork, Computing information
 retrieval performance measures efficiently in the presence of tied scores,
-ECIR 2008; weighted average precision (mean average precision with ACG in place
-of precision) after Zhao et al., Deep semantic ranking based hashing for
-multi-label image retrieval, CVPR 2015.
+ECIR 2008; weighted average precision (with ACG in place of precision) after
+Zhao et al., Deep semantic ranking based hashing for multi-label image
+retrieval, CVPR 2015.
 """
 
 import numpy as np
@@ -48,35 +48,35 @@ def precision(
 def acg(
   hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
-  """Return the average cumulative gain: mean shared labels of the first k.
+  """Return the mean number of shared labels of the first k, 0 to S.
 
-  It is 0 to S; ranks beyond the database add 0.
+  Ranks beyond the database add 0.
   """
-  found = rankings.read(hist, ties)
-  k = _cut(found, k)
-  return _gain_in_first(found, k, ties) / k
+  ranking = rankings.read(hist, ties)
+  k = _cut(ranking, k)
+  return _gain_in_first(ranking, k, ties) / k
 
 
 def recall(
   hist: np.ndarray | Rankings, k: int | None, ties: str = "expected"
 ) -> np.ndarray:
   """Return the share of a query's relevant items among the first k, 0 to 1."""
-  found = rankings.read(hist, ties).binary
-  gain = _gain_in_first(found, _cut(found, k), ties)
-  return _divide(gain, found.total_relevant)
+  ranking = rankings.read(hist, ties).binary
+  gain = _gain_in_first(ranking, _cut(ranking, k), ties)
+  return _divide(gain, ranking.total_relevant)
 
 
 def ndcg(
   hist: np.ndarray | Rankings, k: int | None = None, ties: str = "expected"
 ) -> np.ndarray:
-  """Return NDCG@k, gain 2^s - 1, discount log2(1 + r), 0 to 1.
+  """Return NDCG@k with gain 2^s - 1 and discount log2(1 + r), 0 to 1.
 
-  The divisor is the sum over the first k ranks r in the best order. Any number
-  of shared labels is allowed.
+  The divisor is the sum over the first k ranks of the best order. No number of
+  shared labels overflows.
   """
-  found = rankings.read(hist, ties)
-  k = min(_cut(found, k), found.num_items)
-  gains = _relative_gains(found)[:, :, None]
+  ranking = rankings.read(hist, ties)
+  k = min(_cut(ranking, k), ranking.num_items)
+  gains = _relative_gains(ranking)[:, :, None]
   sums = harmonic.discount_sums(k)
 
   def discount(ranks: np.ndarray) -> np.ndarray:
@@ -87,15 +87,15 @@ def ndcg(
     last = discount(first + some.cells[:, buckets])
     return ((last - discount(first)) @ gains).sum(axis=(1, 2))
 
-  buckets = slice(found.first(k))
+  buckets = slice(ranking.first(k))
   if ties == "expected":
-    before, items = found.items_before[:, buckets], found.items[:, buckets]
-    mean_gain = _divide((found.cells[:, buckets] @ gains)[:, :, 0], items)
+    before, items = ranking.items_before[:, buckets], ranking.items[:, buckets]
+    mean_gain = _divide((ranking.cells[:, buckets] @ gains)[:, :, 0], items)
     reached = mean_gain * (discount(before + items) - discount(before))
     reached = reached.sum(axis=1)
   else:
-    reached = in_order(found, buckets, ties)
-  return _divide(reached, in_order(found.all_tied, slice(1), "optimistic"))
+    reached = in_order(ranking, buckets, ties)
+  return _divide(reached, in_order(ranking.all_tied, slice(1), "optimistic"))
 
 
 def average_precision(
@@ -114,8 +114,8 @@ def average_precision(
       the first k, as in most released hashing code.
     ties: "expected", "optimistic" or "pessimistic".
   """
-  found = rankings.read(hist, ties).binary
-  return weighted_average_precision(found, k, normalizer, ties)
+  ranking = rankings.read(hist, ties).binary
+  return weighted_average_precision(ranking, k, normalizer, ties)
 
 
 def weighted_average_precision(
@@ -128,24 +128,23 @@ def weighted_average_precision(
 
   The arguments are those of `average_precision`.
   """
-  found = rankings.read(hist, ties)
-  k = _cut(found, k)
+  ranking = rankings.read(hist, ties)
+  k = _cut(ranking, k)
   if normalizer not in NORMALIZERS:
     raise errors.unknown("normalizer", normalizer, NORMALIZERS, "normalizer")
-  if normalizer == "retrieved" and k < found.num_items:
-    return _over_retrieved(found, k, ties)
-  reach = np.full(len(found.cells), float(k))
-  total = _gain_at_relevant(found, reach, ties)
-  return _divide(total, np.minimum(found.total_relevant, k))
+  if normalizer == "retrieved" and k < ranking.num_items:
+    return _over_retrieved(ranking, k, ties)
+  reach = np.full(len(ranking.cells), float(k))
+  total = _gain_at_relevant(ranking, reach, ties)
+  return _divide(total, np.minimum(ranking.total_relevant, k))
 
 
 def precision_within_radius(
   hist: np.ndarray | Rankings, radius: int
 ) -> np.ndarray:
-  """Return the share of relevant items in the Hamming ball, 0 to 1.
+  """Return the share of relevant items within a radius >= 0, 0 to 1.
 
-  An empty ball counts as 0. `radius` is the largest distance, >= 0; ties do
-  not matter.
+  An empty ball counts as 0.
   """
   inside = _ball(hist, radius)
   return _divide(inside[:, 1:].sum(axis=1), inside.sum(axis=1))
@@ -165,9 +164,9 @@ def precision_recall_curve(
     precision: float64 [Q, K+1], by radius 0 ... K; 0 where the ball is empty.
     recall: float64 [Q, K+1]; 0 for a query without relevant items.
   """
-  found = rankings.read(hist)
-  items = found.items_before + found.items
-  relevant = found.relevant_before + found.relevant
+  ranking = rankings.read(hist)
+  items = ranking.items_before + ranking.items
+  relevant = ranking.relevant_before + ranking.relevant
   return _divide(relevant, items), _divide(relevant, relevant[:, -1:])
 
 
@@ -184,21 +183,21 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
   )
 
 
-def _relative_gains(found: Rankings) -> np.ndarray:
+def _relative_gains(ranking: Rankings) -> np.ndarray:
   """Return (2^s - 1) / 2^largest, float64 [Q, S+1], which cannot overflow.
 
-  largest is the largest overlap of a query with any item; above it, where
-  there is nothing to weigh, the gain is that of largest.
+  `largest` is the largest overlap of a query with any item; higher overlaps,
+  which do not occur, get the same gain.
   """
-  occurs = found.cells.any(axis=1)
-  largest = np.max(np.where(occurs, found.overlaps, 0), axis=1, keepdims=True)
-  return np.exp2(np.minimum(found.overlaps - largest, 0)) - np.exp2(-largest)
+  occurs = ranking.cells.any(axis=1)
+  largest = np.max(np.where(occurs, ranking.overlaps, 0), axis=1, keepdims=True)
+  return np.exp2(np.minimum(ranking.overlaps - largest, 0)) - np.exp2(-largest)
 
 
-def _cut(found: Rankings, k: int | None) -> int:
-  """Check a cut-off and replace None by the size of the database."""
+def _cut(ranking: Rankings, k: int | None) -> int:
+  """Return a checked cut-off; None becomes the size of the database."""
   if k is None:
-    return found.num_items
+    return ranking.num_items
   if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
     raise errors.UserError(
       f"The cut-off is {k!r}; give a whole number of at least 1, or None for"
@@ -221,21 +220,21 @@ def _ball(hist: np.ndarray | Rankings, radius: int) -> np.ndarray:
   return rankings.read(hist).cells[:, : radius + 1].sum(axis=1)
 
 
-def _gain_in_first(found: Rankings, k: int, ties: str) -> np.ndarray:
+def _gain_in_first(ranking: Rankings, k: int, ties: str) -> np.ndarray:
   """Sum overlaps over the first k ranks, float64 [Q]."""
-  k = min(k, found.num_items)
-  edge = found.edge(k)
-  slots = k - _at(found.items_before, edge)
-  before = _at(found.gain_before, edge)
+  k = min(k, ranking.num_items)
+  edge = ranking.edge(k)
+  slots = k - _at(ranking.items_before, edge)
+  before = _at(ranking.gain_before, edge)
   if ties == "expected":
-    return before + slots * _at(found.gain, edge) / _at(found.items, edge)
-  first = _at(getattr(found, ties)[0], edge)
-  taken = np.clip(k - first, 0, _at(found.cells, edge))
-  return before + taken @ found.overlaps
+    return before + slots * _at(ranking.gain, edge) / _at(ranking.items, edge)
+  first = _at(getattr(ranking, ties)[0], edge)
+  taken = np.clip(k - first, 0, _at(ranking.cells, edge))
+  return before + taken @ ranking.overlaps
 
 
 def _gain_at_relevant(
-  found: Rankings, reach: np.ndarray, ties: str
+  ranking: Rankings, reach: np.ndarray, ties: str
 ) -> np.ndarray:
   """Sum ACG@rank over the relevant ranks up to `reach`, float64 [Q] each.
 
@@ -243,23 +242,25 @@ def _gain_at_relevant(
   ranks above it in the bucket hold (u - 1)(p - 1)/(n - 1) others, of mean gain
   G/p. If overlaps order the bucket, each cell is a run of equal items.
   """
-  buckets = slice(found.first(min(int(reach.max(initial=1)), found.num_items)))
+  buckets = slice(
+    ranking.first(min(int(reach.max(initial=1)), ranking.num_items))
+  )
   if ties == "expected":
-    items = found.items[:, buckets]
-    before = found.items_before[:, buckets]
-    relevant = found.relevant[:, buckets]
-    gain = found.gain[:, buckets]
+    items = ranking.items[:, buckets]
+    before = ranking.items_before[:, buckets]
+    relevant = ranking.relevant[:, buckets]
+    gain = ranking.gain[:, buckets]
     slots = np.clip(reach[:, None] - before, 0, items)
     inverse = harmonic.difference(before, slots)
     rising = slots - (before + 1) * inverse  # sum of (u - 1) / (N + u)
     pairs = (relevant - 1) / np.maximum(items - 1, 1)
-    fixed = relevant * found.gain_before[:, buckets] + gain
+    fixed = relevant * ranking.gain_before[:, buckets] + gain
     return _divide(fixed * inverse + gain * pairs * rising, items).sum(axis=1)
-  before, gain = (x[:, buckets, 1:] for x in getattr(found, ties))
+  before, gain = (x[:, buckets, 1:] for x in getattr(ranking, ties))
   counts = np.clip(
-    reach[:, None, None] - before, 0, found.cells[:, buckets, 1:]
+    reach[:, None, None] - before, 0, ranking.cells[:, buckets, 1:]
   )
-  # Most cells are empty; the others become one list.
+  # Most cells are empty.
   queries, positions, overlaps = np.nonzero(counts)
   chosen = queries, positions, overlaps
   sums = harmonic.run(
@@ -268,17 +269,17 @@ def _gain_at_relevant(
   return np.bincount(queries, sums, minlength=len(reach))
 
 
-def _over_retrieved(found: Rankings, k: int, ties: str) -> np.ndarray:
+def _over_retrieved(ranking: Rankings, k: int, ties: str) -> np.ndarray:
   """Weighted AP@k over the relevant items retrieved, float64 [Q]; k < N."""
-  edge = found.edge(k)
-  before = _at(found.items_before, edge)
+  edge = ranking.edge(k)
+  before = _at(ranking.items_before, edge)
   cut = cutoff.Cut(
-    score=_gain_at_relevant(found, before, ties),
-    relevant=_at(found.relevant_before, edge),
-    gain=_at(found.gain_before, edge),
+    score=_gain_at_relevant(ranking, before, ties),
+    relevant=_at(ranking.relevant_before, edge),
+    gain=_at(ranking.gain_before, edge),
     items=before,
-    edge=_at(found.cells, edge),
+    edge=_at(ranking.cells, edge),
     slots=k - before,
-    chances=found.cut_chances(k) if ties == "expected" else None,
+    chances=ranking.cut_chances(k) if ties == "expected" else None,
   )
   return getattr(cutoff, ties)(cut)

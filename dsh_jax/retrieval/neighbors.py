@@ -38,7 +38,7 @@ def top_k(
       return the same result.
     devices: For "xla", devices that share the database; None takes all local
       ones.
-    chunk_rows: Database items at a time, at least 1; affects only the speed.
+    chunk_rows: Database items at a time, >= 1; affects only the speed.
 
   Returns:
     distances: int32 [Q, k], rising.
@@ -76,8 +76,8 @@ def within_radius(
 
   Returns:
     offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].
-    distances: int32 [M], M in all, rising for each query.
-    indices: int64 [M], rows of the database; ties by lowest row.
+    distances: int32 [offsets[-1]], rising for each query.
+    indices: int64 [offsets[-1]], rows of the database; ties by lowest row.
   """
   queries, database = _check(queries, database, chunk_rows)
   if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
@@ -85,13 +85,13 @@ def within_radius(
   if radius < 0:
     raise errors.UserError(f"The radius is {radius}; give 0 or more.")
   module, options = _backend(backend, devices)
-  # No distance exceeds the bits of the words, so larger radii are the same.
+  # No distance exceeds the bits of the words.
   radius = min(int(radius), 32 * queries.shape[1])
   offsets, distances, rows = module.within_radius(
     queries, database, radius, chunk_rows, **options
   )
   query = np.repeat(np.arange(len(queries)), np.diff(offsets))
-  # Rows already rise; a stable sort keeps them rising among equal distances.
+  # Rows already rise; a stable sort keeps them so among equal distances.
   order = np.argsort(query * (radius + 1) + distances, kind="stable")
   return offsets, distances[order], rows[order]
 
@@ -108,7 +108,7 @@ def _backend(name: str | None, devices: Sequence[jax.Device] | None):
 def _check(
   queries: ArrayLike, database: ArrayLike, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Check both sets of codes."""
+  """Return both sets of codes as checked arrays."""
   arrays = []
   for packed, kind in ((queries, "query"), (database, "database")):
     packed = np.asarray(packed)

@@ -1,4 +1,4 @@
-"""Nearest neighbours on a CPU, without an array of all distances."""
+"""Nearest neighbours on a CPU."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,11 @@ from dsh_jax.retrieval import compiled, threads
 
 # Database rows transposed at a time.
 CHUNK_ROWS = 1 << 18
-# Entries of the lists of nearest items that a thread works on at a time.
+# Entries of all lists of nearest items that a thread updates at a time.
 LIST_ENTRIES = 1 << 17
 # Queries that share a pass over one tile of the database.
 QUERY_BLOCK = 16
-# Items skipped at once if none of them is near enough.
+# Items skipped at once if none is near enough.
 GROUP = 64
 
 
@@ -29,9 +29,9 @@ def _tighten(counts, k, limit, below):
 def _keep_nearest(queries, database, first_row, filled, distances, rows):
   """Merge a chunk of the database into every query's list of nearest items.
 
-  Counts per distance give the largest distance that can still enter a list;
-  groups whose minimum exceeds it are skipped. Candidates are appended in row
-  order, so a stable counting sort by distance orders ties by lowest row.
+  Counts per distance bound the distances that can still enter a list; groups of
+  items beyond the bound are skipped. Candidates are appended in row order, so a
+  stable counting sort by distance orders ties by lowest row.
 
   Args:
     queries: uint32 [Q, words].
@@ -44,8 +44,8 @@ def _keep_nearest(queries, database, first_row, filled, distances, rows):
   num_queries, k = distances.shape
   num_items = database.shape[1]
   num_distances = 32 * queries.shape[1] + 1
-  # At most 2k entries are in use; the rest holds the candidates of a tile and
-  # slack, so that compaction is rare.
+  # At most 2k entries are in use; the rest is for the candidates of a tile and
+  # for slack, which makes compaction rare.
   capacity = 3 * k + 2 * compiled.TILE
   kept_distances = np.empty((num_queries, capacity), np.uint16)
   kept_rows = np.empty((num_queries, capacity), np.int64)
@@ -74,8 +74,7 @@ def _keep_nearest(queries, database, first_row, filled, distances, rows):
       limit = limits[query]
       below = belows[query]
       size = sizes[query]
-      # Once k entries are in use, the largest distance among them is full: a
-      # later row at that distance loses the tie.
+      # With k entries in use, later rows at the largest distance lose the tie.
       accept = limit - 1 if below >= k else limit
       for group in range(0, length, GROUP):
         stop = min(group + GROUP, length)
@@ -158,7 +157,7 @@ def _each_chunk(
   num_queries: int,
   database: np.ndarray,
   chunk_rows: int | None,
-  block: int = QUERY_BLOCK,
+  block_size: int = QUERY_BLOCK,
 ) -> None:
   """Call work(queries, chunk [words, n], first row) for all chunks."""
   chunk_rows = chunk_rows or CHUNK_ROWS
@@ -168,7 +167,7 @@ def _each_chunk(
     def one(first, last, chunk=chunk, start=start):
       work(slice(first, last), chunk, start)
 
-    threads.map_blocks(one, num_queries, block)
+    threads.map_blocks(one, num_queries, block_size)
 
 
 def top_k(
@@ -179,14 +178,14 @@ def top_k(
   distances = np.zeros((len(queries), k), np.int32)
   rows = np.zeros((len(queries), k), np.int64)
 
-  def work(some, chunk, start):
+  def work(block, chunk, start):
     filled = min(start, k)
     _keep_nearest(
-      queries[some], chunk, start, filled, distances[some], rows[some]
+      queries[block], chunk, start, filled, distances[block], rows[block]
     )
 
-  block = max(1, min(QUERY_BLOCK, LIST_ENTRIES // k))
-  _each_chunk(work, len(queries), database, chunk_rows, block)
+  block_size = max(1, min(QUERY_BLOCK, LIST_ENTRIES // k))
+  _each_chunk(work, len(queries), database, chunk_rows, block_size)
   return distances, rows
 
 
@@ -200,9 +199,9 @@ def count_within(
   queries = np.ascontiguousarray(queries)
   counts = np.zeros(len(queries), np.int64)
 
-  def work(some, chunk, start):
+  def work(block, chunk, start):
     del start
-    _count_within(queries[some], chunk, radius, counts[some])
+    _count_within(queries[block], chunk, radius, counts[block])
 
   _each_chunk(work, len(queries), database, chunk_rows)
   return counts
@@ -225,9 +224,9 @@ def within_radius(
   rows = np.empty(offsets[-1], np.int64)
   places = offsets[:-1].copy()
 
-  def work(some, chunk, start):
+  def work(block, chunk, start):
     _list_within(
-      queries[some], chunk, start, radius, places[some], distances, rows
+      queries[block], chunk, start, radius, places[block], distances, rows
     )
 
   _each_chunk(work, len(queries), database, chunk_rows)

@@ -22,8 +22,7 @@ _FAR = np.iinfo(np.int32).max
 
 def _distances(queries: jax.Array, database: jax.Array) -> jax.Array:
   """Return Hamming distances int32 [Q, n] of [words, Q] and [words, n]."""
-  different = queries[:, :, None] ^ database[:, None, :]
-  return jax.lax.population_count(different).astype(jnp.int32).sum(axis=0)
+  return histogram_xla.count_bits(queries[:, :, None] ^ database[:, None, :])
 
 
 @functools.lru_cache(maxsize=8)
@@ -32,11 +31,11 @@ def _make_top_k_step(devices: tuple[jax.Device, ...], k: int):
 
   def step(distances, rows, queries, database, first_row, last_row):
     size = database.shape[2]
-    places = jnp.arange(size, dtype=jnp.int32)
+    positions = jnp.arange(size, dtype=jnp.int32)
     start = first_row + size * jax.lax.axis_index(_AXIS).astype(jnp.int32)
     # Order by distance, then by position; padding comes last.
-    keys = _distances(queries, database[0]) * size + places[None, :]
-    keys = jnp.where((start + places < last_row)[None, :], keys, _FAR)
+    keys = _distances(queries, database[0]) * size + positions[None, :]
+    keys = jnp.where((start + positions < last_row)[None, :], keys, _FAR)
     keys = -jax.lax.top_k(-keys, min(k, size))[0]
     far = keys == _FAR
     new_distances = jnp.where(far, _FAR, keys // size)
@@ -135,13 +134,13 @@ def within_radius(
   whole = NamedSharding(histogram_xla.make_mesh(devices), PartitionSpec())
   words = jax.device_put(np.ascontiguousarray(queries.T), whole)
   step = _make_distance_step(devices)
-  found = []
+  chunks = []
   for start, chunk in _chunks(queries, database, chunk_rows, devices):
     near = np.asarray(step(words, chunk)).transpose(1, 0, 2)
     near = near.reshape(len(queries), -1)[:, : len(database) - start]
-    query, place = np.nonzero(near <= radius)
-    found.append((query, near[query, place], place + start))
-  query, distances, rows = (np.concatenate(x) for x in zip(*found, strict=True))
+    query, column = np.nonzero(near <= radius)
+    chunks.append((query, near[query, column], column + start))
+  query, distances, rows = map(np.concatenate, zip(*chunks, strict=True))
   order = np.argsort(query, kind="stable")
   counts = np.bincount(query, minlength=len(queries))
   offsets = np.concatenate([[0], np.cumsum(counts)])

@@ -14,9 +14,8 @@ _MAX_SHARED = 4096  # Memory and time grow with its square.
 class Rankings:
   """The rankings of Q queries, each D tied buckets in rank order.
 
-  Made once from a histogram, it caches the sums that metrics share. All arrays
-  are float64 and hold whole numbers, exact below 2^53. "Before" always means:
-  in earlier buckets.
+  It caches the sums that metrics share. All arrays are float64 and hold whole
+  numbers, exact below 2^53. "Before" means: in earlier buckets.
 
   Attributes:
     cells: [Q, D, S+1], items by bucket and overlap, S >= 1.
@@ -59,14 +58,14 @@ class Rankings:
     ends = np.cumsum(self.items, axis=1)
     self.items_before = ends - self.items
     self.num_items = int(ends[0, -1])
-    # By cut-off; `binary` shares them, because they are the same.
+    # By cut-off; those of `binary` are the same.
     self._chances = {}
 
   @classmethod
   def _of_cells(cls, cells: np.ndarray) -> "Rankings":
-    made = cls.__new__(cls)
-    made._set(cells)
-    return made
+    rankings = cls.__new__(cls)
+    rankings._set(cells)
+    return rankings
 
   @functools.cached_property
   def relevant(self) -> np.ndarray:
@@ -97,9 +96,9 @@ class Rankings:
   def binary(self) -> "Rankings":
     """The same rankings with every overlap above 1 replaced by 1."""
     cells = np.stack([self.cells[:, :, 0], self.relevant], axis=2)
-    made = Rankings._of_cells(cells)
-    made._chances = self._chances
-    return made
+    rankings = Rankings._of_cells(cells)
+    rankings._chances = self._chances
+    return rankings
 
   @functools.cached_property
   def all_tied(self) -> "Rankings":
@@ -111,7 +110,7 @@ class Rankings:
     return np.sum(self.items_before < k, axis=1) - 1
 
   def cut_chances(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many relevant items of the bucket of rank k the cut keeps.
+    """Return how many relevant items of its bucket a cut at rank k keeps.
 
     Returns:
       values: [Q, V], possible numbers.
@@ -132,9 +131,9 @@ class Rankings:
 
   @functools.cached_property
   def optimistic(self) -> tuple[np.ndarray, np.ndarray]:
-    """Items and overlaps before a cell, high overlaps first in a bucket.
+    """Items before a cell and the sum of their overlaps, [Q, D, S+1] each.
 
-    The number of items [Q, D, S+1], and the sum of their overlaps [Q, D, S+1].
+    High overlaps come first in a bucket.
     """
     return self._preceding(np.tril(np.ones((len(self.overlaps),) * 2), -1))
 
@@ -153,13 +152,10 @@ class Rankings:
 
 
 def check_shared(most: int) -> None:
-  """Check that a histogram by overlaps has a size that can be scored.
+  """Raise a UserError if items share more than 4,096 labels.
 
   Args:
     most: S, the largest number of labels that two items share.
-
-  Raises:
-    UserError: S is above 4,096.
   """
   if most > _MAX_SHARED:
     raise errors.UserError(
@@ -170,7 +166,7 @@ def check_shared(most: int) -> None:
 
 
 def read(hist: "np.ndarray | Rankings", ties: str = "expected") -> Rankings:
-  """Return the rankings of a histogram, and check the name of the tie mode.
+  """Return the rankings of a histogram; check the tie mode.
 
   Args:
     hist: Integers [Q, D, S+1], or `Rankings`, returned unchanged.

@@ -1,8 +1,8 @@
 """Ranking by real-valued similarity: the reference for all codes.
 
-A real-valued ranking is a sequence of tied buckets with (almost) one item
-each, so the metrics of codes score it. It is computed on the host in float64,
-because rounding would tie or reorder different features.
+Such a ranking is a sequence of tied buckets of mostly one item, so the metrics
+of codes apply. It is computed on the host in float64, because rounding would
+tie or reorder items.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from dsh_jax import errors
 from dsh_jax.retrieval import evaluation, metrics, rankings
 
-# Largest histogram [Q,N,S+1] held in memory, in cells.
+# Largest histogram [Q,N,S+1] in memory, in cells.
 _MAX_CELLS = 1 << 22
 
 
@@ -90,10 +90,9 @@ def evaluate_cosine(
     database_features: [N,F].
     query_labels: [Q,L] of 0 and 1.
     database_labels: [N,L] of 0 and 1.
-    names: Metric names; those within a Hamming radius are left out, because
-      they mean nothing here.
-    drop_empty: Whether every mean leaves out queries without a relevant item.
-    normalizer: "relevant" or "retrieved", for map@k and wmap@k.
+    names: Metric names; those within a Hamming radius are skipped.
+    drop_empty: See `evaluation.evaluate_codes`.
+    normalizer: See `evaluation.evaluate_codes`.
 
   Returns:
     {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
@@ -101,8 +100,8 @@ def evaluate_cosine(
     int}}. A mean over no query is 0.
   """
   names = [n for n in names if evaluation.parse(n).kind != "ball"]
-  query = _unit(check_features(query_features))
-  database = _unit(
+  query = unit(check_features(query_features))
+  database = unit(
     check_features(database_features, num_features=query.shape[1])
   )
   query_labels = np.asarray(query_labels)
@@ -133,7 +132,7 @@ def evaluate_cosine(
   }
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-  """Return rows of norm 1; a zero row stays zero."""
+def unit(x: np.ndarray) -> np.ndarray:
+  """Return rows [N,F] scaled to norm 1; a zero row stays zero."""
   norm = np.linalg.norm(x, axis=1, keepdims=True)
   return x / np.where(norm > 0, norm, 1)

@@ -1,4 +1,4 @@
-"""Intervals over seeds, and differences that chance could have made."""
+"""Confidence intervals, and tests of differences between methods."""
 
 import dataclasses
 import math
@@ -15,12 +15,11 @@ def t_interval(
 ) -> tuple[float, float]:
   """Return the mean and the half-width of its confidence interval.
 
-  The interval of Student's t: values are taken to be independent draws from
-  a normal distribution.
+  Student's t: values are independent draws from a normal distribution.
 
   Args:
-    values: One number a seed.
-    confidence: Share of such intervals that hold the true mean.
+    values: One number per seed.
+    confidence: Share of such intervals that contain the true mean.
 
   Returns:
     (mean, half-width); the half-width of a single value is nan.
@@ -43,13 +42,13 @@ def paired_bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return percentile intervals of mean differences over queries.
 
-  A resample draws Q queries with replacement, the same ones for all rows.
+  A resample draws Q queries with replacement, the same for all rows.
 
   Args:
-    differences: float64 [M,Q], of one query between two methods.
-    num_resamples: Draws.
+    differences: float64 [M,Q], between two methods, by query.
+    num_resamples: Number of resamples.
     confidence: Share of the resampled means inside the interval.
-    seed: Of the draws.
+    seed: Seed of the draws.
 
   Returns:
     (low [M], high [M]).
@@ -70,13 +69,13 @@ def paired_bootstrap(
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """The difference of two methods, as chance would let it vary.
+  """The difference of two methods, with its uncertainty.
 
   Attributes:
-    mean: Of the first less the second, over seeds and queries.
-    half_width: Of the 95 % interval; nan if a method has a single seed.
-    p_value: Of no difference, two-sided; nan likewise.
-    num_seeds: Of the first and of the second.
+    mean: First minus second, averaged over seeds and queries.
+    half_width: Half-width of the 95 % interval; nan if a method has one seed.
+    p_value: Two-sided p-value of no difference; nan likewise.
+    num_seeds: Seeds of the first and of the second method.
     num_queries: Q.
   """
 
@@ -88,26 +87,22 @@ class Difference:
 
 
 def compare(first: np.ndarray, second: np.ndarray) -> Difference:
-  """Test whether two methods differ, for other seeds and other queries.
+  """Test whether two methods differ beyond these seeds and queries.
 
-  Seeds and queries are both taken as draws. The variance of the mean difference
-  is the sum of three parts: that between the seeds of the first method, that
-  between those of the second, each for the queries at hand, and that between
-  queries of the difference of the two. Student's t has the degrees of freedom
-  of Welch and Satterthwaite.
+  Seeds and queries are both random effects. The variance of the mean difference
+  is the sum of three variances: between seeds of the first method, between
+  seeds of the second, and between queries of their difference. Student's t has
+  the degrees of freedom of Welch and Satterthwaite.
 
   Source: H. Clark, "The language-as-fixed-effect fallacy", Journal of Verbal
   Learning and Verbal Behavior 1973: the statistic min F', whose variance counts
-  what seeds and queries share twice, and so errs towards no difference.
+  the interaction of seeds and queries twice, and so errs towards no difference.
 
   Args:
-    first: float64 [S,Q], scores of the queries, a row for each seed.
-    second: The same for the other method, with the same queries and as many
-      seeds as it has. One column, such as means over queries, has no part
-      between queries: the test is Welch's, over seeds alone.
-
-  Returns:
-    The difference.
+    first: float64 [seeds,Q], scores of the queries.
+    second: The same of the other method, on the same queries, with any number
+      of seeds. One column, such as means over queries, makes it Welch's test
+      over seeds.
   """
   mean = float(first.mean() - second.mean())
   num_seeds = len(first), len(second)
@@ -133,16 +128,16 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-  """Return p-values that are corrected for their number.
+  """Return p-values corrected for the number of tests.
 
-  Where those below 0.05 are called differences, the probability that any of
-  them is none is at most 0.05.
+  If those below 0.05 are called differences, the probability of any false one
+  is at most 0.05.
 
   Source: S. Holm, "A simple sequentially rejective multiple test procedure",
   Scandinavian Journal of Statistics 1979.
 
   Args:
-    p_values: Of as many tests; nan is left out and stays.
+    p_values: One per test; nan stays nan and does not count.
   """
   corrected = [math.nan] * len(p_values)
   tests = [i for i, value in enumerate(p_values) if not math.isnan(value)]
@@ -156,20 +151,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def best_and_equal(
   scores: Mapping[str, np.ndarray], **bootstrap
 ) -> tuple[str, set[str]]:
-  """Return the best method and those that cannot be told from it.
+  """Return the best method and those not significantly below it.
 
-  Where all have two seeds or more, these are the methods whose difference to
-  the best has a p-value of 0.05 or more by `compare`, after `holm` for all
-  comparisons with the best. Else they are those with which the interval of
-  `paired_bootstrap` holds 0, which knows nothing of seeds nor of the number of
-  methods.
+  If all methods have several seeds, these have a p-value of at least 0.05 by
+  `compare`, corrected by `holm` for all comparisons with the best. Otherwise
+  their `paired_bootstrap` interval contains 0; it takes no account of seeds or
+  of the number of methods.
 
   Args:
-    scores: Method -> float64 [S,Q], higher is better, the same queries for all.
+    scores: Method -> float64 [seeds,Q], higher is better, the same queries for
+      all.
     **bootstrap: See `paired_bootstrap`.
 
   Returns:
-    (name of the highest mean, the others that are not clearly below it).
+    (method of the highest mean, the others).
   """
   best = max(scores, key=lambda name: scores[name].mean())
   others = [name for name in scores if name != best]

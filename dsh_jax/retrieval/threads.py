@@ -1,4 +1,4 @@
-"""Blocks of rows, processed by all cores that this process may use."""
+"""Process blocks of rows on all cores."""
 
 import concurrent.futures
 from collections.abc import Callable
@@ -13,8 +13,8 @@ def map_blocks(
   """Return the results of `work(first, last)` for blocks of rows, in order.
 
   Args:
-    work: Processes rows first to last - 1. Threads speed it up only where it
-      releases the GIL, as NumPy and the compiled loops do.
+    work: Processes rows first to last - 1; should release the GIL, as NumPy
+      and the compiled loops do.
     num_rows: Total number of rows.
     block: Rows per call, at least 1.
   """

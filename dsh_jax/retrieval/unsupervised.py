@@ -1,10 +1,8 @@
 """Baselines without training: classical hashing of features.
 
-A `fit_...` function fits a method to features of the training images, without
-labels, and returns an encoder of any features. All of it is float64 NumPy on
-the host: `fit_...` takes finite float64 [N,F] (`real_valued.check_features`),
-the number of bits K and the seed of the method's random numbers.
-`real_valued` ranks by the features themselves.
+A `fit_...` function takes finite float64 features [N,F] of the training images,
+the number of bits K and the seed of the method's random numbers, and returns an
+encoder of any features. It is NumPy on the host.
 """
 
 from collections.abc import Callable
@@ -22,11 +20,7 @@ _ITQ_ITERATIONS = 50
 
 
 def fit_random(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
-  """Return an encoder that flips fair coins: the floor of every table.
-
-  The coins depend on the number of the call, so query and database get
-  different ones.
-  """
+  """Return an encoder of random bits, new ones in every call."""
   del features
   rng = np.random.default_rng(seed)
 
@@ -41,8 +35,8 @@ def fit_lsh(features: np.ndarray, num_bits: int, seed: int = 0) -> Encoder:
 
   Source: Charikar, "Similarity estimation techniques from rounding algorithms",
   STOC 2002.
-  Differences: features are centred on the training mean, since those of a
-  network with ReLU lie in one orthant.
+  Differences: features are centred on the training mean, because the features
+  of a ReLU network lie in one orthant.
   """
   mean = features.mean(axis=0)
   rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Tests of packed codes and packed labels."""
+"""Packed codes and packed labels."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def test_lowest_bit_comes_first_and_zero_is_no_bit():
   assert codes.pack(wide).tolist() == [[0, 1]]
 
 
-def test_signs_truth_values_and_device_arrays_are_the_same_codes():
+def test_signs_booleans_and_device_arrays_give_the_same_codes():
   bits = np.random.default_rng(0).random((5, 40)) < 0.5
   expected = codes.pack(bits)
   signs = np.where(bits, 1, -1).astype(np.int8)
@@ -34,7 +34,7 @@ def test_signs_truth_values_and_device_arrays_are_the_same_codes():
 
 
 @pytest.mark.parametrize("num_bits", [1, 31, 32, 33, 48, 64, 256])
-def test_packing_on_the_device_is_packing_on_the_host(num_bits):
+def test_packing_on_the_device_equals_packing_on_the_host(num_bits):
   relaxed = np.random.default_rng(num_bits).standard_normal((5, num_bits))
   relaxed = relaxed.astype(np.float32)
   relaxed[0] = 0

@@ -1,4 +1,4 @@
-"""Tests of metrics by name and of the evaluation of codes."""
+"""Metrics by name, and the evaluation of codes."""
 
 import fractions
 
@@ -78,8 +78,8 @@ def test_a_query_without_labels_counts_as_zero_or_is_left_out():
 
 
 def test_more_shared_labels_than_a_float64_has_powers_of_two():
-  # 1,100 labels are on an item together or not at all. Gains are then nearly 0
-  # and 1, beside those of the other labels, which the last query has alone.
+  # An item has all of 1,100 labels or none, so gains are nearly 0 or huge; the
+  # last query has only the other labels.
   rng = np.random.default_rng(0)
   (queries, database, query_labels, database_labels, num_bits), _ = _problem()
 
@@ -108,13 +108,13 @@ def test_more_shared_labels_than_a_float64_has_powers_of_two():
 
 
 def _exact_ndcg(arguments):
-  """Returns k -> lowest and highest mean NDCG over tie orders, in integers."""
+  """Return k -> lowest and highest mean NDCG over tie orders, exactly."""
   queries, database, query_labels, database_labels, _ = arguments
   distances = np.bitwise_count(queries[:, None] ^ database[None]).sum(axis=2)
   shared = query_labels.astype(int) @ database_labels.astype(int).T
 
   def dcg(overlaps, k):
-    # As whole numbers: 2^60 stands for a discount of 1.
+    # Discounts in units of 2^-60.
     discounts = (2**60 / np.log2(np.arange(k) + 2)).astype(np.int64)
     best_first = (2 ** int(s) - 1 for s in overlaps[:k])
     return sum(
@@ -126,8 +126,8 @@ def _exact_ndcg(arguments):
     values = []
     for d, s in zip(distances, shared, strict=True):
       ideal = dcg(np.sort(s)[::-1], k)
-      found = dcg(s[np.lexsort((sign * s, d))], k)
-      values.append(float(fractions.Fraction(found, ideal)) if ideal else 0.0)
+      ranked = dcg(s[np.lexsort((sign * s, d))], k)
+      values.append(float(fractions.Fraction(ranked, ideal)) if ideal else 0.0)
     return np.mean(values)
 
   return lambda k: (mean(k, 1), mean(k, -1))
@@ -163,12 +163,12 @@ def test_strict_scores_stay_finite_with_any_number_of_labels():
   many = np.concatenate([few, np.ones((9, 1500), int)], axis=1)
   for labels in (few, many):
     names = strict.METRICS
-    found = strict.evaluate_cosine(queries, items, labels[:3], labels)
-    wanted = real_valued.evaluate_cosine(
+    scores = strict.evaluate_cosine(queries, items, labels[:3], labels)
+    expected = real_valued.evaluate_cosine(
       queries, items, labels[:3], labels, names
     )["metrics"]
     for name in names:
-      assert found[name] == pytest.approx(wanted[name]["expected"], rel=1e-6)
+      assert scores[name] == pytest.approx(expected[name]["expected"], rel=1e-6)
 
 
 def test_bad_input_is_refused():

@@ -1,4 +1,4 @@
-"""Tests of FAISS index files; they need FAISS, an extra."""
+"""FAISS index files; needs the extra `faiss`."""
 
 import sys
 import warnings
@@ -27,7 +27,7 @@ def test_codes_survive_the_file(faiss, tmp_path, num_bits):
   assert bits == num_bits
   np.testing.assert_array_equal(read, packed)
   assert faiss_index.read_index(path)[1] == 8 * -(-num_bits // 8)
-  assert [found.name for found in tmp_path.iterdir()] == ["codes.index"]
+  assert [file.name for file in tmp_path.iterdir()] == ["codes.index"]
 
 
 def test_faiss_finds_the_same_distances(faiss, tmp_path):
@@ -76,12 +76,12 @@ def test_damaged_files_are_refused_or_read_as_they_are(faiss, tmp_path):
       changed[place] ^= 1 << bit
       path.write_bytes(changed)
       try:
-        found, _ = faiss_index.read_index(path)
+        read, _ = faiss_index.read_index(path)
       except errors.UserError as error:
         assert "\n" not in str(error)
-      else:  # Whether it is trained, and by which distance, which is unused.
+      else:  # is_trained and metric_type are unused.
         assert 20 <= place < 25
-        np.testing.assert_array_equal(found, packed)
+        np.testing.assert_array_equal(read, packed)
   path.write_bytes(content[:-1])
   with pytest.raises(errors.UserError, match="119 bytes for 20 codes"):
     faiss_index.read_index(path)

@@ -1,4 +1,4 @@
-"""Tests of the joint histogram: every backend, split and device count."""
+"""The joint histogram: every backend, split and device count."""
 
 import os
 import socket
@@ -134,7 +134,7 @@ def test_bad_input_is_refused():
 
 
 def test_kernels_work_without_a_cache(tmp_path):
-  """A read-only installation without a home recompiles on every start."""
+  """As in a read-only installation without a home."""
   program = """
 import numba.core.caching as caching
 for locator in list(caching.CacheImpl._locator_classes):
@@ -184,7 +184,7 @@ print(accumulator.result().tolist())
   ]
   for process in processes:
     out, err = process.communicate(timeout=120)
-    # The library that connects the processes prints before.
+    # JAX prints before, while it connects.
     assert out.splitlines()[-3:] == [
       "[[[0, 0], [0, 1]]]",
       "[[[0, 0, 0, 4], [0, 0, 0, 5]]]",

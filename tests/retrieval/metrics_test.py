@@ -1,4 +1,4 @@
-"""Tests of the metrics against every tie order, and against other code."""
+"""The metrics against all tie orders and against other code."""
 
 import functools
 import itertools
@@ -63,10 +63,9 @@ def all_orders(hist):
 
 
 def random_problems(count, seed):
-  """Make histograms of so few items that all orders can be listed."""
+  """Yield histograms of so few items that all orders can be listed."""
   rng = np.random.default_rng(seed)
-  made = 0
-  while made < count:
+  while count:
     num_items = rng.integers(1, 10)
     hist = np.zeros((rng.integers(1, 5), rng.integers(1, 5)), np.int64)
     places = tuple(rng.integers(0, size, num_items) for size in hist.shape)
@@ -77,7 +76,7 @@ def random_problems(count, seed):
       for row in hist
     )
     if arrangements <= 2000:
-      made += 1
+      count -= 1
       yield hist
 
 
@@ -88,12 +87,11 @@ def test_every_metric_equals_the_enumeration_of_all_tie_orders():
   for hist in random_problems(200, seed=0):
     orders = all_orders(hist)
     size = orders.shape[1]
-    # One object for all, as evaluation does.
-    found = rankings.Rankings(hist[None])
+    ranking = rankings.Rankings(hist[None])  # Shared, as in evaluation.
     for k in range(1, size + 2):
       for name, values in score_orders(orders, k).items():
         for ties, summary in summaries.items():
-          score = FUNCTIONS[name](found, k, ties=ties)
+          score = FUNCTIONS[name](ranking, k, ties=ties)
           worst = max(worst, abs(score[0] - summary(values)))
           checked += 1
   assert checked > 20000
@@ -109,7 +107,7 @@ def test_no_cut_off_means_the_whole_database():
     )
 
 
-def test_queries_do_not_see_each_other():
+def test_queries_are_independent():
   hist = np.random.default_rng(4).integers(0, 9, (5, 7, 4))
   hist[:, 0, 0] += 200 - hist.sum(axis=(1, 2))
   for function, ties in itertools.product(FUNCTIONS.values(), rankings.TIES):
@@ -119,7 +117,7 @@ def test_queries_do_not_see_each_other():
 
 
 def big_problem():
-  """Make four histograms of 400 items, too many to list all orders."""
+  """Return four histograms of 400 items, too many to list all orders."""
   rng = np.random.default_rng(5)
   sizes = rng.multinomial(400, [0.02, 0.05, 0.1, 0.1, 0.1, 0.13, 0.2, 0.3], 4)
   near, far = [0.55, 0.3, 0.1, 0.05], [0.8, 0.2, 0, 0]
@@ -197,12 +195,11 @@ def test_an_irrelevant_last_item_can_be_the_best_order():
 
 @pytest.mark.parametrize("ties", ["optimistic", "pessimistic"])
 def test_the_best_and_the_worst_cut_of_long_ties_are_found(ties):
-  # All orders of a long tie cannot be listed. For each number m of relevant
-  # items that the cut takes, one order is extreme: first or last of the slots,
-  # by falling or rising gain.
+  # For each number m of relevant items that the cut keeps, one order is
+  # extreme: they come first or last in the slots, by falling or rising gain.
   rng = np.random.default_rng(5)
   summary = max if ties == "optimistic" else min
-  # With one relevant item more the average falls, with two it is highest.
+  # One more relevant item lowers the average, two raise it most.
   problems = [(np.array([[0, 8, 2, 0, 0], [2, 6, 2, 4, 3]]), 2)]
   for _ in range(300):
     hist = rng.integers(0, 12, (2, rng.integers(2, 9)))
@@ -225,10 +222,9 @@ def test_the_best_and_the_worst_cut_of_long_ties_are_found(ties):
           order = [*before, *others, *relevant[:m]]
         order = np.array([order])
         scores.append(score_orders(order, order.size)["wap retrieved"][0])
-    found = FUNCTIONS["wap retrieved"](
-      hist[None], len(before) + slots, ties=ties
-    )
-    assert found[0] == pytest.approx(summary(scores), rel=1e-12)
+    k = len(before) + slots
+    score = FUNCTIONS["wap retrieved"](hist[None], k, ties=ties)
+    assert score[0] == pytest.approx(summary(scores), rel=1e-12)
 
 
 def test_balls_and_the_precision_recall_curve():
@@ -276,7 +272,7 @@ def test_harmonic_difference_is_accurate_relative_to_itself(start, count):
   exact = math.fsum(1 / rank for rank in range(start + 1, start + count + 1))
   ours = harmonic.difference(np.array([float(start)]), np.array([float(count)]))
   assert abs(ours[0] - exact) <= 4e-15 * exact
-  # What average precision needs: the sum of (u - 1) / (start + u).
+  # Average precision needs the sum of (u - 1) / (start + u).
   rising = math.fsum(u / (start + u + 1) for u in range(count))
   assert abs(count - (start + 1) * ours[0] - rising) < 1e-11 * max(1, rising)
 

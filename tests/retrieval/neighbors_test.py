@@ -1,4 +1,4 @@
-"""Tests of exact search against plain sorting."""
+"""Exact search against plain sorting."""
 
 import jax
 import numpy as np
@@ -66,7 +66,7 @@ def test_devices_change_nothing(num_devices):
 
 
 def test_full_candidate_lists_are_compacted():
-  """Ever nearer items overflow the space for candidates."""
+  """Every item is nearer than the last: candidates overflow their space."""
   bits = np.tril(np.ones((64, 64), bool))[::-1].repeat(400, axis=0)
   database = np.packbits(bits, axis=1, bitorder="little").view(np.uint32)
   queries = np.zeros((2, 2), np.uint32)
@@ -86,10 +86,10 @@ def test_the_whole_ball_is_listed(backend):
     for query in range(len(queries)):
       order = np.argsort(all_distances[query], kind="stable")
       order = order[all_distances[query][order] <= radius]
-      found = slice(offsets[query], offsets[query + 1])
-      np.testing.assert_array_equal(indices[found], order)
+      ball = slice(offsets[query], offsets[query + 1])
+      np.testing.assert_array_equal(indices[ball], order)
       np.testing.assert_array_equal(
-        distances[found], all_distances[query][order]
+        distances[ball], all_distances[query][order]
       )
 
 

@@ -1,4 +1,4 @@
-"""Real-valued ranking: exact under ties, in any blocks."""
+"""Real-valued ranking: exact under ties, in blocks of any size."""
 
 import itertools
 
@@ -12,7 +12,7 @@ NAMES = ("ndcg@3", "map@all", "acg@4", "precision@r<=2")
 
 
 def make_clusters(seed, num_items):
-  """Three clusters of directions; the label is the cluster."""
+  """Return features of three directions; the label is the direction."""
   rng = np.random.default_rng(seed)
   cluster = rng.integers(0, 3, num_items)
   features = 6 * np.eye(3, 6)[cluster] + rng.normal(size=(num_items, 6))
@@ -20,7 +20,7 @@ def make_clusters(seed, num_items):
 
 
 def brute_force_ndcg(similarity, shared, k):
-  """Mean over all orders of equal similarities, by enumeration."""
+  """Return the mean over all orders of equal similarities."""
   values = []
   for order in itertools.permutations(range(len(shared))):
     if any(

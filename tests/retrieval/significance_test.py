@@ -1,4 +1,4 @@
-"""Intervals and tests of differences against scipy and known numbers."""
+"""Intervals and tests of differences against SciPy and hand computation."""
 
 import math
 
@@ -26,13 +26,12 @@ def test_t_interval_against_scipy(count):
   np.testing.assert_allclose([mean - half, mean + half], [low, high])
 
 
-def test_t_interval_of_one_value_is_open():
+def test_t_interval_of_one_value_is_unknown():
   mean, half = significance.t_interval([0.5])
-  assert mean == 0.5
-  assert math.isnan(half)
+  assert mean == 0.5 and math.isnan(half)
 
 
-def test_t_interval_holds_the_mean_as_often_as_it_says():
+def test_t_interval_covers_the_mean_with_its_confidence():
   rng = np.random.default_rng(0)
   inside = 0
   for _ in range(2000):
@@ -67,8 +66,8 @@ def test_bootstrap_rows_are_paired_and_repeatable():
 
 
 def _draw(rng, effect, num_seeds, num_queries, queries):
-  """Scores [S,Q] with effects of seeds, of queries and of both."""
-  own = rng.normal(0, 0.03, num_queries)  # Queries that suit the method.
+  """Return scores [seeds,Q] with effects of seeds, queries and both."""
+  own = rng.normal(0, 0.03, num_queries)  # Method by query.
   seeds = rng.normal(0, 0.02, (num_seeds, 1))
   return (
     effect
@@ -82,16 +81,16 @@ def _draw(rng, effect, num_seeds, num_queries, queries):
 @pytest.mark.parametrize("num_seeds", [(2, 3), (8, 8)])
 def test_compare_calls_few_equal_methods_different(num_seeds):
   rng = np.random.default_rng(5)
-  inside = found = 0
+  inside = significant = 0
   for _ in range(1000):
     queries = rng.normal(0, 0.2, 60)
     one, other = (_draw(rng, 0.5, n, 60, queries) for n in num_seeds)
     difference = significance.compare(one, other)
-    found += difference.p_value < 0.05
+    significant += difference.p_value < 0.05
     inside += abs(difference.mean) <= difference.half_width
-  assert found == 1000 - inside  # Interval and test say the same.
-  # Errs towards no difference, and not by much.
-  assert 0.005 < found / 1000 < 0.065
+  assert significant == 1000 - inside  # Interval and test agree.
+  # It errs towards no difference, but not by much.
+  assert 0.005 < significant / 1000 < 0.065
 
 
 def test_compare_finds_a_difference():
@@ -104,24 +103,25 @@ def test_compare_finds_a_difference():
   assert (difference.num_seeds, difference.num_queries) == ((8, 8), 500)
 
 
-def test_compare_without_seeds_or_queries_is_a_plain_test():
+def test_compare_of_equal_queries_or_equal_seeds_is_a_t_test():
   rng = np.random.default_rng(7)
   one, other = rng.normal(0, 1, 9), rng.normal(1, 2, 5)
-  # All queries alike, or one column: Welch's test over seeds.
-  wanted = stats.ttest_ind(one, other, equal_var=False)
+  # Equal queries, or one column: Welch's test over seeds.
+  expected = stats.ttest_ind(one, other, equal_var=False)
   for num_queries in (1, 30):
-    found = significance.compare(
+    difference = significance.compare(
       np.repeat(one[:, None], num_queries, 1),
       np.repeat(other[:, None], num_queries, 1),
     )
-    assert found.p_value == pytest.approx(wanted.pvalue)
-  # All seeds alike: the paired test over queries.
+    assert difference.p_value == pytest.approx(expected.pvalue)
+  # Equal seeds: the paired test over queries.
   one, other = rng.normal(0, 1, 40), rng.normal(0.3, 1, 40)
-  found = significance.compare(np.stack([one] * 4), np.stack([other] * 3))
-  wanted = stats.ttest_rel(one, other)
-  assert found.p_value == pytest.approx(wanted.pvalue)
-  interval = wanted.confidence_interval(0.95)
-  assert found.mean - found.half_width == pytest.approx(interval.low)
+  difference = significance.compare(np.stack([one] * 4), np.stack([other] * 3))
+  expected = stats.ttest_rel(one, other)
+  assert difference.p_value == pytest.approx(expected.pvalue)
+  interval = expected.confidence_interval(0.95)
+  low = difference.mean - difference.half_width
+  assert low == pytest.approx(interval.low)
 
 
 def test_compare_of_single_seeds_claims_nothing():
@@ -131,7 +131,7 @@ def test_compare_of_single_seeds_claims_nothing():
 
 
 def test_holm_by_hand():
-  # Times 3, 2 and 1 in rising order, and never falling.
+  # In rising order, times 3, 2 and 1, made non-decreasing.
   assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx(
     [0.03, 0.06, 0.06]
   )
@@ -143,15 +143,15 @@ def test_holm_by_hand():
 @pytest.mark.parametrize("num_seeds", [1, 4])
 def test_best_and_equal(num_seeds):
   rng = np.random.default_rng(4)
-  hard = rng.uniform(0, 1, 400)  # How hard a query is, shared by methods.
+  easy = rng.uniform(0, 1, 400)  # An effect of the query, on all methods.
   shape = num_seeds, 400
   scores = {
-    "good": hard + 0.10 + rng.normal(0, 0.01, shape),
-    "same": hard + 0.10 + rng.normal(0, 0.01, shape),
-    "bad": hard + 0.08 + rng.normal(0, 0.01, shape),
+    "good": easy + 0.10 + rng.normal(0, 0.01, shape),
+    "same": easy + 0.10 + rng.normal(0, 0.01, shape),
+    "bad": easy + 0.08 + rng.normal(0, 0.01, shape),
   }
   best, equal = significance.best_and_equal(scores)
-  # Unpaired intervals of width 0.06 could not tell "bad" from the others.
+  # Unpaired intervals have a width of 0.06.
   assert {best} | equal == {"good", "same"}
 
 

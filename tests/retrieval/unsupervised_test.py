@@ -1,4 +1,4 @@
-"""Classical hashing of small made-up features."""
+"""Classical hashing of small synthetic features."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from dsh_jax.retrieval import codes, evaluation, unsupervised
 
 
 def make_clusters(seed=0, num_items=120, num_features=6):
-  """Three clusters far apart; the label is the cluster."""
+  """Return features of three distant clusters; the label is the cluster."""
   rng = np.random.default_rng(seed)
   centres = 6 * np.eye(3, num_features)
   cluster = rng.integers(0, 3, num_items)
@@ -53,7 +53,7 @@ def test_itq_rotates_towards_signs():
     relaxed = unsupervised.fit(name, features, 4)(features)
     errors_of[name] = np.mean((relaxed - np.where(relaxed > 0, 1, -1)) ** 2)
   assert errors_of["itq"] < errors_of["pca_sign"]
-  # A rotation: the lengths are those of the principal components.
+  # A rotation keeps the lengths of the principal components.
   lengths = [
     np.linalg.norm(unsupervised.fit(n, features, 4)(features), axis=1)
     for n in ("pca_sign", "itq")
@@ -62,7 +62,7 @@ def test_itq_rotates_towards_signs():
 
 
 def test_spectral_follows_the_longest_axis():
-  # Along one long axis the first bits are its first and second mode.
+  # The first bits are the first and second mode of the long axis.
   x = np.linspace(0, 1, 101)
   features = np.stack([100 * x, np.sin(97 * x)], axis=1)
   relaxed = unsupervised.fit("spectral", features, 2)(features)
