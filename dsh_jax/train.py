@@ -1,4 +1,4 @@
-"""The run, read top to bottom: the only place that knows the order of things.
+"""A run from beginning to end, in order.
 
 data -> network, method, optimizer -> steps, with validations and checkpoints ->
 codes of the test queries and the database -> scores.
@@ -7,7 +7,6 @@ codes of the test queries and the database -> scores.
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,14 +15,14 @@ import numpy as np
 
 from dsh_jax import data, errors, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax.data import batches, overview
+from dsh_jax.data import overview
 from dsh_jax.runs import (
   baselines,
   checkpoint,
   choice,
   diagnostics,
-  facts,
-  flop,
+  feed,
+  fingerprints,
   frozen,
   hosts,
   interrupts,
@@ -34,6 +33,7 @@ from dsh_jax.runs import (
   scoring,
   speed,
   step_metrics,
+  step_report,
   trace,
   workdir,
 )
@@ -41,19 +41,18 @@ from dsh_jax.runs import (
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """What a run is made of, all from its configuration.
+  """The parts of a run, made from its configuration.
 
   Attributes:
     config: The configuration.
-    mesh: How steps are spread over devices.
-    splits: The images, or features.
-    programs: What is compiled.
-    state: What training begins with, host arrays.
+    mesh: The devices.
+    splits: Images or features, with labels.
+    programs: The compiled functions.
+    state: The initial state, host arrays.
     scorer: Scores weights.
-    diagnostics: Describes their codes.
-    steps_per_epoch: Whole batches of training images.
-    num_steps: Of the whole training.
-    backbone: Variables of a frozen backbone, {} without one.
+    diagnostics: Describes codes.
+    steps_per_epoch: Whole batches of the training split.
+    num_steps: Steps of the whole training.
   """
 
   config: ml_collections.ConfigDict
@@ -65,25 +64,25 @@ class Parts:
   diagnostics: diagnostics.Diagnostics
   steps_per_epoch: int
   num_steps: int
-  backbone: dict[str, Any]
 
 
 def train_and_evaluate(
   config: ml_collections.ConfigDict, directory: str
 ) -> dict[str, Any]:
-  """Train, choose an epoch, score the test queries; continue if killed.
+  """Train, select an epoch and score the test queries.
+
+  An interrupted run continues, to the same result as an undisturbed one. A
+  finished run returns its result at once.
 
   Args:
     config: As in configs/default.py.
-    directory: The folder of the run. A run that was interrupted there goes
-      on, with the same result as if it never was; a finished one returns its
-      result at once.
+    directory: The folder of the run.
 
   Returns:
     The contents of result.json.
 
   Raises:
-    UserError: Something that a person has to change.
+    UserError: The configuration, the data or the folder must be changed.
     NonFiniteError: The loss, a gradient or a running statistic is not finite,
       and config.train.on_nonfinite is "stop".
     StorageError: A file cannot be written.
@@ -101,7 +100,7 @@ def train_and_evaluate(
     finished = run.read_json("result.json")
     all_hosts.assert_equal(
       lambda: (
-        facts.of_config(config)
+        fingerprints.of_config(config)
         | {"result.json of --workdir": "present" if finished else "absent"}
       )
     )
@@ -110,45 +109,49 @@ def train_and_evaluate(
     run.assert_shared(all_hosts)
     splits, backbone = _load(config)
     if config.method == fields.AUTO:
-      chosen = choice.resolve(config, splits, run).method
-      # Each host tries them; their last bits may differ, what is kept may not.
-      config = choice.with_method(config, all_hosts.exchange(chosen)[0])
-    parts = _prepare(config, mesh, splits, backbone)
-    all_hosts.assert_equal(lambda: facts.of_start(parts.splits, parts.state))
-    about_data = overview.describe(parts.splits)
+      best = choice.resolve(config, splits, run).method
+      # Hosts may differ in the last bits of a score: host 0 decides.
+      config = choice.with_method(config, all_hosts.exchange(best)[0])
+    parts = _prepare(config, mesh, splits)
+    all_hosts.assert_equal(lambda: fingerprints.of_start(splits, parts.state))
+    summary = overview.describe(splits)
     with run.claimed(config):
-      run.write_json("data.json", about_data)
+      run.write_json("data.json", summary)
       if all_hosts.index == 0:
-        print(overview.text(about_data), file=sys.stderr, flush=True)
-      if parts.backbone:
-        frozen.write(run, parts.backbone)
+        print(overview.text(summary), file=sys.stderr, flush=True)
+      if backbone:
+        frozen.write(run, backbone)
       with checkpoint.Checkpoints(
         directory, read_only=all_hosts.index > 0
       ) as saved:
         weights, metadata = _train(parts, run, saved, signals, all_hosts)
-        report, arrays = parts.scorer.test(mesh.replicate(weights))
+        scores, arrays = parts.scorer.test(mesh.replicate(weights))
         saved.wait()
-      made = result.create_result(config, parts.splits, metadata, report)
-      made["data_warnings"] = about_data["warnings"]
-      made["encoder_sha256"] = facts.of_encoder(
-        fields.flatten(config), weights, frozen.flatten(parts.backbone)
+      contents = result.create_result(config, splits, metadata, scores)
+      contents["data_warnings"] = summary["warnings"]
+      contents["encoder_sha256"] = fingerprints.of_encoder(
+        fields.flatten(config), weights, frozen.flatten(backbone)
       )
       if factories.takes_vectors(config):
-        made["choice"] = choice.ranking(run)
-      made["baselines"] = baselines.evaluate(splits, config.bits, config.seed)
-      arrays["encoder_sha256"] = np.asarray(made["encoder_sha256"])
+        contents["choice"] = choice.ranking(run)
+      contents["baselines"] = baselines.evaluate(
+        splits, config.bits, config.seed
+      )
+      arrays["encoder_sha256"] = np.asarray(contents["encoder_sha256"])
       run.write_arrays("codes.npz", arrays)
-      made["files"] = run.digests("config.json", "codes.npz", "metrics.jsonl")
-      run.write_json("result.json", made)
-  return made
+      contents["files"] = run.digests(
+        "config.json", "codes.npz", "metrics.jsonl"
+      )
+      run.write_json("result.json", contents)
+  return contents
 
 
 def _load(config) -> tuple[data.Splits, dict[str, Any]]:
   """Return the splits, and the variables of a frozen backbone."""
   if config.method == fields.AUTO and not factories.takes_vectors(config):
     raise errors.UserError(
-      "method=auto is for features: take the data set 'features', or"
-      " --config.model.frozen=True, or give config.method a name."
+      "method=auto needs features: set config.data.name to 'features' or"
+      " config.model.frozen to True, or name a method in config.method."
     )
   splits, backbone = factories.load_splits(config), {}
   if config.model.frozen:
@@ -163,26 +166,25 @@ def _load(config) -> tuple[data.Splits, dict[str, Any]]:
   return splits, backbone
 
 
-def _prepare(config, mesh, splits, backbone) -> Parts:
+def _prepare(config, mesh, splits) -> Parts:
   train, features = splits.train, None
   if factories.takes_vectors(config):
     features = train.take(np.arange(len(train)))
   steps_per_epoch = len(train) // config.train.batch_size
   num_steps = steps_per_epoch * config.train.num_epochs
-  made = programs.load(config, mesh, splits.num_classes, num_steps)
+  compiled = programs.load(config, mesh, splits.num_classes, num_steps)
   return Parts(
     config=config,
     mesh=mesh,
     splits=splits,
-    programs=made,
+    programs=compiled,
     state=factories.create_state(
-      config, made.network, made.method, made.tx, features
+      config, compiled.network, compiled.method, compiled.tx, features
     ),
-    scorer=scoring.Scorer(config, splits, made.encoder),
-    diagnostics=diagnostics.Diagnostics(made, mesh, splits),
+    scorer=scoring.Scorer(config, splits, compiled.encoder),
+    diagnostics=diagnostics.Diagnostics(compiled, mesh, splits),
     steps_per_epoch=steps_per_epoch,
     num_steps=num_steps,
-    backbone=backbone,
   )
 
 
@@ -193,32 +195,12 @@ def _train(
   signals: interrupts.Interrupts,
   all_hosts: hosts.Hosts,
 ) -> tuple[Any, dict[str, Any]]:
-  """Return the weights of the chosen epoch, host arrays, and its metadata."""
+  """Return the weights of the selected epoch, host arrays, and metadata."""
   config, mesh = parts.config, parts.mesh
   validated_at, saved_at = schedule.stops(
     config.train, parts.steps_per_epoch, parts.num_steps
   )
-  state = parts.state
-  best = {"params": state.params, "batch_stats": state.batch_stats}
-  metadata = {
-    "selected_step": 0,
-    "score": -1.0,
-    "validation": {},
-    "diagnostics": {},
-    "num_skipped_steps": 0,
-    "training_secs": 0.0,
-    "timed_steps": 0,
-    "timed_secs": 0.0,
-  }
-  made_of = facts.of_run(fields.flatten(config), parts.splits)
-  restored = saved.restore(
-    {"state": state, "best": best},
-    all_hosts.exchange,
-    lambda held: facts.check_run(held.get("made_of"), made_of, run.path),
-  )
-  if restored is not None:
-    tree, metadata = restored[0], metadata | restored[1]
-    state, best = tree["state"], tree["best"]
+  state, best, metadata = _restore(parts, run, saved, all_hosts)
   step = int(state.step)
   metrics = step_metrics.StepMetrics(
     mesh, int(state.num_skipped), config.train.log_every_steps
@@ -226,7 +208,9 @@ def _train(
   state = mesh.replicate(state)
   train_steps = parts.programs.train_steps
   numbers = mesh.replicate(programs.numbers(config))
-  clock = _make_clock(parts)
+  clock = speed.create(
+    parts.programs.network, parts.state, mesh, _input_shape(parts)
+  )
   log = logs.Log(
     run.path,
     start=step,
@@ -236,59 +220,51 @@ def _train(
     enabled=all_hosts.index == 0,
     held=metadata.get("log"),
   )
+  report = step_report.StepReport(
+    config, parts.splits.train, metrics, log, clock
+  )
   profile = config.profile if all_hosts.index == 0 else ()
   tracing = trace.Trace(str(run.path / "profile"), profile)
+  groups = schedule.groups(
+    step,
+    saved_at,
+    config.train.steps_per_dispatch
+    or schedule.even_part(parts.steps_per_epoch),
+  )
 
   started = time.monotonic()
   with log, tracing, signals.deferred():
-    for group, batch in _batches(parts, step, saved_at):
+    for group, batch in feed.read(config, mesh, parts.splits.train, groups):
       before = metrics.last
       with tracing.around(group):
         state, outcome = train_steps(state, *batch, numbers)
       tracing.after(group, outcome)
-      # No more than two groups are under way, and a line is read when the next
-      # group is: the device never waits for the log.
+      # At most two groups are under way. A line is read while the next group
+      # runs, so that the device never waits for the log.
       jax.block_until_ready(before)
-      _report(parts, log, clock, metrics)
+      report.write()
       saved.check()
       metrics.add(group, outcome)
       log.progress(step)
       step = group[1]
       if not (stopping := signals.requested(step)) and step not in saved_at:
-        if before is None:  # What was compiled is not timed.
+        if before is None:  # The group that compiled is not timed.
           jax.block_until_ready(outcome)
           clock.start(step)
         continue
       metrics.prepare()
-      _report(parts, log, clock, metrics)
+      report.write()
       log.progress(step)
-      timed = clock.stop(step)
-      metadata["timed_steps"] += timed[0]
-      metadata["timed_secs"] += timed[1]
+      num_timed, secs = clock.stop(step)
+      metadata["timed_steps"] += num_timed
+      metadata["timed_secs"] += secs
       metadata["training_secs"] += time.monotonic() - started
       host_state = mesh.fetch(state)
       metadata["num_skipped_steps"] = int(host_state.num_skipped)
-      if step in validated_at:
-        weights = state.params, state.batch_stats
-        scores = parts.scorer.validate(weights)
-        found = parts.diagnostics(weights, step)
-        log.scalars(step, step / parts.steps_per_epoch, scores | found)
-        if said := diagnostics.warning(found, parts.splits.num_classes):
-          log.say(said)
-        score = next(iter(scores.values()), metadata["score"])
-        if config.eval.select == "last" or score > metadata["score"]:
-          metadata |= {
-            "selected_step": step,
-            "score": score,
-            "validation": scores,
-            "diagnostics": found,
-          }
-          best = {
-            "params": host_state.params,
-            "batch_stats": host_state.batch_stats,
-          }
+      if step in validated_at and _validate(parts, state, step, log, metadata):
+        best = _weights(host_state)
       run.assert_ours()
-      metadata |= {"log": log.record(), "made_of": made_of}
+      metadata["log"] = log.record()
       saved.save(step, {"state": host_state, "best": best}, metadata)
       if stopping:
         saved.wait()
@@ -302,77 +278,60 @@ def _train(
   return (best["params"], best["batch_stats"]), metadata
 
 
-def _make_clock(parts):
-  batch_size = parts.config.train.batch_size
-  peak = flop.peak(jax.devices()[0].device_kind)
-  if peak is None:
-    return speed.Speed(batch_size)
-  if factories.takes_vectors(parts.config):
-    shape = parts.splits.train.images.shape[1:]
-  else:
-    size = parts.config.data.crop_size or parts.config.data.image_size
+def _input_shape(parts):
+  """Return the shape of the batch that the network sees."""
+  shape = parts.splits.train.images.shape[1:]
+  if not factories.takes_vectors(parts.config):
+    size = parts.config.data.crop_size or shape[0]
     shape = (size, size, 3)
-  params = {k: v for k, v in parts.state.params.items() if k != "loss"}
-  variables = {"params": params, "batch_stats": parts.state.batch_stats}
-  per_step = flop.of_step(
-    parts.programs.network, variables, (batch_size, *shape)
+  return (parts.config.train.batch_size, *shape)
+
+
+def _restore(parts, run, saved, all_hosts):
+  """Return the state, the best weights and the metadata to continue from."""
+  made_of = fingerprints.of_run(fields.flatten(parts.config), parts.splits)
+  metadata = {
+    "made_of": made_of,
+    "selected_step": 0,
+    "score": -1.0,
+    "validation": {},
+    "diagnostics": {},
+    "num_skipped_steps": 0,
+    "training_secs": 0.0,
+    "timed_steps": 0,
+    "timed_secs": 0.0,
+  }
+  initial = {"state": parts.state, "best": _weights(parts.state)}
+  restored = saved.restore(
+    initial,
+    all_hosts.exchange,
+    lambda recorded: fingerprints.check_run(
+      recorded.get("made_of"), made_of, run.path
+    ),
   )
-  return speed.Speed(batch_size, per_step, peak * parts.mesh.num_devices)
+  tree, recorded = restored or (initial, {})
+  return tree["state"], tree["best"], metadata | recorded | {"made_of": made_of}
 
 
-def _batches(parts, start, saved_at) -> Iterator[tuple[Any, Any]]:
-  """Yield ((first step, last step + 1), arrays on devices of these steps)."""
-  train, size = parts.splits.train, parts.config.train.batch_size
-  mine = parts.mesh.local_rows(size)
-  dispatch = parts.config.train.steps_per_dispatch
-  groups = schedule.groups(
-    start, saved_at, dispatch or schedule.even_part(parts.steps_per_epoch)
-  )
-
-  def make_batch(index):
-    rows = [
-      batches.batch_indices(parts.config.seed, step, len(train), size)[mine]
-      for step in range(*groups[index])
-    ]
-    images = np.stack([train.take(r) for r in rows])
-    labels = np.stack([train.labels[r] for r in rows])
-    return groups[index], parts.mesh.shard_batch((images, labels), batch_axis=1)
-
-  return batches.prefetch(
-    make_batch, 0, len(groups), parts.config.train.prefetch
-  )
+def _validate(parts, state, step, log, metadata) -> bool:
+  """Score the weights, log it, and return whether they are the best so far."""
+  weights = state.params, state.batch_stats
+  scores = parts.scorer.validate(weights)
+  described = parts.diagnostics(weights, step)
+  log.scalars(step, step / parts.steps_per_epoch, scores | described)
+  if warning := diagnostics.warning(described, parts.splits.num_classes):
+    log.say(warning)
+  score = next(iter(scores.values()), metadata["score"])
+  is_best = parts.config.eval.select == "last" or score > metadata["score"]
+  if is_best:
+    metadata |= {
+      "selected_step": step,
+      "score": score,
+      "validation": scores,
+      "diagnostics": described,
+    }
+  return is_best
 
 
-def _report(parts, log, clock, metrics):
-  """Log what is ready to be read and act on a step that is not finite."""
-  train = parts.config.train
-  for step, found in metrics.read():
-    is_finite, _ = found.pop("is_finite"), found.pop("num_skipped")
-    rate = {"learning_rate": found.pop("learning_rate")}
-    values = {f"train/{name}": value for name, value in found.items()}
-    if not is_finite:
-      message = _describe_nonfinite(parts, step, values)
-      if train.on_nonfinite == "stop":
-        raise errors.NonFiniteError(
-          f"{message} The last checkpoint is from before it. Lower"
-          " config.optimizer.learning_rate, or leave such steps out with"
-          ' config.train.on_nonfinite="skip".'
-        )
-      log.say(f"{message} It is left out.")
-    if (step + 1) % train.log_every_steps == 0:
-      epoch = (step + 1) / parts.steps_per_epoch
-      log.scalars(step + 1, epoch, values | rate | clock.scalars(step + 1))
-
-
-def _describe_nonfinite(parts, step, values):
-  train = parts.splits.train
-  rows = batches.batch_indices(
-    parts.config.seed, step, len(train), parts.config.train.batch_size
-  )
-  if all(np.isfinite(value) for value in values.values()):
-    values = values | {"the running statistics of BatchNorm": np.inf}
-  found = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-  return (
-    f"Step {step + 1} is not finite: {found}. Its images:"
-    f" {', '.join(map(str, train.ids[rows]))}."
-  )
+def _weights(state):
+  return {"params": state.params, "batch_stats": state.batch_stats}

@@ -52,7 +52,7 @@ def test_a_run_can_leave_such_steps_out(command, tmp_path):
     f"--workdir={tmp_path}",
   )
   assert code == 0, err
-  told = re.findall(r"Step ([0-9]+) is not finite: .* It is left out\.", err)
+  told = re.findall(r"Step ([0-9]+) is not finite: .* It is skipped\.", err)
   result = json.loads((tmp_path / "result.json").read_text())
   assert result["num_skipped_steps"] == len(told) > 0
 

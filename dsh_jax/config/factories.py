@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run; each part takes plain values."""
 
+import functools
 from collections.abc import Mapping
 
 import flax.linen as nn
@@ -9,7 +10,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from dsh_jax import data, losses, models, steps
+from dsh_jax import data, losses, models, parallel, steps
 from dsh_jax.config import digit_weights, fields, optimizer
 from dsh_jax.data import augment
 from dsh_jax.models import pretrained
@@ -201,7 +202,8 @@ def create_state(
   size = config.data.crop_size or config.data.image_size
   shape = (size, size, 3) if features is None else features.shape[1:]
   key = jax.random.key(config.seed)
-  state = jax.device_get(_create_state(network, method, tx, shape, key))
+  create = _make_create_state(jax.devices()[0])
+  state = jax.device_get(create(network, method, tx, shape, key))
   if features is not None:
     return _with_statistics(config, state, features)
   if not config.model.pretrained:
@@ -212,7 +214,13 @@ def create_state(
   )
 
 
-_create_state = jax.jit(steps.create_state, static_argnums=(0, 1, 2, 3))
+@functools.cache
+def _make_create_state(device):
+  return jax.jit(
+    steps.create_state,
+    static_argnums=(0, 1, 2, 3),
+    compiler_options=parallel.compiler_options(device),
+  )
 
 
 def _with_statistics(config, state, features):

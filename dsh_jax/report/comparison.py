@@ -11,7 +11,7 @@ import numpy as np
 from dsh_jax.report import drawing
 from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import significance
-from dsh_jax.runs import workdir
+from dsh_jax.runs import changes
 
 _RESAMPLES = 2000  # Of queries, for intervals of single seeds.
 _RULES = ("eval.normalizer", "eval.drop_empty")  # Of the scores.
@@ -145,7 +145,7 @@ def group(runs: Sequence[RunFiles]) -> list[Block]:
     key = tuple(
       (name, str(value))
       for name, value in sorted(run.config.items())
-      if name not in workdir.WITHOUT_EFFECT | {"seed"}
+      if name not in changes.WITHOUT_EFFECT | {"seed"}
     )
     found.setdefault(block, {}).setdefault(key, []).append(run)
   members = [runs for settings in found.values() for runs in settings.values()]
@@ -211,7 +211,7 @@ def differences(settings: Sequence[Setting]) -> list[tuple[str, list[Any]]]:
   """Return the config fields that differ, and their value in each setting."""
   configs = [setting.runs[0].config for setting in settings]
   names = {name for config in configs for name in config}
-  names -= workdir.WITHOUT_EFFECT | {"seed"}
+  names -= changes.WITHOUT_EFFECT | {"seed"}
   rows = []
   for name in sorted(
     names, key=lambda n: (n not in _FIRST, n.startswith("loss."), n)

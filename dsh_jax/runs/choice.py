@@ -1,4 +1,4 @@
-"""method=auto: which method suits these features, by validation queries."""
+"""Chooses the method of method=auto by its score on validation queries."""
 
 import time
 from concurrent import futures
@@ -12,17 +12,17 @@ from dsh_jax import data, errors
 from dsh_jax.config import config_files, fields
 from dsh_jax.data import progress
 from dsh_jax.retrieval import evaluation, histogram
-from dsh_jax.runs import sweep, workdir
+from dsh_jax.runs import changes, sweep, workdir
 
 _FILE = "choice.json"
-_BLOCK = 500  # Queries whose histogram is held.
+_BLOCK = 500  # Queries of one histogram.
 
 
 def candidates(config: ml_collections.ConfigDict) -> tuple[str, ...]:
-  """Return the presets that are tried.
+  """Return the names of the methods to try.
 
   Raises:
-    UserError: config.choice.methods names one that does not exist, or changes
+    UserError: config.choice.methods names an unknown method, or one that sets
       more than loss and head.
   """
   known = tuple(
@@ -46,21 +46,20 @@ def _sets_head_alone(preset) -> bool:
 def resolve(
   config: ml_collections.ConfigDict, splits: data.Splits, run: workdir.Workdir
 ) -> ml_collections.ConfigDict:
-  """Return the configuration of the method that suits the features best.
+  """Return the configuration with the best method.
 
-  The head of every method is trained with the same settings and scored on the
-  validation queries, which are no test queries, by config.eval.select_metric.
-  What is found is kept in the folder of the run, from which a killed call
-  continues.
+  Trains a head per method, all with the same settings, and scores it on the
+  validation queries by config.eval.select_metric. The folder of the run keeps
+  finished methods, so that a killed call continues.
 
   Args:
     config: With method "auto".
     splits: Of features.
-    run: Where the ranking is kept.
+    run: The folder.
 
   Raises:
     UserError: There are no validation queries, or as `candidates`.
-    NonFiniteError: No method gives a finite head.
+    NonFiniteError: Every method diverged.
   """
   if not len(splits.validation):
     raise errors.UserError(
@@ -69,13 +68,13 @@ def resolve(
     )
   names = candidates(config)
   run.make_folder()
-  held = _held(config, run)
-  found = {row["method"]: row for row in held.get("ranking", [])}
-  missing = [name for name in names if name not in found]
+  previous = _previous(config, run)
+  scored = {row["method"]: row for row in previous.get("ranking", [])}
+  missing = [name for name in names if name not in scored]
   devices = jax.local_devices()
 
   def rank():
-    rows = [found[name] for name in names if name in found]
+    rows = [scored[name] for name in names if name in scored]
     return sorted(rows, key=lambda row: -row["score"])
 
   title = f"Trying {len(names)} methods, {config.bits} bits each"
@@ -90,7 +89,7 @@ def resolve(
     ]
     try:
       for task in futures.as_completed(tasks):
-        found[task.result()["method"]] = task.result()
+        scored[task.result()["method"]] = task.result()
         run.write_json(_FILE, {"ranking": rank(), "config": _settings(config)})
         update(1)
     finally:
@@ -98,7 +97,7 @@ def resolve(
   rows = rank()
   if rows[0]["score"] < 0:
     raise errors.NonFiniteError(
-      "No method has a finite head. Lower config.optimizer.learning_rate."
+      "Every method diverged. Lower config.optimizer.learning_rate."
     )
   chosen = rows[0]["method"]
   run.write_json(
@@ -110,37 +109,40 @@ def resolve(
 def remembered(
   config: ml_collections.ConfigDict, run: workdir.Workdir
 ) -> ml_collections.ConfigDict:
-  """Return the configuration with the method that was chosen in a folder.
+  """Return the configuration with the method that a former call chose.
 
   Args:
-    config: As in configs/default.py; what has a method is returned as it is.
+    config: As in configs/default.py; unless its method is "auto", it is
+      returned as it is.
     run: The folder.
   """
   if config.method != fields.AUTO:
     return config
-  held = _held(config, run)
-  return with_method(config, held["chosen"]) if "chosen" in held else config
+  previous = _previous(config, run)
+  if "chosen" not in previous:
+    return config
+  return with_method(config, previous["chosen"])
 
 
-def _held(config, run) -> dict[str, Any]:
-  """Return what a folder holds of a choice with this configuration."""
-  held = run.read_json(_FILE) or {}
-  return held if held.get("config") == _settings(config) else {}
+def _previous(config, run) -> dict[str, Any]:
+  """Return choice.json if it belongs to this configuration, else {}."""
+  previous = run.read_json(_FILE) or {}
+  return previous if previous.get("config") == _settings(config) else {}
 
 
 def _settings(config) -> dict[str, Any]:
   return {
     name: value
     for name, value in fields.flatten(config).items()
-    if name not in workdir.WITHOUT_EFFECT
+    if name not in changes.WITHOUT_EFFECT
   }
 
 
 def ranking(run: workdir.Workdir) -> list[dict[str, Any]]:
-  """Return the methods that were tried in a folder, best first.
+  """Return the methods tried, best first.
 
-  Each has method, score, half_width (of the 95 % interval over queries, in
-  which seeds are averaged), num_seeds and secs.
+  Each has method, score, half_width (of the 95 % interval over queries, seeds
+  averaged), num_seeds and secs.
   """
   return (run.read_json(_FILE) or {}).get("ranking", [])
 
@@ -150,13 +152,13 @@ def with_method(
 ) -> ml_collections.ConfigDict:
   """Return a configuration with the preset of a method applied."""
   config = config.copy_and_resolve_references()
-  with config.unlocked():  # Without settings of another loss.
+  with config.unlocked():  # Drops the settings of another loss.
     config.loss = ml_collections.ConfigDict({"name": ""})
   return fields.build(config, config_files.presets(), f"method={name}")
 
 
 def _score(config, name, splits, device) -> dict[str, Any]:
-  """Train a method and scores it on the validation queries."""
+  """Train a method and score it on the validation queries."""
   started = time.monotonic()
   seeds = range(config.seed, config.seed + config.choice.num_seeds)
   chosen = with_method(config, name)

@@ -1,20 +1,21 @@
-"""After which steps a run validates and saves, and which steps a call takes."""
+"""When a run validates and saves, and how steps are grouped into calls."""
 
 from collections.abc import Mapping
 from typing import Any
 
-_MOST_STEPS = 256  # Of an even part.
+Group = tuple[int, int]  # First step, last step + 1.
+_MOST_STEPS = 256
 
 
 def stops(
   train: Mapping[str, Any], steps_per_epoch: int, num_steps: int
 ) -> tuple[set[int], set[int]]:
-  """Return after which steps a run validates, and after which it saves.
+  """Return the steps after which a run validates, and those to save after.
 
   Args:
     train: The section of the configuration.
-    steps_per_epoch: Whole batches of training images.
-    num_steps: Of the whole training.
+    steps_per_epoch: Whole batches of the training split.
+    num_steps: Steps of the whole training.
   """
   every = train.validate_every_epochs * steps_per_epoch
   validated = {*range(0, num_steps, every), num_steps} - {0}
@@ -25,28 +26,25 @@ def stops(
 
 
 def even_part(steps_per_epoch: int) -> int:
-  """Return the most steps, at most 256, into which an epoch divides evenly.
-
-  Groups of one size compile once.
-  """
+  """Return the largest divisor up to 256, as groups of one size compile once."""
   sizes = range(1, min(steps_per_epoch, _MOST_STEPS) + 1)
   return max(size for size in sizes if steps_per_epoch % size == 0)
 
 
-def groups(start: int, saved_at: set[int], size: int) -> list[tuple[int, int]]:
-  """Return (first step, last step + 1) of the groups that one call takes.
+def groups(start: int, saved_at: set[int], size: int) -> list[Group]:
+  """Return the groups of steps, one group a call.
 
-  A group never goes past a step that is saved. A run that continues from the
-  end of any group has the same groups from there on, and so the same bits.
+  No group passes a step that is saved. A run that continues at the end of any
+  group has the same groups from there on, and so the same bits.
 
   Args:
     start: Steps taken before.
-    saved_at: After which steps the run saves; the last one is its end.
+    saved_at: Steps to save after; the last one ends the run.
     size: Steps in one call, at least 1.
   """
-  found = []
+  result = []
   for stop in sorted(at for at in saved_at if at > start):
     for first in range(start, stop, size):
-      found.append((first, min(first + size, stop)))
+      result.append((first, min(first + size, stop)))
     start = stop
-  return found
+  return result

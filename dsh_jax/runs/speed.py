@@ -1,8 +1,13 @@
-"""How fast training goes, apart from compilation, validation and saving."""
+"""Speed of training steps, without compilation, validation and saving."""
 
 import time
+from collections.abc import Sequence
 
+import flax.linen as nn
 import jax
+
+from dsh_jax import parallel, steps
+from dsh_jax.runs import flop
 
 
 class Speed:
@@ -14,12 +19,12 @@ class Speed:
     flop_per_step: float | None = None,
     peak_flop_per_sec: float | None = None,
   ):
-    """Stand still.
+    """Create a stopped clock.
 
     Args:
       images_per_step: B.
-      flop_per_step: Of the model, forward and backward.
-      peak_flop_per_sec: Of all devices; None if it is not known.
+      flop_per_step: Operations of the model, forward and backward.
+      peak_flop_per_sec: Of all devices; None if unknown.
     """
     self._images_per_step = images_per_step
     self._share = None
@@ -28,15 +33,15 @@ class Speed:
     self._mark = self._started = None
 
   def start(self, step: int) -> None:
-    """Start the clock at `step` steps taken; a clock that runs goes on."""
+    """Start the clock after `step` steps, unless it runs."""
     if self._started is None:
       self._mark = self._started = (time.monotonic(), step)
 
   def stop(self, step: int) -> tuple[int, float]:
-    """Stop the clock at `step` steps taken.
+    """Stop the clock after `step` steps.
 
     Returns:
-      Steps and seconds since it was started; none if it stands.
+      Steps and seconds since the start; zeros if it did not run.
     """
     started, self._mark, self._started = self._started, None, None
     if started is None:
@@ -44,27 +49,49 @@ class Speed:
     return step - started[1], time.monotonic() - started[0]
 
   def scalars(self, step: int) -> dict[str, float]:
-    """Return what is logged about the steps since the last call.
+    """Return the scalars to log about the steps since the last call.
 
     Args:
       step: Steps taken.
 
     Returns:
-      "perf/step_secs", "perf/images_per_sec", and "perf/mfu", the share of the
-      peak that the model's operations take, if the peak is known. {} if no step
-      was timed. "perf/memory_bytes", the most that the first device has held,
-      where it says so.
+      "perf/step_secs", "perf/images_per_sec", and "perf/mfu" if the peak is
+      known; none of them if no step was timed. "perf/memory_bytes", the peak
+      of the first device, where the device reports it.
     """
-    found = {}
+    scalars = {}
     if self._mark is not None and step > self._mark[1]:
       now = time.monotonic()
       secs = (now - self._mark[0]) / (step - self._mark[1])
       self._mark = (now, step)
-      found["perf/step_secs"] = secs
-      found["perf/images_per_sec"] = self._images_per_step / secs
+      scalars["perf/step_secs"] = secs
+      scalars["perf/images_per_sec"] = self._images_per_step / secs
       if self._share is not None:
-        found["perf/mfu"] = self._share / secs
+        scalars["perf/mfu"] = self._share / secs
     memory = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in memory:
-      found["perf/memory_bytes"] = memory["peak_bytes_in_use"]
-    return found
+      scalars["perf/memory_bytes"] = memory["peak_bytes_in_use"]
+    return scalars
+
+
+def create(
+  network: nn.Module,
+  state: steps.TrainState,
+  mesh: parallel.DeviceMesh,
+  input_shape: Sequence[int],
+) -> Speed:
+  """Return a clock, which knows the MFU where the peak is in `flop.PEAKS`.
+
+  Args:
+    network: Images -> logits.
+    state: Its parameters and statistics.
+    mesh: The devices.
+    input_shape: [B,H,W,3] or [B,F], of what the network sees.
+  """
+  peak = flop.peak(jax.devices()[0].device_kind)
+  if peak is None:
+    return Speed(input_shape[0])
+  params = {k: v for k, v in state.params.items() if k != "loss"}
+  variables = {"params": params, "batch_stats": state.batch_stats}
+  per_step = flop.of_step(network, variables, input_shape)
+  return Speed(input_shape[0], per_step, peak * mesh.num_devices)

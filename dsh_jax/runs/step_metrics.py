@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from dsh_jax import parallel
-
-Group = tuple[int, int]  # First step, last step + 1.
+from dsh_jax.runs import schedule
 
 
 class StepMetrics:
@@ -32,10 +31,12 @@ class StepMetrics:
     self._join = mesh.parallelize(_join)
     self._num_skipped = num_skipped
     self._log_every_steps = log_every_steps
-    self._held: list[tuple[Group, Mapping[str, jax.Array]]] = []
+    self._held: list[tuple[schedule.Group, Mapping[str, jax.Array]]] = []
     self._joined: jax.Array | None = None
 
-  def add(self, group: Group, metrics: Mapping[str, jax.Array]) -> None:
+  def add(
+    self, group: schedule.Group, metrics: Mapping[str, jax.Array]
+  ) -> None:
     """Hold the metrics of a group of steps, which may be under way."""
     self._held.append((group, metrics))
     if self._has_line(group):

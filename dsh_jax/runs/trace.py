@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import jax
 
+from dsh_jax.runs import schedule
+
 
 class Trace:
   """Trace the calls that take some steps."""
@@ -14,8 +16,8 @@ class Trace:
     """Trace nothing yet.
 
     Args:
-      folder: Where the trace is written.
-      steps: The first and the last step, from 1; () for none.
+      folder: Folder of the trace.
+      steps: First and last step, from 1; () for none.
     """
     self._folder = folder
     self._first, self._last = steps or (0, 0)
@@ -28,25 +30,16 @@ class Trace:
     self._stack.close()
 
   @contextlib.contextmanager
-  def around(self, group: tuple[int, int]):
-    """Name a call, and starts the trace if it has come.
-
-    Args:
-      group: First step, from 0, and last step + 1 of the call.
-    """
+  def around(self, group: schedule.Group):
+    """Name the call, and start the trace at its first step."""
     if group[0] < self._last and self._first <= group[1] and self._first:
       self._stack.enter_context(jax.profiler.trace(self._folder))
       self._first = 0
     with jax.profiler.StepTraceAnnotation("train", step_num=group[0]):
       yield
 
-  def after(self, group: tuple[int, int], outputs: Any) -> None:
-    """End the trace if its last step was taken.
-
-    Args:
-      group: As for `around`.
-      outputs: Of the call, which is waited for.
-    """
+  def after(self, group: schedule.Group, outputs: Any) -> None:
+    """Wait for the outputs and end the trace after its last step."""
     if self._last and not self._first and group[1] >= self._last:
       jax.block_until_ready(outputs)
       self._stack.close()

@@ -13,7 +13,7 @@ from PIL import Image
 from dsh_jax import errors, files, models, parallel, steps
 from dsh_jax.config import factories, fields
 from dsh_jax.data import images
-from dsh_jax.runs import checkpoint, encoding, facts, frozen, workdir
+from dsh_jax.runs import checkpoint, encoding, fingerprints, frozen, workdir
 
 Item = str | os.PathLike | np.ndarray
 
@@ -70,7 +70,7 @@ class TrainedRun:
     self.augmentation = factories.create_augmentation(self.config)
     weights = self._read_weights(directory, held)
     backbone = frozen.read(folder) if self.config.model.frozen else {}
-    self.encoder_sha256: str = facts.of_encoder(held, weights, backbone)
+    self.encoder_sha256: str = fingerprints.of_encoder(held, weights, backbone)
     recorded = self.result.get("encoder_sha256", self.encoder_sha256)
     if recorded != self.encoder_sha256:
       raise errors.UserError(
@@ -180,7 +180,7 @@ class TrainedRun:
     with checkpoint.Checkpoints(directory, read_only=True) as saved:
       restored = saved.restore(
         {"state": state, "best": best},
-        check=lambda metadata: facts.check_run(
+        check=lambda metadata: fingerprints.check_run(
           metadata.get("made_of"), {"config": held}, directory
         ),
       )

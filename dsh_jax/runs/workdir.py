@@ -1,11 +1,8 @@
-"""The files of a run: who may write them, and how they are written."""
+"""The folder of a run and the files in it."""
 
 import contextlib
-import fcntl
 import io
 import logging
-import os
-import platform
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -16,42 +13,10 @@ from etils import epath
 
 from dsh_jax import errors, files
 from dsh_jax.config import fields
+from dsh_jax.runs import changes, folder_lock
 from dsh_jax.runs import hosts as hosts_lib
 
-# Fields that do not change what a run computes.
-WITHOUT_EFFECT = {
-  "data.dir",
-  "data.manual_dir",
-  "profile",
-  "tensorboard",
-  "train.prefetch",
-}
-_CHOSEN = ("method", "bits", "seed", "data.name", "model.backbone")
-_NAMED = 3  # Fields that differ, in an error.
-_SHARED_SECS = 10  # Until a file is seen by all hosts of a network drive.
-
-
-def differences(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-  """Return how two configurations differ, "" if only without effect.
-
-  Args:
-    held: As it was, dotted field -> value.
-    wanted: As it is now.
-  """
-  names = [
-    name
-    for name in (held.keys() | wanted.keys()) - WITHOUT_EFFECT
-    if held.get(name) != wanted.get(name)
-  ]
-  # Those that a person chooses come first; they bring others with them.
-  names.sort(key=lambda name: (name not in _CHOSEN, name))
-  different = "; ".join(
-    f"config.{name} was {held.get(name)} and is now {wanted.get(name)}"
-    for name in names[:_NAMED]
-  )
-  if len(names) > _NAMED:
-    different += f"; and {len(names) - _NAMED} more fields"
-  return different
+_SHARED_SECS = 10  # Until a network drive shows a file to all hosts.
 
 
 class Workdir:
@@ -62,14 +27,14 @@ class Workdir:
   """
 
   def __init__(self, path: str, writes: bool = True):
-    """Names the folder; nothing is written yet.
+    """Name the folder; write nothing yet.
 
     Args:
-      path: The folder, a path or an address such as gs://BUCKET.
-      writes: False on the hosts that leave the writing to another one.
+      path: A path, or an address such as gs://BUCKET/runs/a.
+      writes: Whether this host writes; one host does.
 
     Raises:
-      UserError: No folder was given.
+      UserError: The path is empty.
     """
     if not path:
       raise errors.UserError(
@@ -94,7 +59,7 @@ class Workdir:
       ) from None
 
   def check(self, config: Mapping[str, Any]) -> None:
-    """Check that the folder is free or holds the same configuration.
+    """Check that the folder is new or holds the same configuration.
 
     Fields without an effect on the result, such as data.dir, may differ.
 
@@ -102,8 +67,8 @@ class Workdir:
       config: As in configs/default.py.
 
     Raises:
-      UserError: It holds another one; the fields that differ are named. Or its
-        config.json cannot be read, or `checkpoints` is not a folder.
+      UserError: Fields differ, config.json cannot be read, or `checkpoints` is
+        not a folder.
     """
     checkpoints = self.path / "checkpoints"
     if checkpoints.exists() and not checkpoints.is_dir():
@@ -111,10 +76,10 @@ class Workdir:
         f"{checkpoints} is not a folder. Move it away, or give another"
         " --workdir."
       )
-    held = self.read_json("config.json")
-    if held is None:
+    previous = self.read_json("config.json")
+    if previous is None:
       return
-    if different := differences(held, fields.flatten(config)):
+    if different := changes.describe(previous, fields.flatten(config)):
       longer = (
         " The learning rate spans all epochs, so a run cannot be given more."
         if "config.train.num_epochs was" in different
@@ -128,104 +93,79 @@ class Workdir:
 
   @contextlib.contextmanager
   def claimed(self, config: Mapping[str, Any]) -> Iterator[None]:
-    """Holds the folder, created with its config.json if it is not there.
+    """Lock the folder, after creating it and its config.json if need be.
 
-    Files that a killed run left unfinished are removed.
-
-    On a local disk no other process can claim it meanwhile; the system
-    releases it when this process ends, however it ends.
+    Removes files that a killed run left unfinished. A folder in a bucket is
+    not locked.
 
     Args:
       config: As in configs/default.py.
 
     Raises:
-      UserError: It cannot be written, holds another configuration, or
-        another process has claimed it.
+      UserError: The folder cannot be written, holds another configuration, or
+        another process has locked it.
     """
     if not self._writes:
       yield
       return
-    with contextlib.ExitStack() as stack:
-      try:
-        self.path.mkdir(parents=True, exist_ok=True)
-        if "://" not in str(self.path):
-          # Unbuffered, so that nothing is left to write when it is closed.
-          path = self.path / "lock"
-          self._lock = stack.enter_context(open(path, "a+b", buffering=0))
-          self._take_lock()
-        self.check(config)
-        for path in self.path.glob("*.partial"):  # Of a run that was killed.
-          path.unlink(missing_ok=True)
-        self.write_json("config.json", fields.flatten(config))
-      except (OSError, errors.StorageError) as error:
-        self._unclaim()
-        raise errors.UserError(
-          f"Cannot write to --workdir={self.path}:"
-          f" {errors.describe(error.__cause__ or error)}. Give a folder that"
-          " you may write to, with space."
-        ) from None
-      try:
-        yield
-      finally:
-        self._lock = None
-
-  def _take_lock(self):
     try:
-      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      self._lock.seek(0)
+      self.path.mkdir(parents=True, exist_ok=True)
+      if "://" not in str(self.path):
+        self._lock = folder_lock.FolderLock(self.path)
+      self.check(config)
+      for path in self.path.glob("*.partial"):
+        path.unlink(missing_ok=True)
+      self.write_json("config.json", fields.flatten(config))
+    except (OSError, errors.StorageError) as error:
+      self._remove_if_unused()
+      self._release()
       raise errors.UserError(
-        f"--workdir={self.path} is in use by"
-        f" {self._lock.read().decode().strip()}. Wait for it or end it, or"
-        " give another --workdir."
+        f"Cannot write to --workdir={self.path}:"
+        f" {errors.describe(error.__cause__ or error)}. Give a folder that"
+        " you may write to, with space."
       ) from None
-    except OSError as error:
-      logging.warning(
-        "%s cannot be locked (%s): do not start a second run there.",
-        self.path,
-        errors.describe(error),
-      )
-    # Who holds it, for the message above.
-    self._lock.truncate(0)
-    self._lock.write(f"process {os.getpid()} on {platform.node()}\n".encode())
+    except errors.UserError:
+      self._release()
+      raise
+    try:
+      yield
+    finally:
+      self._release()
 
-  def _unclaim(self):
-    """Leaves no folder behind in which nothing but the lock was written."""
+  def _release(self):
+    if self._lock is not None:
+      self._lock.release()
+      self._lock = None
+
+  def _remove_if_unused(self):
+    """Remove a folder that holds nothing but our lock."""
     with contextlib.suppress(OSError):
       if self._lock is not None and not (self.path / "config.json").exists():
         (self.path / "lock").unlink()
         self.path.rmdir()
 
   def assert_ours(self) -> None:
-    """Check that the claimed folder is still the one that was claimed.
+    """Check that the claimed folder is still in its place.
 
     Raises:
       StorageError: It was removed or replaced.
     """
-    if self._lock is None:
-      return
-    try:
-      found = os.stat(self.path / "lock")
-    except OSError:
-      found = None
-    if found is None or not os.path.samestat(
-      found, os.fstat(self._lock.fileno())
-    ):
+    if self._lock is not None and not self._lock.is_in_place():
       raise errors.StorageError(
         f"--workdir={self.path} was removed or replaced during the run. Put"
         " it back to continue with the same command, or start afresh with it."
       )
 
   def assert_shared(self, hosts: hosts_lib.Hosts) -> None:
-    """Check that all hosts see in this folder what the writing one writes.
+    """Check that all hosts see what host 0 writes in this folder.
 
     Raises:
       UserError: A host does not.
-      StorageError: The writing host cannot write.
+      StorageError: Host 0 cannot write.
     """
     if hosts.count == 1:
       return
-    # A new name: file systems remember for a while what they did not find.
+    # A new name, as file systems cache that a file is absent.
     names = hosts.exchange(f"hosts-{secrets.token_hex(8)}.partial")
     mark = self.path / names[0]
     if self._writes:
@@ -246,30 +186,28 @@ class Workdir:
       )
 
   def read_json(self, name: str) -> dict[str, Any] | None:
-    """Return the contents of a JSON file, or None if it is not there.
-
-    A file without a digest, as version 0.1 wrote them, is read with a warning.
+    """Return the contents of a JSON file, None if it is absent.
 
     Raises:
-      UserError: It cannot be read, is not an object in JSON, or is not as
-        `write_json` left it.
+      UserError: It cannot be read, is damaged, or was changed after
+        `write_json`.
     """
-    found = self._read(name, files.read_sealed)
-    if found is None:
+    sealed = self._read(name, files.read_sealed)
+    if sealed is None:
       return None
-    content, has_seal = found
+    content, has_seal = sealed
     if not has_seal:
       logging.warning(
-        "%s has no SHA-256, as files of version 0.1: it is read unchecked.",
+        "%s comes from version 0.1 and has no SHA-256: read unchecked.",
         self.path / name,
       )
     return content
 
   def read_arrays(self, name: str) -> dict[str, np.ndarray] | None:
-    """Return the arrays of an .npz file, or None if it is not there.
+    """Return the arrays of an .npz file, None if it is absent.
 
     Raises:
-      UserError: It cannot be read, or is not an .npz file.
+      UserError: It cannot be read or is damaged.
     """
     arrays = self._read(name, files.read_arrays)
     if isinstance(arrays, np.ndarray):
@@ -302,7 +240,7 @@ class Workdir:
     )
 
   def digests(self, *names: str) -> dict[str, str]:
-    """Return the SHA-256 of those files that are there, by name."""
+    """Return name -> SHA-256 of the files that exist."""
     return {
       name: files.sha256(self.path / name)
       for name in names
@@ -310,26 +248,24 @@ class Workdir:
     }
 
   def check_files(self, result: Mapping[str, Any], *names: str) -> None:
-    """Check that files are those from which a result was made.
+    """Check that files have not changed since result.json was written.
 
     Args:
-      result: The contents of result.json; of version 0.1, nothing is checked.
+      result: The contents of result.json; version 0.1 recorded no digests.
       *names: Names of files.
 
     Raises:
-      UserError: One cannot be read, or is another one.
+      UserError: A file changed or cannot be read.
     """
-    held = result.get("files", {})
+    digests = result.get("files", {})
     for name in names:
-      if name in held and self._read(name, files.sha256) != held[name]:
+      if name in digests and self._read(name, files.sha256) != digests[name]:
         raise self._damaged(
           name, "is not the file that result.json was written with"
         )
 
   def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-    """Write a JSON file with its SHA-256; nothing if not `writes`.
-
-    It is written whole or not at all.
+    """Write a JSON file with its SHA-256, whole or not at all, if `writes`.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.
@@ -337,7 +273,7 @@ class Workdir:
     self._write(name, files.with_seal(content))
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz file, whole or not at all; nothing if not `writes`.
+    """Write an .npz file, whole or not at all, if `writes`.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.

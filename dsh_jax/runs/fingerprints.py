@@ -1,4 +1,4 @@
-"""What must be the same on all hosts of a run, and when it continues."""
+"""Fingerprints of configurations, data and weights, to compare them."""
 
 import hashlib
 import logging
@@ -11,17 +11,13 @@ import numpy as np
 
 from dsh_jax import data, errors, files, steps
 from dsh_jax.config import fields
-from dsh_jax.runs import checkpoint, result, workdir
+from dsh_jax.runs import changes, checkpoint, result
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def of_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
-  """Return the fields that matter, and which code reads them.
-
-  Args:
-    config: The configuration.
-  """
+  """Return all fields with an effect, versions, and a digest of the code."""
   sha = hashlib.sha256()
   for path in sorted(_PACKAGE.rglob("*.py")):
     sha.update(path.read_bytes())
@@ -29,7 +25,7 @@ def of_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return {
     f"config.{name}": value
     for name, value in fields.flatten(config).items()
-    if name not in workdir.WITHOUT_EFFECT
+    if name not in changes.WITHOUT_EFFECT
   } | {
     **{f"the version of {name}": version for name, version in versions},
     "the SHA-256 of the code of dsh_jax": sha.hexdigest(),
@@ -37,11 +33,7 @@ def of_config(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def of_data(splits: data.Splits) -> dict[str, Any]:
-  """Return digests of the images and their labels, and their shape.
-
-  Args:
-    splits: The images.
-  """
+  """Return digests of ids, labels and pixels, and the shape of an image."""
   return {
     f"the SHA-256 of the {name} images": sha
     for name, sha in splits.sha256.items()
@@ -53,12 +45,7 @@ def of_data(splits: data.Splits) -> dict[str, Any]:
 
 
 def of_start(splits: data.Splits, state: steps.TrainState) -> dict[str, Any]:
-  """Return digests of the images, and of all weights.
-
-  Args:
-    splits: The images.
-    state: What training begins with, host arrays.
-  """
+  """Return digests of the data and of the initial weights, host arrays."""
   return of_data(splits) | {
     "the SHA-256 of the initial weights": checkpoint.digest(state)
   }
@@ -67,45 +54,46 @@ def of_start(splits: data.Splits, state: steps.TrainState) -> dict[str, Any]:
 def of_run(
   config: Mapping[str, Any], splits: data.Splits
 ) -> dict[str, dict[str, Any]]:
-  """Return what a checkpoint is bound to, for `check_run`.
+  """Return what a checkpoint records, for `check_run`.
 
   Args:
-    config: All fields, dotted field -> value.
-    splits: The images.
+    config: Dotted field -> value.
+    splits: The data.
   """
   return {"config": dict(config), "data": of_data(splits)}
 
 
 def check_run(
-  held: Mapping[str, Any] | None, wanted: Mapping[str, Any], path: Any
+  recorded: Mapping[str, Any] | None, current: Mapping[str, Any], path: Any
 ) -> None:
-  """Check that a checkpoint belongs to a configuration and to data.
+  """Check that a checkpoint belongs to this configuration and data.
 
   Args:
-    held: What the checkpoint recorded, from `of_run`; None of version 0.1,
-      which is accepted with a warning.
-    wanted: The same of this run; without "data", only the configuration is
+    recorded: `of_run` from the checkpoint; None in version 0.1, accepted with
+      a warning.
+    current: `of_run` of this run; without "data", only the configuration is
       compared.
     path: The folder of the run.
 
   Raises:
-    UserError: It does not.
+    UserError: They differ.
   """
-  if held is None:
+  if recorded is None:
     logging.warning(
-      "The checkpoints of %s do not record configuration and data, as those of"
-      " version 0.1: neither is compared.",
+      "The checkpoints of %s come from version 0.1 and record neither"
+      " configuration nor data: not compared.",
       path,
     )
     return
-  if different := workdir.differences(held["config"], wanted["config"]):
+  if different := changes.describe(recorded["config"], current["config"]):
     raise errors.UserError(
       f"The weights of --workdir={path} were trained with another"
       f" configuration: {different}. Restore its config.json from a copy, or"
       " give another --workdir."
     )
-  found = wanted.get("data", held["data"])
-  if names := [n for n, value in found.items() if held["data"].get(n) != value]:
+  before = recorded["data"]
+  data_now = current.get("data", before)
+  if names := [n for n, value in data_now.items() if before.get(n) != value]:
     raise errors.UserError(
       f"--workdir={path} was trained on other data, which differ in"
       f" {', '.join(names)}. Give the same data, or another --workdir."
@@ -120,14 +108,14 @@ def of_encoder(
   """Return a SHA-256 that two runs share if they encode alike.
 
   Args:
-    config: All fields, dotted field -> value.
+    config: Dotted field -> value.
     weights: (params, batch_stats) of the selected epoch, host arrays.
     backbone: Arrays of a frozen backbone, by path; {} without one.
   """
   settings = {
     name: value
     for name, value in config.items()
-    if name not in workdir.WITHOUT_EFFECT
+    if name not in changes.WITHOUT_EFFECT
   }
   arrays = {"weights": weights, "backbone": dict(backbone)}
   return files.sha256_of_json([settings, checkpoint.digest(arrays)])
