@@ -13,8 +13,8 @@ _MIN_IMAGES = 16  # Of a simulated device: fewer are not worth one.
 _SPEC = jax.sharding.PartitionSpec
 # By kind of device. A v5e needs fewer cycles, by estimate, where an operation
 # may use more of its fast memory (benchmarks/results/compile_ahead_tried.md).
-# On a CPU the lowest level compiles in two thirds of the time, to the same
-# bits at the same speed: convolutions and products come from libraries.
+# On a CPU the lowest level compiles in two thirds of the time, and steps take
+# as long: libraries do the convolutions and products.
 _COMPILER_OPTIONS = {
   "TPU v5 lite": {"xla_tpu_scoped_vmem_limit_kib": "65536"},
   "cpu": {"xla_backend_optimization_level": "1"},

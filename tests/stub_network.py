@@ -132,13 +132,16 @@ class Trainer:
 
 
 def assert_equal_to_rounding(got, want):
-  """Asserts that two trees agree to 3e-5 of the largest value of a leaf."""
+  """Assert that two trees agree to 3e-5 of the largest value of a leaf.
+
+  Or of 2e-3: the gradient of a bias before BatchNorm is nothing but rounding.
+  """
   for (path, x), (_, y) in zip(
     jax.tree_util.tree_leaves_with_path(got),
     jax.tree_util.tree_leaves_with_path(want),
     strict=True,
   ):
-    scale = max(1e-3, float(np.abs(y).max(initial=0)))
+    scale = max(2e-3, float(np.abs(y).max(initial=0)))
     np.testing.assert_allclose(
       x / scale, y / scale, atol=3e-5, err_msg=jax.tree_util.keystr(path)
     )

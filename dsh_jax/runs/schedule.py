@@ -26,7 +26,7 @@ def stops(
 
 
 def even_part(steps_per_epoch: int) -> int:
-  """Return the largest divisor up to 256, as groups of one size compile once."""
+  """Return the largest divisor up to 256: groups of one size compile once."""
   sizes = range(1, min(steps_per_epoch, _MOST_STEPS) + 1)
   return max(size for size in sizes if steps_per_epoch % size == 0)
 

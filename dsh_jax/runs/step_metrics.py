@@ -1,4 +1,4 @@
-"""Metrics of steps, left on the devices until a line of the log needs them."""
+"""Metrics of steps, kept on the devices until the log needs them."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,70 +10,70 @@ from dsh_jax.runs import schedule
 
 
 class StepMetrics:
-  """Metrics of the steps since the last reading.
+  """Metrics of the steps since the last `read`.
 
-  A reading is one transfer, however many metrics and steps there are, unless
-  a step was not finite: its number of skipped steps says so, and only then
-  the metrics of all steps since the last reading are fetched.
+  A read is one transfer for all metrics of a group. The number of skipped
+  steps shows whether any step was not finite; only then are the metrics of
+  all steps since the last read fetched.
   """
 
   def __init__(
     self, mesh: parallel.DeviceMesh, num_skipped: int, log_every_steps: int
   ):
-    """Hold nothing yet.
+    """Start with no metrics.
 
     Args:
-      mesh: Where steps run.
-      num_skipped: Of the state that training continues from.
+      mesh: The devices.
+      num_skipped: From the state that training continues from.
       log_every_steps: Steps between two lines of the log.
     """
     self._mesh = mesh
     self._join = mesh.parallelize(_join)
     self._num_skipped = num_skipped
     self._log_every_steps = log_every_steps
-    self._held: list[tuple[schedule.Group, Mapping[str, jax.Array]]] = []
+    self._groups: list[tuple[schedule.Group, Mapping[str, jax.Array]]] = []
     self._joined: jax.Array | None = None
 
   def add(
     self, group: schedule.Group, metrics: Mapping[str, jax.Array]
   ) -> None:
-    """Hold the metrics of a group of steps, which may be under way."""
-    self._held.append((group, metrics))
+    """Keep the metrics of a group of steps, which may still run."""
+    self._groups.append((group, metrics))
     if self._has_line(group):
       self.prepare()
 
   @property
   def last(self) -> Mapping[str, jax.Array] | None:
     """The metrics of the last group; None if all have been read."""
-    return self._held[-1][1] if self._held else None
+    return self._groups[-1][1] if self._groups else None
 
   def prepare(self) -> None:
-    """Make the last group what `read` reads, behind it on the devices."""
-    if self._held and self._joined is None:
-      self._joined = self._join(self._held[-1][1])
+    """Queue the transfer of the last group's metrics on the devices."""
+    if self._groups and self._joined is None:
+      self._joined = self._join(self._groups[-1][1])
 
   def read(self) -> Iterator[tuple[int, dict[str, float]]]:
-    """Read what was prepared, if anything; waits for it.
+    """Wait for what was prepared, if anything, and yield it.
 
     Yields:
-      Step, from 0, and its metrics by name, of each step that has a line in
-      the log or is not finite, in order.
+      (step, from 0, metrics by name) of each step that is logged or is not
+      finite, in order.
     """
     if self._joined is None:
       return
-    group, metrics = self._held[-1]
+    group, metrics = self._groups[-1]
     values = self._by_step(group, sorted(metrics), self._joined)
     if values[-1][1]["num_skipped"] != self._num_skipped:
       self._num_skipped = values[-1][1]["num_skipped"]
       values = [
         pair
-        for group, metrics in self._held
+        for group, metrics in self._groups
         for pair in self._by_step(group, sorted(metrics), self._join(metrics))
       ]
-    self._held, self._joined = [], None
-    for step, found in values:
-      if self._is_line(step) or not found["is_finite"]:
-        yield step, found
+    self._groups, self._joined = [], None
+    for step, metrics in values:
+      if self._is_line(step) or not metrics["is_finite"]:
+        yield step, metrics
 
   def _by_step(self, group, names, joined):
     rows = self._mesh.fetch(joined).tolist()
