@@ -1,7 +1,7 @@
-"""Shared by the loss tests: one compilation per loss, checks against a loop.
+"""Check losses against float64 loops; compile each loss once.
 
-A reference is a plain float64 function (params, codes, labels) -> value; its
-differences along random directions are the reference of the gradient.
+A reference is a function (params, codes, labels) -> value. Its finite
+differences are the reference of the gradient.
 """
 
 import functools
@@ -25,7 +25,7 @@ def make_labels(rng, num_items=NUM_ITEMS, num_classes=NUM_CLASSES):
 
 @functools.cache
 def compiled(name, num_bits=NUM_BITS, num_classes=NUM_CLASSES, settings=()):
-  """Returns (loss, params, jitted (params, codes, labels) -> value, grads)."""
+  """Return (loss, params, jitted (params, codes, labels) -> value, grads)."""
   loss = losses.make_loss(
     name, num_bits=num_bits, num_classes=num_classes, seed=3, **dict(settings)
   )
@@ -49,7 +49,7 @@ def double(tree):
 
 
 def check_value(name, reference, **settings):
-  """The value is that of the loop, to 1e-5, on three batches."""
+  """Check the value to 1e-5 on three batches."""
   loss, params, function = compiled(name, settings=tuple(settings.items()))
   for seed in range(3):
     rng = np.random.default_rng(seed)
@@ -63,10 +63,10 @@ def check_value(name, reference, **settings):
 
 
 def check_gradient(name, reference, surrogate=None, **settings):
-  """The gradient is the loop's difference quotient in random directions.
+  """Check the gradient by finite differences in random directions.
 
-  `surrogate` makes, from params, codes and labels, the function whose true
-  gradient a straight-through loss claims to have.
+  `surrogate`, for a straight-through loss, maps params, codes and labels to the
+  function that has its gradient.
   """
   loss, params, function = compiled(name, settings=tuple(settings.items()))
   rng = np.random.default_rng(11)

@@ -1,8 +1,8 @@
-"""The methods that are compared: `LOSSES` by name, and `make_loss`.
+"""Losses by name.
 
-To add one: a file with its factory, a line in `LOSSES` (and in `SEEDED` if it
-draws from its seed), a preset in configs/methods.py, a test against a plain
-loop.
+To add one: a file with its factory (see `method`), a line in `LOSSES` (and in
+`SEEDED` if it draws from its seed), a preset in configs/methods.py, and a test
+against a plain loop.
 """
 
 import dataclasses
@@ -65,22 +65,12 @@ LOSSES: dict[str, Callable[..., method.Method]] = {
   "bce_sign": bce_sign.bce_sign,
 }
 
-# Losses that hold what they drew from their seed.
+# Losses that draw from their seed.
 SEEDED = frozenset({"classifier_code", "csq", "dpn", "dsrh", "orthohash"})
 
 
 def default_settings(name: str) -> dict[str, Any]:
-  """Returns the settings of a method with their defaults.
-
-  Args:
-    name: A key of `LOSSES`.
-
-  Returns:
-    Setting -> default.
-
-  Raises:
-    UserError: The name is unknown.
-  """
+  """Return setting -> default of a loss; raise UserError if unknown."""
   if name not in LOSSES:
     raise errors.unknown("loss", name, LOSSES, "config.loss.name")
   parameters = inspect.signature(LOSSES[name]).parameters.values()
@@ -96,32 +86,31 @@ def make_loss(
   num_steps: int | None = None,
   **settings: Any,
 ) -> method.Method:
-  """Makes a loss by name.
+  """Return a loss by name.
 
   Args:
     name: A key of `LOSSES`.
     num_bits: K, 1 to 256.
     num_classes: L, at least 1.
-    seed: Of whatever is random in the loss, together with the step; >= 0.
-    num_steps: Steps of the whole training, at least 1, for activations that
-      change in its course (HashNet's); None where there is no training to
-      speak of: they then count steps as their authors' code does.
+    seed: Seed of everything that the loss draws, >= 0.
+    num_steps: Training steps, at least 1, for activations that change during
+      training (HashNet's); None counts steps as the authors' code does.
     **settings: Overrides of `default_settings(name)`.
-
-  Returns:
-    The loss.
 
   Raises:
     UserError: An unknown name or setting, or a value that is not allowed.
   """
-  filled = default_settings(name)
+  defaults = default_settings(name)
   _check_count("number of bits", num_bits, MAX_BITS, "config.bits")
   _check_count("number of classes", num_classes, None, "config.data")
   for setting, value in settings.items():
-    if setting not in filled:
-      raise errors.unknown(f"setting of {name}", setting, filled, "config.loss")
-    filled[setting] = _checked(name, setting, value, filled[setting])
-  loss = LOSSES[name](num_bits, num_classes, seed, **filled)
+    if setting not in defaults:
+      raise errors.unknown(
+        f"setting of {name}", setting, defaults, "config.loss"
+      )
+    settings[setting] = _checked(name, setting, value, defaults[setting])
+  settings = defaults | settings
+  loss = LOSSES[name](num_bits, num_classes, seed, **settings)
   if num_steps is not None:
     _check_count("number of steps", num_steps, None, "config.train.num_epochs")
     if loss.activation_steps is not None:
@@ -129,31 +118,31 @@ def make_loss(
         loss.activation, loss.activation_steps / num_steps
       )
       loss = dataclasses.replace(loss, activation=activation)
-  return dataclasses.replace(loss, name=name, settings=filled)
+  return dataclasses.replace(loss, name=name, settings=settings)
 
 
 def _check_count(
-  what: str, given: object, maximum: int | None, field: str
+  what: str, value: object, maximum: int | None, field: str
 ) -> None:
-  """Raises UserError unless `given` is an integer from 1 to `maximum`."""
-  is_int = isinstance(given, int) and not isinstance(given, bool)
-  if not is_int or given < 1 or (maximum is not None and given > maximum):
+  """Raise UserError unless the value is an integer from 1 to the maximum."""
+  is_int = isinstance(value, int) and not isinstance(value, bool)
+  if not is_int or value < 1 or (maximum is not None and value > maximum):
     upper = "" if maximum is None else f" to {maximum}"
     raise errors.UserError(
-      f"The {what} is {given!r}; allowed: an integer from 1{upper}."
+      f"The {what} is {value!r}; allowed: an integer from 1{upper}."
       f" Change {field}."
     )
 
 
 def _checked(name: str, setting: str, value: Any, default: Any) -> Any:
-  """Returns a setting in the type of its default, or raises UserError."""
-  number = isinstance(value, int | float) and not isinstance(value, bool)
-  if isinstance(default, float) and number and math.isfinite(value):
+  """Return a setting in the type of its default, or raise UserError."""
+  is_float = isinstance(default, float)
+  is_number = isinstance(value, int | float) and not isinstance(value, bool)
+  if is_float and is_number and math.isfinite(value):
     return float(value)
-  if isinstance(default, str | bool | int) and type(value) is type(default):
+  if not is_float and type(value) is type(default):
     return value
-  kind = "finite number" if isinstance(default, float) else type(default)
-  kind = kind if isinstance(kind, str) else kind.__name__
+  kind = "finite number" if is_float else type(default).__name__
   raise errors.UserError(
     f"Setting {setting!r} of {name} is {value!r}; allowed: {kind} (default"
     f" {default!r}). Change config.loss.{setting}."

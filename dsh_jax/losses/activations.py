@@ -1,8 +1,7 @@
-"""Head activations: logits [B,K] and the step number -> relaxed codes.
+"""Head activations: (logits [B,K], step) -> relaxed codes of the same type.
 
-The codes have the shape and the type of the logits. All activations keep the
-order of logits around zero, so the hash code is the sign of the logit whatever
-the activation.
+All are increasing and map zero to their threshold, so the hash code is the sign
+of the logit.
 """
 
 from collections.abc import Callable
@@ -16,43 +15,35 @@ Activation = Callable[[jax.Array, jax.Array | int], jax.Array]
 
 
 def tanh(logits: jax.Array, step: jax.Array | int = 0) -> jax.Array:
-  """Returns tanh(u), in (-1, 1)."""
-  del step
+  """Return tanh(u), in (-1, 1)."""
   return jnp.tanh(logits)
 
 
 def softsign(logits: jax.Array, step: jax.Array | int = 0) -> jax.Array:
-  """Returns u / (1 + |u|), in (-1, 1)."""
-  del step
-  return logits / (1 + jnp.abs(logits))
+  """Return u / (1 + |u|), in (-1, 1)."""
+  return jax.nn.soft_sign(logits)
 
 
 def identity(logits: jax.Array, step: jax.Array | int = 0) -> jax.Array:
-  """Returns the logits."""
-  del step
+  """Return the logits."""
   return logits
 
 
 def sigmoid(logits: jax.Array, step: jax.Array | int = 0) -> jax.Array:
-  """Returns 1 / (1 + exp(-u)), in (0, 1); a bit is set above 1/2."""
-  del step
+  """Return 1 / (1 + exp(-u)), in (0, 1); a bit is set above 1/2."""
   return jax.nn.sigmoid(logits)
 
 
 def make_continuation(rate: float = 0.005, power: float = 0.5) -> Activation:
-  """Makes tanh(beta u) whose beta = (1 + rate * step)^power grows.
+  """Return tanh(beta u) with growing beta = (1 + rate * step)^power.
 
-  beta is a function of the step number alone, so a resumed run has the same
-  beta as one that never stopped.
+  beta depends on the step alone, so a resumed run continues with the same beta.
 
   Source: the PyTorch release of HashNet (Cao et al., ICCV 2017).
 
   Args:
     rate: Growth per training step, >= 0.
     power: Exponent.
-
-  Returns:
-    The activation; `step` may be traced.
   """
 
   def tanh_continuation(
@@ -65,12 +56,7 @@ def make_continuation(rate: float = 0.005, power: float = 0.5) -> Activation:
 
 
 def rescale_steps(activation: Activation, factor: float) -> Activation:
-  """Returns the activation of `factor` times the step number.
-
-  Args:
-    activation: What depends on the step.
-    factor: Above 1 the activation changes sooner, below 1 later; > 0.
-  """
+  """Return the activation as a function of `factor` times the step."""
 
   def rescaled(logits: jax.Array, step: jax.Array | int = 0) -> jax.Array:
     return activation(logits, jnp.asarray(step, jnp.float32) * factor)
@@ -88,17 +74,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def get_activation(name: str) -> Activation:
-  """Returns an activation by name.
-
-  Args:
-    name: A key of `ACTIVATIONS`.
-
-  Returns:
-    The activation.
-
-  Raises:
-    UserError: The name is unknown.
-  """
+  """Return an activation of `ACTIVATIONS`; raise UserError if unknown."""
   if name not in ACTIVATIONS:
     raise errors.unknown(
       "activation", name, ACTIVATIONS, "config.loss.activation"

@@ -1,4 +1,4 @@
-"""A trivial baseline: the signs of a layer below a multi-label classifier."""
+"""Baseline: the signs of the layer below a multi-label classifier."""
 
 from dsh_jax.losses import activations, classifier, method
 
@@ -11,35 +11,26 @@ def bce_sign(
   activation: str = "tanh",
   learning_rate_multiplier: float = 1.0,
 ) -> method.Method:
-  """Makes a classifier whose K-unit bottleneck gives the codes.
+  """Return a classifier with a bottleneck of K units, whose signs are the code.
 
-  A linear classifier (parameters kernel, bias) reads h; a class with logit z
-  costs softplus(z) - label z.
+  A linear classifier (parameters kernel, bias) reads h. A class with logit z
+  costs softplus(z) - label z. Nothing pulls h to +-1.
 
-  Reduction: mean over items and classes. Nothing pulls h to +-1.
+  Reduction: mean over items and classes.
 
-  Source: a control, in the spirit of Sablayrolles et al., "How should we
-  evaluate supervised hashing?", ICASSP 2017.
-  Differences: none to speak of; the source's baselines encode the classifier's
-  output (see `classifier_code`).
+  Source: a control, after Sablayrolles et al., "How should we evaluate
+  supervised hashing?", ICASSP 2017.
+  Differences: the source encodes the classifier's output (see
+  `classifier_code`).
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; `init` takes its own key.
+  Terms: cross_entropy.
+
+  Settings:
     activation: A key of `activations.ACTIVATIONS`.
     learning_rate_multiplier: Factor on the classifier's learning rate.
-
-  Returns:
-    The loss; term cross_entropy.
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def objective(params, codes, labels, step):
-    del step
     logits = classifier.class_logits(params, codes)
     value = classifier.binary_cross_entropy(logits, labels)
     return value, {"cross_entropy": value}

@@ -1,7 +1,7 @@
-"""A linear classifier on codes, for the losses that train one with the codes.
+"""A linear classifier on codes, trained with the network.
 
-Its parameters are {"kernel": float32 [num_inputs,L], "bias": float32 [L]}; one
-without a bias has no "bias".
+Its parameters are {"kernel": float32 [num_inputs,L], "bias": float32 [L]}; the
+bias is optional.
 """
 
 import jax
@@ -11,14 +11,7 @@ import jax.numpy as jnp
 def init(
   key: jax.Array, num_inputs: int, num_classes: int, use_bias: bool = True
 ) -> dict:
-  """Creates the parameters: LeCun normal kernel, zero bias.
-
-  Args:
-    key: PRNG key of the kernel.
-    num_inputs: Width of what the classifier reads, K for codes.
-    num_classes: L.
-    use_bias: Whether there is a bias.
-  """
+  """Create the parameters: LeCun normal kernel, zero bias."""
   normal = jax.nn.initializers.lecun_normal()
   params = {"kernel": normal(key, (num_inputs, num_classes), jnp.float32)}
   if use_bias:
@@ -27,12 +20,7 @@ def init(
 
 
 def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
-  """Returns the logits [B,L] of float inputs [B,num_inputs].
-
-  Args:
-    params: From `init`.
-    inputs: What is classified.
-  """
+  """Return logits [B,L] of float inputs [B,num_inputs]."""
   product = jnp.matmul(
     inputs, params["kernel"], precision=jax.lax.Precision.HIGHEST
   )
@@ -40,10 +28,5 @@ def class_logits(params: dict, inputs: jax.Array) -> jax.Array:
 
 
 def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns the mean over items and classes of softplus(z) - label z.
-
-  Args:
-    logits: float [B,L], z.
-    labels: float [B,L] of 0 and 1.
-  """
+  """Return mean softplus(z) - label z of logits z and labels, float [B,L]."""
   return jnp.mean(jax.nn.softplus(logits) - labels * logits)

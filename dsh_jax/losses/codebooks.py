@@ -1,4 +1,4 @@
-"""Fixed binary codebooks: one code of +-1 per class, from the seed alone."""
+"""Fixed binary codebooks: one code of +-1 per class, drawn from a seed."""
 
 import jax
 import jax.numpy as jnp
@@ -8,29 +8,20 @@ from dsh_jax import errors
 from dsh_jax.losses import similarity
 
 CODEBOOKS = ("auto", "hadamard", "bernoulli")
-_DRAWS = 20
+_NUM_DRAWS = 20
 
 
 def create_codebook(
   kind: str, num_bits: int, num_classes: int, seed: int
 ) -> np.ndarray:
-  """Creates one code per class.
+  """Create one code per class, float32 [L,K] of +-1.
 
   "hadamard": the first L rows of [H; -H], H the K x K Hadamard matrix of
   Sylvester; K must be a power of two and 2K >= L. "bernoulli": fair coins; of
-  20 draws the one whose two closest codes are farthest apart. "auto": hadamard
-  where it exists, else bernoulli.
+  20 draws, the one with the largest minimum distance. "auto": "hadamard" where
+  it exists, else "bernoulli".
 
   Source: CSQ (Yuan et al., CVPR 2020).
-
-  Args:
-    kind: One of `CODEBOOKS`.
-    num_bits: K.
-    num_classes: L.
-    seed: Of the coins, >= 0.
-
-  Returns:
-    float32 [L,K] of +-1.
 
   Raises:
     UserError: An unknown kind, or no Hadamard codebook of this size.
@@ -46,26 +37,17 @@ def create_codebook(
       " config.bits or set config.loss.codebook to 'bernoulli'."
     )
   if kind != "bernoulli" and exists:
-    rows = np.ones((1, 1), np.float32)
-    while len(rows) < num_bits:
-      rows = np.block([[rows, rows], [rows, -rows]])
-    return np.concatenate([rows, -rows])[:num_classes].astype(np.float32)
+    index = np.arange(num_bits)
+    is_odd = np.bitwise_count(index[:, None] & index) % 2
+    rows = np.where(is_odd, np.float32(-1), np.float32(1))
+    return np.concatenate([rows, -rows])[:num_classes]
   rng = np.random.default_rng(seed)
-  draws = rng.integers(0, 2, (_DRAWS, num_classes, num_bits)) * 2 - 1
-  best = max(draws, key=_smallest_distance)
-  return best.astype(np.float32)
+  draws = rng.integers(0, 2, (_NUM_DRAWS, num_classes, num_bits)) * 2 - 1
+  return max(draws, key=_minimum_distance).astype(np.float32)
 
 
 def create_tie_breaker(num_bits: int, seed: int) -> np.ndarray:
-  """Creates the code that fills the ties of `item_targets`.
-
-  Args:
-    num_bits: K.
-    seed: Of the coins, >= 0.
-
-  Returns:
-    float32 [K] of +-1.
-  """
+  """Create the code float32 [K] of +-1 that `item_targets` breaks ties with."""
   rng = np.random.default_rng([seed, num_bits])
   return (rng.integers(0, 2, num_bits) * 2 - 1).astype(np.float32)
 
@@ -73,12 +55,12 @@ def create_tie_breaker(num_bits: int, seed: int) -> np.ndarray:
 def item_targets(
   labels: jax.Array, codebook: np.ndarray, tie_breaker: np.ndarray
 ) -> jax.Array:
-  """Returns the majority code of an item's classes.
+  """Return the bitwise majority of the codes of each item's classes.
 
   Args:
     labels: float [B,L] of 0 and 1.
     codebook: [L,K] of +-1.
-    tie_breaker: [K] of +-1, for bits on which the classes are split evenly.
+    tie_breaker: [K] of +-1.
 
   Returns:
     [B,K] of +-1, of the type of `labels`.
@@ -90,9 +72,9 @@ def item_targets(
   return jnp.where(votes == 0, ties, jnp.sign(votes))
 
 
-def _smallest_distance(codebook: np.ndarray) -> int:
-  """Returns the smallest Hamming distance between two rows of +-1."""
-  num_classes, num_bits = codebook.shape
+def _minimum_distance(codebook: np.ndarray) -> int:
+  """Return the smallest Hamming distance between two rows of +-1."""
+  num_bits = codebook.shape[1]
   distance = (num_bits - codebook @ codebook.T) // 2
-  distance[np.arange(num_classes), np.arange(num_classes)] = num_bits
+  np.fill_diagonal(distance, num_bits)
   return int(distance.min())

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from dsh_jax.losses import activations, codebooks, method, quantization
 
-# Of a bit; below it the logarithm is cut off (at -16) with its gradient.
+# Below this the logarithm is clipped (at -16) and has no gradient.
 _MIN_PROBABILITY = 1e-7
 
 
@@ -17,45 +17,36 @@ def csq(
   codebook: str = "auto",
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the loss of Central Similarity Quantization.
+  """Return the loss of Central Similarity Quantization.
 
-  Every class has a fixed code (`codebooks`); the target of an item is the
-  majority of the codes of all its classes, ties filled from one fixed random
-  code. With p = (h + 1)/2 and g = (target + 1)/2 a bit costs
+  Every class has a fixed code (`codebooks`). The target of an item is the
+  bitwise majority of the codes of its classes; ties are filled from one fixed
+  random code. With p = (h + 1)/2 and g = (target + 1)/2, a bit costs
   -g log p - (1 - g) log(1 - p).
 
   Reduction: mean over items and bits; plus quantization_weight times the mean
-  of (|h| - 1)^2 over items and bits.
+  of (|h| - 1)^2.
 
   Source: Yuan et al., "Central Similarity Quantization for Efficient Image and
   Video Retrieval", CVPR 2020; the weight 0.05 is that of the commands in the
   authors' release (DeepHash-pytorch: 1e-4).
-  Differences: Bernoulli codes are independent coins (release: half of the bits
-  of a code are set, redrawn until the codes are far apart); p and 1 - p are at
-  least 1e-7.
+  Differences: the bits of Bernoulli codes are independent (release: half of
+  them are set, redrawn until the codes are far apart); p and 1 - p are at least
+  1e-7.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Of the codebook and the tie-breaking code.
+  Terms: cross_entropy, quantization (weighted).
+
+  Settings:
     quantization_weight: Weight of the quantisation term.
     codebook: "auto", "hadamard" or "bernoulli".
     activation: A key of `activations.ACTIVATIONS`; its range must be (-1, 1).
-
-  Returns:
-    The loss; terms cross_entropy, quantization (weighted).
-
-  Raises:
-    UserError: An unknown codebook or activation, or no Hadamard codebook of
-      this size.
   """
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
   ties = codebooks.create_tie_breaker(num_bits, seed)
 
   def objective(params, codes, labels, step):
-    del params, step
     targets = codebooks.item_targets(labels, book, ties)
-    # Probability of the target's bit.
+    # Of the target's bit.
     probability = jnp.maximum((1 + targets * codes) / 2, _MIN_PROBABILITY)
     terms = {
       "cross_entropy": -jnp.mean(jnp.log(probability)),

@@ -17,7 +17,7 @@ def dch(
   quantization_weight: float = 0.1,
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the loss of Deep Cauchy Hashing.
+  """Return the loss of Deep Cauchy Hashing.
 
   With y = 1 where two items share a label and d = K/2 (1 - cos(h_i,h_j)), a
   pair costs w [y log(d/gamma) + log(1 + gamma/d)], that is
@@ -26,38 +26,29 @@ def dch(
 
   with w = |S|/|S1| for similar and |S|/|S0| for dissimilar pairs of the batch.
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides; plus quantization_weight times the mean over items of
-  log(1 + d(|h|, 1)/gamma), the same distance to the vector of ones.
+  Reduction: mean over all B x B ordered pairs; plus quantization_weight times
+  the mean over items of log(1 + d(|h|, 1)/gamma), with the same distance d to
+  the vector of ones.
 
   Source: Cao et al., "Deep Cauchy Hashing for Hamming Space Retrieval", CVPR
   2018.
   Differences: d of a dissimilar pair is at least 0.001 bits, which bounds its
-  cost; closer pairs get no gradient. The formulas are the paper's: the script
-  of the authors' release takes the squared Euclidean distance for d, leaves
-  self-pairs out, weighs similar pairs alone and has a quantisation weight of 0.
+  cost; closer pairs get no gradient. The formulas are the paper's. The script
+  in the authors' release uses the squared Euclidean distance for d, excludes
+  self-pairs, weights only similar pairs and has a quantisation weight of 0.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: cross_entropy, quantization (weighted).
+
+  Settings:
     gamma: Scale of the Cauchy distribution, in bits; > 0.
     quantization_weight: Weight of the quantisation term.
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; terms cross_entropy, quantization (weighted).
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def distance(x, y):
     return jnp.maximum(num_bits / 2 * (1 - similarity.cosine(x, y)), 0)
 
   def objective(params, codes, labels, step):
-    del params, step
     similar = similarity.shares_label(labels)
     weights = similarity.balanced_weights(similar)
     d = distance(codes, codes)

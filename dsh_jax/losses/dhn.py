@@ -15,38 +15,28 @@ def dhn(
   quantization_weight: float = 0.1,
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the loss of Deep Hashing Networks.
+  """Return the loss of Deep Hashing Networks.
 
   With y = 1 where two items share a label and t = logit_scale <h_i,h_j> (not
   divided by K), a pair costs softplus(t) - y t.
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides; plus quantization_weight times the mean of
-  log cosh(|h| - 1) over items and bits.
+  Reduction: mean over all B x B ordered pairs; plus quantization_weight times
+  the mean of log cosh(|h| - 1) over items and bits.
 
   Source: Zhu et al., "Deep Hashing Network for Efficient Similarity Retrieval",
   AAAI 2016.
-  Differences: the quantisation term is a mean over bits where the paper sums,
-  so its weight is on another scale.
+  Differences: the quantisation term is a mean over bits (paper: a sum), so its
+  weight has another scale.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: cross_entropy, quantization (weighted).
+
+  Settings:
     logit_scale: Scale of the logit t.
     quantization_weight: Weight of the quantisation term.
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; terms cross_entropy, quantization (weighted).
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def objective(params, codes, labels, step):
-    del params, step
     similar = similarity.shares_label(labels)
     t = logit_scale * similarity.inner_product(codes, codes)
     terms = {

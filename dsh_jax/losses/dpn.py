@@ -1,4 +1,4 @@
-"""DPN: hinge of each bit against the code of the item's classes."""
+"""DPN: hinge of each bit against the codes of the item's classes."""
 
 import jax.numpy as jnp
 
@@ -17,12 +17,12 @@ def dpn(
   codebook: str = "auto",
   activation: str = "identity",
 ) -> method.Method:
-  """Makes the loss of Deep Polarized Networks.
+  """Return the loss of Deep Polarized Networks.
 
   Every class l has a fixed code c_l (`codebooks`). A bit costs
 
       "labels":   sum over the labels l of the item of max(0, margin - u c_l)
-      "majority": max(0, margin - u t), t the majority of these c_l, ties
+      "majority": max(0, margin - u t), t the majority of these c_l, with ties
                   filled from one fixed random code
 
   Reduction: mean over items and bits.
@@ -30,26 +30,17 @@ def dpn(
   Source: Fan et al., "Deep Polarized Network for Supervised Learning of
   Accurate Binary Hashing Codes", IJCAI 2020; "labels" is the multi-label form
   of the authors' release, "majority" that of DeepHash-pytorch.
-  Differences: mean over bits (release: sum, K times as much); the same
-  codebooks as `csq`, so that the two differ in the loss alone (release: signs
-  of Gaussians by default); no classifier beside the polarisation; codes are
-  not updated during training.
+  Differences: mean over bits (release: sum, K times as much); the codebooks of
+  `csq`, so that the two differ only in the loss (release: signs of Gaussians by
+  default); no additional classifier; codes stay fixed during training.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Of the codebook and the tie-breaking code.
-    margin: Least product of a logit and its target that costs nothing.
+  Terms: polarization.
+
+  Settings:
+    margin: Product of a logit and its target from which a bit costs nothing.
     target: "labels" or "majority".
     codebook: "auto", "hadamard" or "bernoulli".
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; term polarization.
-
-  Raises:
-    UserError: An unknown word for `target`, `codebook` or `activation`, or no
-      Hadamard codebook of this size.
   """
   method.check_choice("target", target, _TARGETS)
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
@@ -72,7 +63,6 @@ def dpn(
   cost = by_labels if target == "labels" else by_majority
 
   def objective(params, codes, labels, step):
-    del params, step
     value = jnp.mean(cost(codes, labels))
     return value, {"polarization": value}
 

@@ -1,4 +1,4 @@
-"""Squared error of code cosines: a control after DQN."""
+"""Squared error of code cosines: a control based on DQN."""
 
 import jax.numpy as jnp
 
@@ -12,35 +12,25 @@ def dqn_cosine(
   *,
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the pairwise cosine loss of Deep Quantization Networks, alone.
+  """Return the pairwise cosine loss of Deep Quantization Networks.
 
   With y = 1 where two items share a label, a pair costs
   (cos(h_i,h_j) - (2y - 1))^2.
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides.
+  Reduction: mean over all B x B ordered pairs.
 
   Source: Cao et al., "Deep Quantization Network for Efficient Image Retrieval",
   AAAI 2016.
-  Differences: DQN is a product-quantisation method. This control keeps its
-  similarity loss and takes signs as codes; it has no quantisation term.
+  Differences: DQN is a product-quantisation method. This control keeps only its
+  similarity loss and uses signs as codes; there is no quantisation term.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: mse.
+
+  Settings:
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; term mse.
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def objective(params, codes, labels, step):
-    del params, step
     target = 2 * similarity.shares_label(labels) - 1
     value = jnp.mean(jnp.square(similarity.cosine(codes, codes) - target))
     return value, {"mse": value}

@@ -14,39 +14,28 @@ def dsh(
   quantization_weight: float = 0.01,
   activation: str = "identity",
 ) -> method.Method:
-  """Makes the loss of Deep Supervised Hashing.
+  """Return the loss of Deep Supervised Hashing.
 
   With y = 1 where two items share a label and d2 = |u_i - u_j|^2, a pair costs
   y d2 / 2 + (1 - y) max(0, margin_per_bit K - d2) / 2.
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides; plus quantization_weight times the sum over bits, mean
-  over items, of | |u| - 1 |.
+  Reduction: mean over all B x B ordered pairs; plus quantization_weight times
+  the sum over bits, mean over items, of | |u| - 1 |.
 
   Source: Liu et al., "Deep Supervised Hashing for Fast Image Retrieval", CVPR
   2016.
   Differences: all ordered pairs (the paper counts each pair once and adds the
   penalty of both items to every pair, which doubles its share).
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: similar, dissimilar (both divided by B x B), quantization (weighted).
+
+  Settings:
     margin_per_bit: Margin on d2, divided by K.
     quantization_weight: Weight of the quantisation term.
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; terms similar, dissimilar (each divided by all B x B),
-    quantization (weighted).
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def objective(params, codes, labels, step):
-    del params, step
     similar = similarity.shares_label(labels)
     distance = similarity.squared_distance(codes)
     far = jnp.maximum(margin_per_bit * num_bits - distance, 0)

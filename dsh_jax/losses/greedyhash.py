@@ -1,7 +1,7 @@
 """GreedyHash: a classifier on the sign, with a straight-through gradient."""
 
-import jax
 import jax.numpy as jnp
+import optax
 
 from dsh_jax.losses import (
   activations,
@@ -21,11 +21,11 @@ def greedyhash(
   activation: str = "identity",
   learning_rate_multiplier: float = 1.0,
 ) -> method.Method:
-  """Makes the loss of GreedyHash.
+  """Return the loss of GreedyHash.
 
   A linear classifier without bias (parameter kernel) reads b = sign(u). The
-  loss is softmax cross-entropy with target distribution labels / number of
-  labels. In the backward pass the gradient of b goes to u unchanged.
+  loss is softmax cross-entropy with the target distribution labels / number of
+  labels. The gradient of b goes to u unchanged.
 
   Reduction: mean over items; plus quantization_weight times the mean of
   | |u| - 1 |^3 over items and bits.
@@ -33,31 +33,23 @@ def greedyhash(
   Source: Su et al., "Greedy Hash: Towards Fast Optimization for Accurate Hash
   Coding in CNN", NeurIPS 2018, and the authors' release.
   Differences: the target of an item with several labels is their uniform
-  distribution (ports take the first label only).
+  distribution (ports use only the first label).
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; `init` takes its own key.
+  Terms: cross_entropy, quantization (weighted).
+
+  Settings:
     quantization_weight: Weight of the quantisation term.
     activation: A key of `activations.ACTIVATIONS`.
     learning_rate_multiplier: Factor on the classifier's learning rate.
-
-  Returns:
-    The loss; terms cross_entropy, quantization (weighted).
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def objective(params, codes, labels, step):
-    del step
     signs = quantization.straight_through_sign(codes)
-    log_p = jax.nn.log_softmax(classifier.class_logits(params, signs), axis=1)
-    target = similarity.label_distribution(labels)
+    logits = classifier.class_logits(params, signs)
+    targets = similarity.label_distribution(labels)
+    cross_entropy = optax.losses.softmax_cross_entropy(logits, targets)
     terms = {
-      "cross_entropy": -jnp.mean(jnp.sum(target * log_p, axis=1)),
+      "cross_entropy": jnp.mean(cross_entropy),
       "quantization": quantization_weight * quantization.cubed(codes),
     }
     return terms["cross_entropy"] + terms["quantization"], terms

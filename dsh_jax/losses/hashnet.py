@@ -1,4 +1,4 @@
-"""HashNet: balanced pairwise likelihood, tanh that sharpens with time."""
+"""HashNet: balanced pairwise likelihood, tanh that sharpens over training."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def hashnet(
   continuation_power: float = 0.5,
   continuation_steps: int = 10_000,
 ) -> method.Method:
-  """Makes the loss of HashNet.
+  """Return the loss of HashNet.
 
   With y = 1 where two items share a label and t = logit_scale <h_i,h_j> / K, a
   pair costs w (softplus(t) - y t), with w by form:
@@ -31,40 +31,32 @@ def hashnet(
 
   S, S1, S0 are all, the similar and the dissimilar pairs of the batch.
   h = tanh(beta u) with beta = (1 + continuation_rate * n) ^ continuation_power.
-  n grows from 0 to continuation_steps in the course of a run of the num_steps
-  that `make_loss` was given; without those it is the number of the step.
+  n grows from 0 to continuation_steps over the num_steps of `make_loss`;
+  without num_steps it is the step number.
 
-  Reduction: "paper": mean over all B x B ordered pairs; "release": the sum over
-  them divided by the sum of w. Diagonal included, gradients through both sides.
-  No quantisation term: the growing beta replaces it.
+  Reduction: "paper": mean over all B x B ordered pairs; "release": their sum
+  divided by the sum of w. There is no quantisation term: the growing beta
+  replaces it.
 
   Source: Cao et al., "HashNet: Deep Learning to Hash by Continuation", ICCV
   2017; "release" and beta, which reaches 7.1 after 10,000 steps, from the
   authors' PyTorch release.
-  Differences: beta grows every step and by the share of the run (release: in
-  stairs of 200 steps); all pairs of one batch (release: pairs between two
-  batches, so without self-pairs). The weight 1 of a dissimilar pair's label
-  sets follows a survey's account of the paper.
+  Differences: beta grows every step, in proportion to the run (release: every
+  200 steps); all pairs of one batch (release: pairs between two batches, so
+  without self-pairs). A dissimilar pair is not weighted by its label sets,
+  which follows a survey's account of the paper.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: cross_entropy.
+
+  Settings:
     logit_scale: Scale of the logit t.
     form: "paper" or "release".
-    positive_weight: Weight of similar pairs of "release", > 0; 1 in its command
-      for COCO, all pairs divided by similar ones in its notes on other data.
+    positive_weight: Weight of similar pairs of "release", > 0. The release uses
+      1 for COCO, and suggests |S|/|S1| for other data.
     continuation_rate: Growth of beta per step, >= 0.
     continuation_power: Exponent of beta.
-    continuation_steps: Steps of growth that a run goes through, >= 1.
-
-  Returns:
-    The loss; term cross_entropy.
-
-  Raises:
-    UserError: An unknown word for `form`.
+    continuation_steps: Steps over which beta grows, >= 1.
   """
-  del seed
   method.check_choice("form", form, _FORMS)
 
   def paper_weights(similar, labels):
@@ -79,7 +71,6 @@ def hashnet(
   pair_weights = paper_weights if form == "paper" else release_weights
 
   def objective(params, codes, labels, step):
-    del params, step
     similar = similarity.shares_label(labels)
     weights = pair_weights(similar, labels)
     t = logit_scale / num_bits * similarity.inner_product(codes, codes)

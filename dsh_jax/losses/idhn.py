@@ -21,7 +21,7 @@ def idhn(
   branches: str = "both",
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the loss of Improved Deep Hashing Networks.
+  """Return the loss of Improved Deep Hashing Networks.
 
   With c the cosine of two label vectors and p = <h_i,h_j>, a pair is hard where
   c < hard_low or c > hard_high, else soft, and costs
@@ -29,40 +29,30 @@ def idhn(
       hard: softplus(t) - c t                          t = logit_scale p / K
       soft: mse_weight K ((p + K)/(2K) - c)^2
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides; plus quantization_weight times the mean of | |h| - 1 |
-  over items and bits.
+  Reduction: mean over all B x B ordered pairs; plus quantization_weight times
+  the mean of | |h| - 1 | over items and bits.
 
   Source: Zhang et al., "Improved Deep Hashing with Soft Pairwise Similarity for
   Multi-label Image Retrieval", IEEE TMM 2020, arXiv 1803.02987, in the scaling
   of the authors' TensorFlow release.
   Differences: tanh head (the release uses softsign: `activation="softsign"`).
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: cross_entropy and mse (both divided by B x B), quantization (weighted),
+  soft_pairs (share).
+
+  Settings:
     logit_scale: Scale of the logit t.
     mse_weight: Weight of the soft branch.
     quantization_weight: Weight of the quantisation term.
     hard_low: Cosine below which a pair counts as dissimilar, 0 to 1.
     hard_high: Cosine above which a pair counts as identical, 0 to 1.
-    branches: "both", or for ablations "hard" (every pair pays the hard cost,
-      with target c) or "soft" (every pair pays the soft cost).
+    branches: "both", or for ablations the cost of every pair: "hard" (with
+      target c) or "soft".
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; terms cross_entropy, mse (each summed over its own pairs and
-    divided by all B x B), quantization (weighted), soft_pairs (share).
-
-  Raises:
-    UserError: An unknown word for `branches` or `activation`.
   """
-  del seed
   method.check_choice("branches", branches, _BRANCHES)
 
   def objective(params, codes, labels, step):
-    del params, step
     c = similarity.label_cosine(labels)
     product = similarity.inner_product(codes, codes)
     t = logit_scale / num_bits * product

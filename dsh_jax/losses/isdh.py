@@ -18,44 +18,34 @@ def isdh(
   hard_high: float = 0.99,
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the loss of Instance Similarity Deep Hashing.
+  """Return the loss of Instance Similarity Deep Hashing.
 
-  With c the cosine of two label vectors, t = logit_scale <h_i,h_j> / K, a pair
-  is hard where c < hard_low or c > hard_high, else soft, and costs
+  With c the cosine of two label vectors and t = logit_scale <h_i,h_j> / K, a
+  pair is hard where c < hard_low or c > hard_high, else soft, and costs
 
       hard: hard_weight (softplus(t) - c t)
       soft: (c - sigmoid(t))^2
 
-  Reduction: mean over all B x B ordered pairs, diagonal included, gradients
-  through both sides; plus quantization_weight times the mean of | |h| - 1 |
-  over items and bits.
+  Reduction: mean over all B x B ordered pairs; plus quantization_weight times
+  the mean of | |h| - 1 | over items and bits.
 
   Source: arXiv 1803.02987 version 1; scale, thresholds and weights from the
   authors' release of that version.
   Differences: tanh head.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
+  Terms: cross_entropy and mse (both divided by B x B), quantization (weighted),
+  soft_pairs (share).
+
+  Settings:
     logit_scale: Scale of the logit t.
     hard_weight: Weight of the hard branch.
     quantization_weight: Weight of the quantisation term.
     hard_low: Cosine below which a pair counts as dissimilar, 0 to 1.
     hard_high: Cosine above which a pair counts as identical, 0 to 1.
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; terms cross_entropy, mse (each summed over its own pairs and
-    divided by all B x B), quantization (weighted), soft_pairs (share).
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
 
   def objective(params, codes, labels, step):
-    del params, step
     c = similarity.label_cosine(labels)
     t = logit_scale / num_bits * similarity.inner_product(codes, codes)
     cross_entropy = hard_weight * (jax.nn.softplus(t) - c * t)

@@ -1,7 +1,11 @@
-"""What every loss is: functions of (params, codes, labels, step) and a name.
+"""The interface of a loss: how logits become codes, and the cost of codes.
 
-A method is a factory `f(num_bits, num_classes, seed, *, setting=default, ...)`
-that returns a `Loss`. The keyword-only arguments are its settings.
+A loss is a factory `f(num_bits, num_classes, seed, *, setting=default, ...)`
+that returns a `Method`. num_bits is K, num_classes L; the seed, at least 0,
+determines everything that is drawn. An unknown word for a setting raises
+UserError. A factory's docstring explains its settings under `Settings` and the
+values that it reports under `Terms`. Losses over pairs include self-pairs in
+B x B, and gradients flow through both items.
 """
 
 import dataclasses
@@ -21,21 +25,9 @@ Objective = Callable[
 ]
 
 
-def _no_params(key: jax.Array) -> Params:
-  """Returns the parameters of a loss that has none."""
-  del key
-  return {}
-
-
-def _encode_logits(params: Params, logits: jax.Array) -> jax.Array:
-  """Returns the logits: every activation here keeps the sign of a logit."""
-  del params
-  return logits
-
-
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Method:
-  """A method: how logits become codes and what the codes should be like.
+  """A loss with its activation.
 
   Attributes:
     num_bits: K.
@@ -43,15 +35,14 @@ class Method:
     objective: (params, codes [B,num_outputs], labels [B,L], step) -> (value,
       terms), as `__call__`; codes and labels have the same float type.
     activation: (logits [B,num_outputs], step) -> codes of the same shape.
-    activation_steps: Steps over which the activation changes; `make_loss`
-      stretches or shortens them to the steps of the run. None: it does not.
-    num_outputs: Width of the head; None stands for K.
-    init: PRNG key -> the parameters of the loss itself, float32; {} for most.
+    activation_steps: Steps over which the activation changes, which `make_loss`
+      rescales to those of the run; None if it is constant.
+    num_outputs: Width of the head, K by default.
+    init: PRNG key -> the loss's own parameters, float32.
     encode: (params, logits) -> float [B,K] whose sign is the hash code.
-    learning_rate_multiplier: Factor on the learning rate of what `init`
-      returns.
-    name: Key in `LOSSES`; set by `make_loss`.
-    settings: All settings with defaults filled in; set by `make_loss`.
+    learning_rate_multiplier: Factor on the learning rate of these parameters.
+    name: Key in `LOSSES`, set by `make_loss`.
+    settings: All settings, defaults included, set by `make_loss`.
   """
 
   num_bits: int
@@ -60,8 +51,10 @@ class Method:
   activation: activations.Activation = activations.tanh
   activation_steps: int | None = None
   num_outputs: int | None = None
-  init: Callable[[jax.Array], Params] = _no_params
-  encode: Callable[[Params, jax.Array], jax.Array] = _encode_logits
+  init: Callable[[jax.Array], Params] = lambda key: {}
+  encode: Callable[[Params, jax.Array], jax.Array] = (
+    lambda params, logits: logits  # Activations keep the sign of a logit.
+  )
   learning_rate_multiplier: float = 1.0
   name: str = ""
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -77,14 +70,14 @@ class Method:
     labels: jax.Array,
     step: jax.Array | int = 0,
   ) -> tuple[jax.Array, Terms]:
-    """Computes the loss of a whole global batch.
+    """Compute the loss of a global batch.
 
     Args:
-      params: What `init` returned.
+      params: From `init`.
       codes: [B,num_outputs] after `activation`; computed in float32, or in
-        float64 where the codes are float64.
+        float64 if the codes are.
       labels: [B,L] of 0 and 1, any type.
-      step: Number of the training step, from 0; may be traced.
+      step: Training step, from 0; may be traced.
 
     Returns:
       The value and a dict of terms to report, scalars of that float type.
@@ -108,16 +101,7 @@ class Method:
     )
 
 
-def check_choice(setting: str, given: str, allowed: tuple[str, ...]) -> None:
-  """Checks a setting that is one of a few words.
-
-  Args:
-    setting: Its name in config.loss.
-    given: Its value.
-    allowed: The words.
-
-  Raises:
-    UserError: The value is none of them.
-  """
-  if given not in allowed:
-    raise errors.unknown(setting, given, allowed, f"config.loss.{setting}")
+def check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> None:
+  """Raise UserError unless the value of config.loss.SETTING is allowed."""
+  if value not in allowed:
+    raise errors.unknown(setting, value, allowed, f"config.loss.{setting}")

@@ -1,7 +1,6 @@
-"""How far relaxed codes are from hash codes, and how balanced bits are.
+"""Penalties of relaxed codes: distance from hash codes, imbalance of bits.
 
-Penalties take codes float [B,K] and give a scalar of their type, 0 at the
-least: a mean over items and bits unless a docstring says otherwise.
+Penalties map codes float [B,K] to a scalar of their type, at least 0.
 """
 
 import math
@@ -11,16 +10,12 @@ import jax.numpy as jnp
 
 
 def binarize(x: jax.Array) -> jax.Array:
-  """Returns the hash code as +-1 (x > 0 gives +1); its gradient is 0.
-
-  Args:
-    x: float, of any shape, which the result has too.
-  """
+  """Return +1 where x > 0, else -1, with x's shape and type; no gradient."""
   return jnp.where(x > 0, 1, -1).astype(x.dtype)
 
 
 def straight_through_sign(x: jax.Array) -> jax.Array:
-  """Returns `binarize(x)`, with the gradient of the identity.
+  """Return `binarize(x)` with the gradient of the identity.
 
   Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic
   Neurons for Conditional Computation", arXiv 1308.3432.
@@ -29,32 +24,29 @@ def straight_through_sign(x: jax.Array) -> jax.Array:
 
 
 def absolute(codes: jax.Array) -> jax.Array:
-  """Returns mean | |h| - 1 |."""
+  """Return mean | |h| - 1 |."""
   return jnp.mean(jnp.abs(jnp.abs(codes) - 1))
 
 
 def squared(codes: jax.Array) -> jax.Array:
-  """Returns mean (|h| - 1)^2, which equals mean (h - sign h)^2."""
+  """Return mean (|h| - 1)^2, which equals mean (h - sign h)^2."""
   return jnp.mean(jnp.square(codes - binarize(codes)))
 
 
 def cubed(codes: jax.Array) -> jax.Array:
-  """Returns mean | |h| - 1 |^3, of GreedyHash (Su et al., NeurIPS 2018)."""
+  """Return mean | |h| - 1 |^3, of GreedyHash (Su et al., NeurIPS 2018)."""
   return jnp.mean(jnp.abs(codes - binarize(codes)) ** 3)
 
 
 def log_cosh(codes: jax.Array) -> jax.Array:
-  """Returns mean log cosh(|h| - 1), without the overflow of cosh.
+  """Return mean log cosh(|h| - 1), of DHN (Zhu et al., AAAI 2016).
 
-  Source: DHN (Zhu et al., AAAI 2016).
+  Written so that cosh does not overflow.
   """
   x = jnp.abs(jnp.abs(codes) - 1)
   return jnp.mean(x + jax.nn.softplus(-2 * x) - math.log(2))
 
 
 def bit_balance(codes: jax.Array) -> jax.Array:
-  """Returns the squared norm of the mean code: 0 where bits are balanced.
-
-  Source: DSRH (Zhao et al., CVPR 2015).
-  """
+  """Return the squared norm of the mean code, of DSRH (Zhao et al., 2015)."""
   return jnp.sum(jnp.square(jnp.mean(codes, axis=0)))

@@ -1,38 +1,36 @@
-"""How alike two items are: by their labels, and by their relaxed codes.
+"""Similarity of items, by their labels or by their relaxed codes.
 
-Labels are [B,L] of 0 and 1, codes [B,K]; both are float, and so are results, of
-the same type. Those of a batch with itself are [B,B] over its ordered pairs,
-self-pairs on the diagonal. Products use full float32 precision on every
-platform: the default of accelerators rounds the factors, and 1 - cosine of near
-codes would be lost.
+Labels are [B,L] of 0 and 1, codes [B,K]. Both are float, as are the results, of
+the same type. Products use full float32 precision on every platform: by
+default, accelerators round the factors, which destroys 1 - cosine of near
+codes.
 """
 
 import jax
 import jax.numpy as jnp
 
-# Below this squared norm a vector has no direction; its cosine is then near 0
-# and its gradient stays finite.
+# Bounds the gradient of the cosine of a vector near 0.
 _MIN_SQUARED_NORM = 1e-12
 
 
 def inner_product(x: jax.Array, y: jax.Array) -> jax.Array:
-  """Returns <x_i, y_j> for x [M,D] and y [N,D], as [M,N]."""
+  """Return <x_i, y_j> [M,N] of x [M,D] and y [N,D]."""
   return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
 def normalize(x: jax.Array) -> jax.Array:
-  """Returns the rows of x [M,D] scaled to norm 1; a zero row stays zero."""
+  """Return the rows of x [M,D] scaled to norm 1; a zero row stays zero."""
   squared = jnp.sum(x * x, axis=1, keepdims=True)
   return x * jax.lax.rsqrt(jnp.maximum(squared, _MIN_SQUARED_NORM))
 
 
 def cosine(x: jax.Array, y: jax.Array) -> jax.Array:
-  """Returns cos(x_i, y_j) for x [M,D] and y [N,D], as [M,N]."""
+  """Return cos(x_i, y_j) [M,N] of x [M,D] and y [N,D]."""
   return inner_product(normalize(x), normalize(y))
 
 
 def squared_distance(x: jax.Array) -> jax.Array:
-  """Returns |x_i - x_j|^2 for x [B,D], as [B,B], exactly 0 on the diagonal."""
+  """Return |x_i - x_j|^2 [B,B] of x [B,D], exactly 0 on the diagonal."""
   gram = inner_product(x, x)
   squared = jnp.sum(x * x, axis=1)
   distance = squared[:, None] + squared[None, :] - 2 * gram
@@ -40,30 +38,29 @@ def squared_distance(x: jax.Array) -> jax.Array:
 
 
 def code_distance(codes: jax.Array) -> jax.Array:
-  """Returns (K - <h_i,h_j>)/2, [B,B]: the Hamming distance of codes of +-1."""
+  """Return (K - <h_i,h_j>)/2 [B,B]: the Hamming distance of codes of +-1."""
   return (codes.shape[1] - inner_product(codes, codes)) / 2
 
 
 def off_diagonal(size: int) -> jax.Array:
-  """Returns bool [size,size], False for self-pairs."""
+  """Return bool [size,size], False on the diagonal."""
   return ~jnp.eye(size, dtype=bool)
 
 
 def overlap(labels: jax.Array) -> jax.Array:
-  """Returns s_ij [B,B], the number of labels two items share, exactly."""
+  """Return s_ij [B,B], the number of shared labels, exact."""
   return inner_product(labels, labels)
 
 
 def shares_label(labels: jax.Array) -> jax.Array:
-  """Returns y_ij [B,B], 1 where two items share a label, else 0."""
+  """Return y_ij [B,B], 1 where two items share a label, else 0."""
   return (overlap(labels) > 0).astype(labels.dtype)
 
 
 def label_cosine(labels: jax.Array) -> jax.Array:
-  """Returns c_ij = s_ij / sqrt(n_i n_j), n = number of labels of an item.
+  """Return c_ij = s_ij / sqrt(n_i n_j) [B,B], n the number of labels.
 
-  Of shape [B,B], from 0 to 1. An item without labels has no cosine; it gets 0
-  (the data protocols drop such items).
+  It is 0 for an item without labels (data protocols drop these).
   """
   count = jnp.sum(labels, axis=1)
   product = count[:, None] * count[None, :]
@@ -71,10 +68,7 @@ def label_cosine(labels: jax.Array) -> jax.Array:
 
 
 def label_iou(labels: jax.Array) -> jax.Array:
-  """Returns |intersection| / |union| of the label sets, [B,B] from 0 to 1.
-
-  Two items without labels get 0.
-  """
+  """Return |intersection| / |union| [B,B] of label sets; 0 if both empty."""
   count = jnp.sum(labels, axis=1)
   shared = overlap(labels)
   union = count[:, None] + count[None, :] - shared
@@ -82,16 +76,13 @@ def label_iou(labels: jax.Array) -> jax.Array:
 
 
 def label_distribution(labels: jax.Array) -> jax.Array:
-  """Returns labels / number of labels, [B,L]: a target for a softmax.
-
-  Rows add up to 1; that of an item without labels is 0.
-  """
+  """Return labels / number of labels [B,L]; 0 for an item without labels."""
   count = jnp.sum(labels, axis=1, keepdims=True)
   return labels / jnp.maximum(count, 1)
 
 
 def balanced_weights(similar: jax.Array) -> jax.Array:
-  """Returns |S|/|S1| on similar pairs and |S|/|S0| on the others.
+  """Return |S|/|S1| on similar pairs and |S|/|S0| on the others.
 
   S, S1, S0 are all, the similar and the other pairs.
 
@@ -99,9 +90,6 @@ def balanced_weights(similar: jax.Array) -> jax.Array:
 
   Args:
     similar: float [B,B] of 0 and 1.
-
-  Returns:
-    [B,B] weights; a class of pairs that is empty has no influence.
   """
   num_similar = jnp.sum(similar)
   num_other = similar.size - num_similar

@@ -13,50 +13,41 @@ def talr_ap(
   bins_per_bit: float = 0.5,
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the tie-aware average-precision loss.
+  """Return the tie-aware average-precision loss.
 
   c+_d and c_d are soft counts of relevant and of all other items of the batch
   in bin d of the distance to a query (bins_per_bit K + 1 triangular bins from 0
-  to K, see `ranking`), C+ and C their running sums, N+ the number of relevant
-  items:
+  to K, see `ranking`). C+ and C are their cumulative sums, N+ the number of
+  relevant items:
 
       AP_q = (1/N+) sum_d c+_d (C+_(d-1) + C+_d + 1) / (C_(d-1) + C_d + 1)
 
-  Reduction: 1 minus the mean AP over the queries that have a relevant item (0
-  if none has).
+  Reduction: 1 minus the mean AP over queries with a relevant item (0 without
+  any).
 
   Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
   simplified form of the tie-aware AP.
   Differences: tanh(u) without the paper's slope parameter; half a bin per bit
-  at any K (authors: from 32 bits on, at B = 256; below, one bin per bit).
+  for all K (authors: from 32 bits on, at B = 256; below, one bin per bit).
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
-    bins_per_bit: Bins of the histograms, divided by K; > 0.
+  Terms: average_precision.
+
+  Settings:
+    bins_per_bit: Histogram bins divided by K; > 0.
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; term average_precision.
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
   bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def objective(params, codes, labels, step):
-    del params, step
     others = similarity.off_diagonal(codes.shape[0])
     similar = jnp.where(others, similarity.shares_label(labels), 0)
     distance = similarity.code_distance(codes) * (bins / num_bits)
     relevant = ranking.soft_histogram(distance, similar, bins)
     items = ranking.soft_histogram(distance, others.astype(codes.dtype), bins)
-    relevant_until = jnp.cumsum(relevant, axis=1)
-    items_until = jnp.cumsum(items, axis=1)
-    precision = (2 * relevant_until - relevant + 1) / (
-      2 * items_until - items + 1
+    cumulative_relevant = jnp.cumsum(relevant, axis=1)
+    cumulative_items = jnp.cumsum(items, axis=1)
+    precision = (2 * cumulative_relevant - relevant + 1) / (
+      2 * cumulative_items - items + 1
     )
     num_relevant = jnp.sum(similar, axis=1)
     per_query = jnp.sum(relevant * precision, axis=1)

@@ -13,43 +13,34 @@ def talr_ndcg(
   bins_per_bit: float = 0.5,
   activation: str = "tanh",
 ) -> method.Method:
-  """Makes the tie-aware NDCG loss.
+  """Return the tie-aware NDCG loss.
 
   c_d is the soft count of the other items of the batch in bin d of the distance
   to a query (bins_per_bit K + 1 triangular bins from 0 to K, see `ranking`), C
-  its running sum, G_d the soft sum of gains 2^s - 1 (s the overlap):
+  its cumulative sum, G_d the soft sum of gains 2^s - 1 (s the overlap):
 
       NDCG_q = (1/ideal) sum_d G_d / log2(C_(d-1) + (c_d + 1)/2 + 1)
 
   ideal is the DCG of the same list in its best order.
 
-  Reduction: 1 minus the mean NDCG over the queries with a relevant item (0 if
-  none has).
+  Reduction: 1 minus the mean NDCG over queries with a relevant item (0 without
+  any).
 
   Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
   simplified form of the tie-aware NDCG.
   Differences: tanh(u) without the paper's slope parameter; the query is in
-  neither histogram nor ideal (in the release it is in the ideal). The release's
-  half a bin per bit goes with its B = 256.
+  neither histogram nor ideal (release: in the ideal). The release's half a bin
+  per bit is for its B = 256.
 
-  Args:
-    num_bits: K.
-    num_classes: L.
-    seed: Unused; nothing here is random.
-    bins_per_bit: Bins of the histograms, divided by K; > 0.
+  Terms: ndcg.
+
+  Settings:
+    bins_per_bit: Histogram bins divided by K; > 0.
     activation: A key of `activations.ACTIVATIONS`.
-
-  Returns:
-    The loss; term ndcg.
-
-  Raises:
-    UserError: The activation is unknown.
   """
-  del seed
   bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def objective(params, codes, labels, step):
-    del params, step
     others = similarity.off_diagonal(codes.shape[0])
     shared = similarity.overlap(labels)
     distance = similarity.code_distance(codes) * (bins / num_bits)
@@ -59,7 +50,7 @@ def talr_ndcg(
     items = ranking.soft_histogram(distance, others.astype(codes.dtype), bins)
     before = jnp.cumsum(items, axis=1) - items
     rank = before + (items + 1) / 2
-    # Rounding of the running sum must not take a rank below its lower bound.
+    # Rounding of the cumulative sum must not push a rank below its bound.
     discount = jnp.log2(jnp.maximum(rank, 0.5) + 1)
     dcg = jnp.sum(gains / discount, axis=1)
     ideal = ranking.ideal_dcg(shared, others, num_classes)

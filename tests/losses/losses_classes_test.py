@@ -13,7 +13,7 @@ SEED = 3  # That of loss_checks.compiled.
 
 
 def target_codes(labels):
-  """Majority vote of the class codes, bit by bit."""
+  """Return the majority vote of the class codes, bit by bit."""
   book = codebooks.create_codebook("auto", K, L, SEED)
   ties = codebooks.create_tie_breaker(K, SEED)
   targets = np.zeros((len(labels), K))
@@ -32,17 +32,8 @@ def csq(params, codes, labels):
 
 def dpn(params, codes, labels):
   book = codebooks.create_codebook("auto", K, L, SEED)
-  costs = []
-  for u, row in zip(codes, labels, strict=True):
-    costs.append(
-      sum(
-        max(0.0, 1 - u[k] * book[c, k])
-        for c in range(L)
-        if row[c]
-        for k in range(K)
-      )
-    )
-  return np.mean(costs) / K
+  hinges = np.maximum(0, 1 - codes[:, None, :] * book)  # [B,L,K]
+  return (hinges * labels[:, :, None]).sum(axis=(1, 2)).mean() / K
 
 
 def dpn_majority(params, codes, labels):
@@ -131,7 +122,7 @@ REFERENCES = {
   "dpn": dpn,
   "orthohash": orthohash,
   "greedyhash": greedyhash,
-  # L = 5 takes words of 3 bits; at K = 8 they are 4 apart.
+  # L = 5 needs dimension 3; at K = 8 the distance is 4.
   "hyp2": make_hyp2(0.0),
   "classifier_code": classifier_code,
   "bce_sign": bce_sign,
@@ -155,7 +146,7 @@ def test_hyp2_with_a_threshold(threshold):
   loss_checks.check_value("hyp2", make_hyp2(threshold), threshold=threshold)
 
 
-# bits, classes -> zeta, as the paper and the release's table have it.
+# bits, classes, zeta of the paper and of the release's table.
 HYP2_THRESHOLDS = [
   (12, 21, 0.333),
   (36, 20, 0.056),
@@ -182,23 +173,23 @@ def test_hyp2_takes_zeta_from_the_table(num_bits, num_classes, zeta):
 @pytest.mark.parametrize(
   "num_bits,num_classes,distance",
   [
-    (1, 2, 1),  # Known for all lengths below 4.
+    (1, 2, 1),  # Lengths below 4.
     (2, 3, 1),
     (3, 4, 2),
     (8, 1, 8),  # One class counts as two.
     (1, 10, 0),  # More classes than codes.
     (8, 300, 0),
     (8, 257, 0),
-    # Griesmer: 11 dimensions and distance 12 take 12+6+3+2+1+...+1 = 30 bits.
+    # Griesmer: dimension 11 and distance 12 need 12+6+3+2+1+...+1 = 30 bits.
     (30, 2000, 12),
     (29, 2000, 11),
   ],
 )
-def test_hyp2_distances_that_the_table_lacks(num_bits, num_classes, distance):
+def test_hyp2_distances_outside_the_table(num_bits, num_classes, distance):
   assert hyp2.code_distance(num_bits, num_classes) == distance
 
 
-def test_hyp2_distances_keep_the_laws_of_codes():
+def test_hyp2_distances_satisfy_known_bounds():
   for num_bits in range(4, 257):
     distances = [
       hyp2.code_distance(num_bits, 2**k)
@@ -234,7 +225,7 @@ def test_no_hadamard_codebook_of_this_size(bits):
 
 
 def test_every_label_of_an_item_counts():
-  # Ports that take the argmax of the labels see the first one alone.
+  # Ports that take the argmax see only the first label.
   for name in ("csq", "dpn", "orthohash", "greedyhash"):
     loss, params, function = loss_checks.compiled(name)
     codes = loss_checks.make_codes(loss, np.random.default_rng(0))

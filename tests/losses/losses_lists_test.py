@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dsh_jax import losses
-from dsh_jax.losses import ranking, triplets
+from dsh_jax.losses import hinges, logistic, ranking, triplets
 
 K = loss_checks.NUM_BITS
 
@@ -21,25 +21,25 @@ def overlaps(labels):
 
 
 def gain(shared, unit=0):
-  """2^s - 1 divided by 2^unit, from whole numbers of any size."""
+  """(2^s - 1) / 2^unit, from integers of any size."""
   return float(fractions.Fraction(2 ** int(shared) - 1, 2 ** int(unit)))
 
 
 def ideal_dcg(shared):
-  """In units of two to the power of the largest overlap."""
+  """The ideal DCG in units of 2^(largest overlap)."""
   best = sorted(shared, reverse=True)
   gains = [gain(s, best[0]) for s in best]
   return sum(g / np.log2(rank + 2) for rank, g in enumerate(gains))
 
 
 def dsrh(params, codes, labels, normalizer="ideal"):
-  s = overlaps(labels).astype(object)  # Python's integers have no largest.
+  s = overlaps(labels).astype(object)  # Integers of any size.
   items = range(len(codes))
   total = 0.0
   for q in items:
     others = [i for i in items if i != q]
     best = sorted((s[q, i] for i in others), reverse=True)
-    # In units of 2^top; the normaliser takes them away again.
+    # Gains and normaliser are in units of 2^top.
     top = 0 if normalizer == "none" else best[0]
     z = {
       "ideal": ideal_dcg(best),
@@ -100,7 +100,7 @@ def entropy(counts):
 
 
 def lists(codes, labels):
-  """Yields, per query, distances and overlaps of the other items."""
+  """Yield, per query, distances and overlaps of the other items."""
   s = overlaps(labels)
   for q in range(len(codes)):
     others = np.array([i for i in range(len(codes)) if i != q])
@@ -186,7 +186,7 @@ def test_dsrh_normalizers_equal_loop(normalizer):
   loss_checks.check_value("dsrh", reference, normalizer=normalizer)
 
 
-# Two to that power is more than int32, float32 and float64 hold.
+# 2^s overflows int32, float32 and float64.
 @pytest.mark.parametrize("num_shared", [31, 130, 1100])
 @pytest.mark.parametrize("name", ["dsrh", "talr_ndcg"])
 def test_many_shared_labels_equal_loop(name, num_shared):
@@ -204,7 +204,7 @@ def test_many_shared_labels_equal_loop(name, num_shared):
 
 
 def test_dsrh_release_sampling():
-  # Expected value over the draws: the loop over all choices of the release.
+  # The expected value is the mean over all possible draws.
   loss = losses.make_loss(
     "dsrh",
     num_bits=K,
@@ -223,7 +223,7 @@ def test_dsrh_release_sampling():
     second = np.flatnonzero((s > 0) & (s < s.max()) & (s.max() > 1))
     none = np.flatnonzero(s == 0)
     values = []
-    # -1 stands for an item that the batch does not have.
+    # -1 stands for an item that the batch lacks.
     for picks in itertools.product(
       *(x if len(x) else [-1] for x in (first, second, none))
     ):
@@ -252,20 +252,20 @@ SIZE = 64
 def triplet_problem(spread):
   rng = np.random.default_rng(1)
   labels = (rng.random((SIZE, 6)) < 0.3).astype(np.float64)
-  level = labels @ labels.T
-  badness = spread * rng.normal(size=(SIZE, SIZE))
-  return badness.astype(np.float32), level, ~np.eye(SIZE, dtype=bool)
+  relevance = labels @ labels.T
+  distance = spread * rng.normal(size=(SIZE, SIZE))
+  return distance.astype(np.float32), relevance, ~np.eye(SIZE, dtype=bool)
 
 
-def check_sums(function, badness, weight, costs, slopes):
-  """Compares with sums over an array [anchor, i, j] of all triplets."""
+def check_sums(function, distance, weight, costs, slopes):
+  """Compare with sums over an array [anchor, i, j] of all triplets."""
 
   def total(b):
     sums = function(b)
     return jnp.sum(sums), sums
 
   (_, sums), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
-    badness
+    distance
   )
   expected = (weight * costs).sum(axis=(1, 2))
   np.testing.assert_allclose(sums, expected, rtol=1e-5)
@@ -277,22 +277,20 @@ def check_sums(function, badness, weight, costs, slopes):
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 8.0])
-@pytest.mark.parametrize("sorted_from", [1, SIZE + 1])
-def test_hinges_equal_the_array_of_all_triplets(
-  spread, sorted_from, monkeypatch
-):
-  monkeypatch.setattr(triplets, "_SORTED_FROM", sorted_from)
-  badness, level, valid = triplet_problem(spread)
-  gain = 2**level
+@pytest.mark.parametrize("sort_from", [1, SIZE + 1])
+def test_hinges_equal_the_array_of_all_triplets(spread, sort_from, monkeypatch):
+  monkeypatch.setattr(hinges, "_SORT_FROM", sort_from)
+  distance, relevance, mask = triplet_problem(spread)
+  gain = 2**relevance
   weight = np.maximum(gain[:, :, None] - gain[:, None, :], 0)
-  weight *= valid[:, :, None] * valid[:, None, :]
-  x = badness[:, :, None].astype(np.float64) - badness[:, None, :] + 1.5
+  weight *= mask[:, :, None] * mask[:, None, :]
+  x = distance[:, :, None].astype(np.float64) - distance[:, None, :] + 1.5
 
   def function(b):
-    level_32 = jnp.asarray(level, jnp.float32)
-    return triplets.sum_hinges(b, level_32, valid, 1.5, lambda t: 2**t)
+    relevance_32 = jnp.asarray(relevance, jnp.float32)
+    return hinges.sum_hinges(b, relevance_32, mask, 1.5, lambda t: 2**t)
 
-  check_sums(function, badness, weight, np.maximum(x, 0), x > 0)
+  check_sums(function, distance, weight, np.maximum(x, 0), x > 0)
 
 
 def test_dsrh_balance_of_the_release_is_divided_by_the_batch():
@@ -316,39 +314,40 @@ def test_dsrh_balance_is_a_small_share_of_the_gradient():
     labels = (rng.random((num_items, 10)) < 0.25).astype(np.float32)
     codes = loss_checks.make_codes(loss, rng, num_items)
 
-    def terms(codes, loss=loss, labels=labels):
-      found = loss({}, codes, labels)[1]
-      return found["ranking"], found["balance"]
+    def both(codes, loss=loss, labels=labels):
+      terms = loss({}, codes, labels)[1]
+      return terms["ranking"], terms["balance"]
 
-    ranking_gradient, balance_gradient = jax.jit(jax.jacrev(terms))(codes)
+    ranking_gradient, balance_gradient = jax.jit(jax.jacrev(both))(codes)
     share = np.linalg.norm(balance_gradient) / np.linalg.norm(ranking_gradient)
     assert 0.01 < share < 0.1
 
 
-@pytest.mark.parametrize("per_pass", [1, 24, 64, 100])
-def test_pairs_of_an_accelerator_equal_those_of_a_cpu(per_pass, monkeypatch):
-  monkeypatch.setattr(triplets, "_PER_PASS", per_pass)
-  badness, level, valid = triplet_problem(20.0)
-  first, second = valid & (level > 0), valid & (level == 0)
-  expected = triplets.pair_costs_by_anchor(badness, first, second, 1.5)
-  found = triplets.pair_costs_at_once(badness, first, second, 1.5)
-  for x, y in zip(found, expected, strict=True):
+@pytest.mark.parametrize("size", [1, 24, 64])
+def test_accelerator_and_cpu_kernels_are_equal(size, monkeypatch):
+  monkeypatch.setattr(triplets, "_ITEMS_PER_STEP", size)
+  distance, relevance, mask = triplet_problem(20.0)
+  positives, negatives = mask & (relevance > 0), mask & (relevance == 0)
+  args = distance, positives, negatives, 1.5
+  expected = logistic.sum_by_anchor(*args)
+  result = logistic.sum_all_pairs(*args)
+  for x, y in zip(result, expected, strict=True):
     np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("tile", [1, 24, 64, 100])
-def test_tiles_of_pairs_equal_the_array_of_all_triplets(tile, monkeypatch):
-  monkeypatch.setattr(triplets, "_TILE", tile)
-  badness, level, valid = triplet_problem(3.0)
-  first, second = valid & (level > 0), valid & (level == 0)
-  weight = first[:, :, None] * second[:, None, :].astype(np.float64)
-  x = badness[:, :, None].astype(np.float64) - badness[:, None, :] + 1.5
+@pytest.mark.parametrize("tile", [1, 24, 64])
+def test_logistic_costs_equal_the_array_of_all_triplets(tile, monkeypatch):
+  monkeypatch.setattr(logistic, "_TILE", tile)
+  distance, relevance, mask = triplet_problem(3.0)
+  positives, negatives = mask & (relevance > 0), mask & (relevance == 0)
+  weight = positives[:, :, None] * negatives[:, None, :].astype(np.float64)
+  x = distance[:, :, None].astype(np.float64) - distance[:, None, :] + 1.5
 
   def function(b):
-    return triplets.sum_pair_costs(b, first, second, 1.5)
+    return logistic.sum_logistic(b, positives, negatives, 1.5)
 
   slopes = 1 / (1 + np.exp(-x))
-  check_sums(function, badness, weight, np.logaddexp(0, x), slopes)
+  check_sums(function, distance, weight, np.logaddexp(0, x), slopes)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +366,7 @@ def test_memory_of_a_large_batch(name):
 
 def test_ideal_dcg_of_empty_and_mixed_lists():
   shared = jnp.asarray([[3, 0, 2, 1], [0, 3, 0, 0]], jnp.float32)
-  valid = np.array([[False, True, True, True], [True, False, True, True]])
-  values = ranking.ideal_dcg(shared, valid, num_classes=3)
+  mask = np.array([[False, True, True, True], [True, False, True, True]])
+  values = ranking.ideal_dcg(shared, mask, num_classes=3)
   expected = [(3 / np.log2(2) + 1 / np.log2(3)) / 2**2, 0]
   np.testing.assert_allclose(values, expected, rtol=1e-6)

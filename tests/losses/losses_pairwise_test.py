@@ -14,7 +14,7 @@ def softplus(x):
 
 
 def pair_values(codes, labels):
-  """Yields (product, label cosine, shares a label, label IoU, i, j)."""
+  """Yield (product, label cosine, shares a label, label IoU, i, j)."""
   labels = labels.astype(np.float64)
   for i, j in itertools.product(range(len(codes)), repeat=2):
     shared = float(labels[i] @ labels[j])
@@ -95,7 +95,7 @@ def hashnet(params, codes, labels):
     (similar if y else dissimilar).append(
       iou * (softplus(t) - t) if y else softplus(t)
     )
-  # |S|/|S1| and |S|/|S0| turn the mean over all pairs into two means.
+  # With |S|/|S1| and |S|/|S0|, the mean over all pairs becomes two means.
   return np.mean(similar) + (np.mean(dissimilar) if dissimilar else 0)
 
 
@@ -182,8 +182,7 @@ def test_hashnet_of_the_release_equals_loop():
 
 
 def test_idhn_by_hand():
-  # One pair of equal and two of disjoint labels, K = 2, saturated codes:
-  # hard everywhere; t = 5 on the diagonal, -5 off it, no quantisation error.
+  # All pairs are hard: t = 5 on the diagonal, -5 off it. Codes are saturated.
   _, params, function = loss_checks.compiled("idhn", 2, 2)
   codes = np.array([[1, 1], [-1, -1]], np.float32)
   (value, terms), _ = function(params, codes, np.eye(2, dtype=np.uint8))
@@ -191,8 +190,8 @@ def test_idhn_by_hand():
   assert terms["soft_pairs"] == 0 and terms["quantization"] == 0
 
 
-def test_idhn_soft_pair_is_free_at_its_optimum():
-  # c = 1/2 has its minimum at <h_i,h_j> = (2c - 1) K = 0.
+def test_idhn_soft_pair_costs_nothing_at_its_optimum():
+  # For c = 1/2 it is at <h_i,h_j> = (2c - 1) K = 0.
   _, params, function = loss_checks.compiled("idhn", 2, 3)
   codes = np.array([[1, 1], [1, -1]], np.float32)
   labels = np.array([[1, 1, 0], [0, 1, 1]], np.uint8)
