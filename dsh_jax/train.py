@@ -218,7 +218,7 @@ def _train(
     images_per_step=config.train.batch_size,
     tensorboard=config.tensorboard,
     enabled=all_hosts.index == 0,
-    held=metadata.get("log"),
+    recorded=metadata.get("log"),
   )
   report = step_report.StepReport(
     config, parts.splits.train, metrics, log, clock

@@ -1,56 +1,54 @@
-"""What the same items reach without training: beside the scores of codes."""
+"""Scores without training, to compare with those of a run."""
 
 import numpy as np
 
 from dsh_jax import data
 from dsh_jax.retrieval import codes, evaluation, strict, unsupervised
 
-_SIDE = 8  # Of the thumbnails that stand for images, pixels.
-_CHUNK = 256  # Images that are read at a time.
-# Images of a database, at most: more would mean to read all of a large data set
-# once again.
+_SIDE = 8  # Pixels of the thumbnails that are hashed.
+_CHUNK = 256  # Images read at a time.
+# A larger database of images would take long to read once more.
 _MOST_IMAGES = 50_000
-_FITTED = 10_000  # Training items that directions are found from, at most.
+_MOST_FITTED = 10_000  # Training items to fit directions to.
 
 
 def evaluate(
   splits: data.Splits, num_bits: int, seed: int
 ) -> dict[str, dict[str, float]]:
-  """Score LSH and signs of principal components, of the length of the codes.
+  """Score LSH and the signs of principal components with K bits.
 
   Args:
-    splits: Of features; or of images, whose thumbnails of 8 x 8 pixels are
-      hashed.
+    splits: Features, or images, of which thumbnails of 8 x 8 pixels are hashed.
     num_bits: K.
-    seed: Of random directions.
+    seed: Seed of the directions of LSH.
 
   Returns:
-    Name of a baseline -> metric of `strict.METRICS` -> score of the test
-    queries, the mean over all orders of ties. Of features also their cosine,
-    without ties. {} if the database has more than 50,000 images.
+    Baseline -> metric of `strict.METRICS` -> score of the test queries, its
+    mean over the orders of ties. For features also the cosine, which has no
+    ties. {} if the database has more than 50,000 images.
   """
-  of = "features" if len(splits.train.images.shape) == 2 else "pixels"
+  kind = "features" if len(splits.train.images.shape) == 2 else "pixels"
   query, database = splits.query, splits.database
-  if of == "pixels" and len(database) > _MOST_IMAGES:
+  if kind == "pixels" and len(database) > _MOST_IMAGES:
     return {}
   encoded = [_vectors(query), _vectors(database)]
   labels = [query.labels, database.labels]
-  found = {}
-  if of == "features":
-    found["cosine of features"] = strict.evaluate_cosine(*encoded, *labels)
-  fitted = _vectors(splits.train, _FITTED)
+  scores = {}
+  if kind == "features":
+    scores["cosine of features"] = strict.evaluate_cosine(*encoded, *labels)
+  fitted = _vectors(splits.train, _MOST_FITTED)
   for title, name in (("LSH", "lsh"), ("PCA", "pca_sign")):
     encode = unsupervised.fit(name, fitted, num_bits, seed)
-    scores = evaluation.evaluate_codes(
+    metrics = evaluation.evaluate_codes(
       *(codes.pack(encode(x)) for x in encoded),
       *labels,
       num_bits,
       names=strict.METRICS,
     )["metrics"]
-    found[f"{title} of {of}, {num_bits} bits"] = {
-      metric: scores[metric]["expected"] for metric in strict.METRICS
+    scores[f"{title} of {kind}, {num_bits} bits"] = {
+      metric: metrics[metric]["expected"] for metric in strict.METRICS
     }
-  return found
+  return scores
 
 
 def _vectors(split: data.Split, at_most: int | None = None) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""What is wrong with codes, if something is: seen on a sample of images.
+"""Diagnostics of codes, on a sample of images.
 
-Scores say that codes are bad; these numbers say how. A network that begins from
-random weights can learn how many labels an image has and nothing else, as
-images with many labels are relevant to most others: the logits of all bits are
-then multiples of one number.
+Scores show that codes are bad; these numbers show why. From random weights a
+network can learn the number of labels and nothing else, as images with many
+labels are relevant to most others. The logits of all bits are then multiples of
+one number.
 """
 
 from typing import Any
@@ -21,57 +21,57 @@ _HIGH_CORRELATION = 0.5
 
 
 class Diagnostics:
-  """Describe the codes of a fixed sample of the validation queries.
+  """Describes the codes of a fixed sample of the validation queries.
 
-  Without these it is one of the training images.
+  Without validation queries, the sample is of the training images.
   """
 
   def __init__(
     self,
-    made: programs.Programs,
+    compiled: programs.Programs,
     mesh: parallel.DeviceMesh,
     splits: data.Splits,
   ):
     """Read the sample; nothing is compiled yet.
 
     Args:
-      made: The programs of the run.
-      mesh: How steps are spread over devices.
+      compiled: The programs of the run.
+      mesh: The devices.
       splits: Train and validation are read.
     """
     split = splits.validation if len(splits.validation) else splits.train
     count = min(len(split), MAX_IMAGES)
     rows = np.arange(count) * len(split) // count
     self._labels = split.labels[rows]
-    # Filled up with the last image, so that devices share it evenly.
+    # Copies of the last image give every device the same number.
     padded = -(-count // mesh.num_devices) * mesh.num_devices
     rows = np.pad(rows, (0, padded - count), mode="edge")
     self._images = split.take(rows[mesh.local_rows(padded)])
-    self._made = made
+    self._programs = compiled
     self._mesh = mesh
 
   def __call__(self, weights: Any, step: int) -> dict[str, float]:
-    """Describe the codes of some weights.
+    """Describe the codes that weights give.
 
     Args:
       weights: (params, batch_stats), on devices.
-      step: Steps taken, for activations that change with them.
+      step: Steps taken, for activations that depend on them.
 
     Returns:
-      "codes/NAME" -> what `describe` returns; {} where logits are not finite.
+      "codes/NAME" -> value from `describe`; {} if logits are not finite.
     """
-    outputs = self._made.outputs(weights, self._mesh.shard_batch(self._images))
+    outputs = self._programs.outputs(weights, self._mesh.shard_batch(self._images))
     outputs = self._mesh.gather(outputs)[: len(self._labels)]
     if not np.isfinite(outputs).all():
       return {}
-    width = self._made.method.num_outputs
-    found = describe(
+    width = self._programs.method.num_outputs
+    values = describe(
       outputs[:, :width],
-      relaxed(self._made.method, outputs[:, :width], step),
+      relaxed(self._programs.method, outputs[:, :width], step),
       outputs[:, width:] > 0,
       self._labels,
     )
-    return {f"codes/{name}": value for name, value in found.items()}
+    return {f"codes/{name}": value for name, value in values.items()}
 
 
 def relaxed(method: losses.Method, logits: np.ndarray, step: int) -> np.ndarray:
@@ -98,13 +98,12 @@ def describe(
       balanced bits, 1 for constant ones.
     bit_entropy: Mean over bits, in bits: 1 for balanced ones.
     effective_rank: exp of the entropy of the singular values of the centred
-      logits, as shares of their sum (Roy & Vetterli, EUSIPCO 2007): from 1,
-      where all logits are multiples of one number, to F; 0 where they are
-      constant.
+      logits, as shares of their sum (Roy & Vetterli, EUSIPCO 2007): from 1, if
+      all logits are multiples of one number, to F; 0 if they are constant.
     label_count_correlation: |Pearson correlation| of the first principal
-      component of the logits with the number of labels; 0 where one of them is
+      component of the logits with the number of labels; 0 if either is
       constant.
-    zero_distance_pairs: Share of the pairs of different images with one code.
+    zero_distance_pairs: Share of the pairs of images that share their code.
     quantization_error: Mean of | |h| - 1 |.
   """
   ones = bits.mean(axis=0)
@@ -135,17 +134,17 @@ def bit_entropy(ones: np.ndarray) -> np.ndarray:
   return -(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=0)
 
 
-def warning(found: dict[str, float], num_classes: int) -> str:
-  """Return what to say about the codes; "" if there is nothing.
+def warning(values: dict[str, float], num_classes: int) -> str:
+  """Return a warning if codes follow the number of labels, else "".
 
   Args:
-    found: What `Diagnostics` returned.
-    num_classes: L; few labels do not need many directions.
+    values: From `Diagnostics`.
+    num_classes: L; few labels need few directions.
   """
-  if not found:
+  if not values:
     return ""
-  rank = found["codes/effective_rank"]
-  correlation = found["codes/label_count_correlation"]
+  rank = values["codes/effective_rank"]
+  correlation = values["codes/label_count_correlation"]
   if rank >= min(_LOW_RANK, num_classes / 2):
     return ""
   if correlation < _HIGH_CORRELATION:

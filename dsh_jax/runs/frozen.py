@@ -1,4 +1,4 @@
-"""Features of images by a backbone that is not trained, computed once."""
+"""Features of images by a frozen backbone, computed once."""
 
 import dataclasses
 import hashlib
@@ -21,26 +21,27 @@ from dsh_jax.models import pretrained
 from dsh_jax.runs import workdir
 
 _FILE = "backbone.npz"  # In the folder of a run.
-_PART = 256  # Images that are lost when a process is killed.
+_PART = 256  # Images; a killed call loses at most one part.
 
 
 class Extractor:
-  """The frozen backbone of a configuration, from images to features.
+  """The frozen backbone of a configuration.
 
   Attributes:
     variables: "params" and, with BatchNorm, "batch_stats" of the backbone.
     num_features: F.
     batch_size: Images at once, on all devices of this host.
-    fingerprint: Depends on all that features depend on, but the images.
+    fingerprint: Digest of the weights and of everything else that features
+      depend on, except the images.
   """
 
   def __init__(self, config: ml_collections.ConfigDict, batch_size: int):
     """Create the backbone, with its pretrained weights.
 
     Args:
-      config: seed, dtype, data and model are read; the mean and deviation of
-        images are those of the weights, see `factories.with_preprocessing`.
-      batch_size: Images of each device at once, at least 1.
+      config: seed, dtype, data and model are read; it has been through
+        `factories.with_preprocessing`.
+      batch_size: Images on each device at once, at least 1.
 
     Raises:
       UserError: As `models.create_network` and `pretrained.load`.
@@ -79,7 +80,7 @@ class Extractor:
       inputs = augmentation.without_randomness(images)
       return network.apply(variables, inputs, train=False, method="features")
 
-    # Every host has its own images, and reads all of them.
+    # Each host computes the features of all images.
     mesh = parallel.DeviceMesh("jit", jax.local_devices())
     self._mesh = mesh
     self._step = mesh.parallelize(extract)
@@ -94,14 +95,14 @@ class Extractor:
     Raises:
       UserError: The network gives NaN.
     """
-    found = []
+    parts = []
     for first in range(0, len(images), self.batch_size):
-      # The last batch is filled up with copies of the last image.
+      # Copies of the last image fill up the last batch.
       rows = np.arange(first, first + self.batch_size)
       batch = images[np.minimum(rows, len(images) - 1)]
       outputs = self._step(self._variables, self._mesh.shard_batch(batch))
-      found.append(self._mesh.gather(outputs[None]))
-    features = np.concatenate(found)[: len(images)]
+      parts.append(self._mesh.gather(outputs[None]))
+    features = np.concatenate(parts)[: len(images)]
     if not np.isfinite(features).all():
       raise errors.UserError(
         "The frozen backbone gives features that are not finite. Change"
@@ -117,36 +118,35 @@ def extract_parts(
   title: str,
   fingerprint: str = "",
 ) -> dict[str, np.ndarray]:
-  """Compute arrays part by part; a killed call continues with the next part.
+  """Compute arrays in parts; a call after a kill continues with the next.
 
   Args:
-    parts: A folder for the parts that are done; the caller removes it.
+    parts: Folder for finished parts; the caller removes it.
     count: Number of rows in all, at least 1.
-    extract_rows: Rows int [n] -> arrays with n rows, by name.
-    title: Of the progress bar.
-    fingerprint: What the parts are of; parts of anything else are removed.
+    extract_rows: Rows int [n] -> name -> array with n rows.
+    title: Title of the progress bar.
+    fingerprint: Digest of the source; parts of another one are removed.
 
   Returns:
-    The arrays of all rows.
+    Name -> array of all rows.
   """
   mark = parts / "fingerprint"
   if parts.exists() and (not mark.exists() or mark.read_text() != fingerprint):
     shutil.rmtree(parts)
   parts.mkdir(parents=True, exist_ok=True)
   mark.write_text(fingerprint)
-  found = []
+  arrays = []
   with progress.bar(title, count) as update:
     for first in range(0, count, _PART):
       rows = np.arange(first, min(first + _PART, count))
       path = parts / f"{first:09d}.npz"
       if not path.exists():
-        arrays = extract_rows(rows)
         with files.replacing(path) as partial, partial.open("wb") as file:
-          np.savez(file, **arrays)
-      found.append(files.read_arrays(path))
+          np.savez(file, **extract_rows(rows))
+      arrays.append(files.read_arrays(path))
       update(len(rows))
   return {
-    name: np.concatenate([part[name] for part in found]) for name in found[0]
+    name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]
   }
 
 
@@ -155,12 +155,12 @@ def with_features(
 ) -> tuple[data.Splits, dict[str, Any]]:
   """Return splits with features in place of images, and the backbone.
 
-  The features are kept beside the prepared images, for all runs with the same
-  backbone, weights and preprocessing.
+  The prepared data keep the features for all runs with the same backbone,
+  weights and preprocessing.
 
   Args:
     config: With `config.model.frozen`.
-    splits: Of images.
+    splits: Images.
 
   Returns:
     The splits, and `Extractor.variables`.
@@ -177,16 +177,16 @@ def with_features(
     if not (path.exists() and sums.exists()):
       parts = folder / f"{name}.{jax.process_index()}.parts"
       title = f"{config.model.backbone}: features of {len(images):,} images"
-      found = extract_parts(
+      extracted = extract_parts(
         parts,
         len(images),
         lambda rows: {"features": extractor(images[rows])},
         title,
       )
       with files.replacing(path) as partial, partial.open("wb") as file:
-        np.save(file, found["features"])
+        np.save(file, extracted["features"])
       with files.replacing(sums) as partial, partial.open("wb") as file:
-        np.save(file, checked.checksums(found["features"]))
+        np.save(file, checked.checksums(extracted["features"]))
       shutil.rmtree(parts)
     features = checked.CheckedArray(
       np.load(path, mmap_mode="r", allow_pickle=False),
@@ -208,7 +208,7 @@ def with_features(
     validation=replaced(splits.validation),
     query=replaced(splits.query),
     database=replaced(splits.database),
-    # Another machine may compute other last bits of the same features.
+    # Not the digest of the features: machines may differ in their last bits.
     content_sha256=f"{splits.content_sha256}-{extractor.fingerprint}",
   ), extractor.variables
 
@@ -229,7 +229,7 @@ def _fingerprint(config, variables) -> str:
 
 
 def write(run: workdir.Workdir, variables: Mapping[str, Any]) -> None:
-  """Write a frozen backbone into the folder of a run.
+  """Write a frozen backbone to the folder of a run.
 
   Raises:
     StorageError: It cannot be written.
@@ -262,15 +262,15 @@ def join(
   params: Mapping[str, Any],
   stats: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Put a frozen backbone in front of what was trained behind it.
+  """Join a frozen backbone and the layers trained on its features.
 
   Args:
     arrays: The backbone, from `read`.
-    params: Of what was trained.
-    stats: BatchNorm's running statistics of it.
+    params: Parameters of the trained layers.
+    stats: Their BatchNorm statistics.
 
   Returns:
-    Both, as the network of `factories.create_joined_network` takes them.
+    (params, batch_stats) for `factories.create_joined_network`.
   """
   frozen = flax.traverse_util.unflatten_dict(dict(arrays), sep="/")
 

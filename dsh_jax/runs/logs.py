@@ -1,4 +1,4 @@
-"""What a run says while it trains: metrics.jsonl, TensorBoard, a terminal."""
+"""The log of a run: metrics.jsonl, TensorBoard files and the terminal."""
 
 import contextlib
 import hashlib
@@ -28,21 +28,21 @@ class Log:
     images_per_step: int,
     tensorboard: bool,
     enabled: bool = True,
-    held: Mapping[str, Any] | None = None,
+    recorded: Mapping[str, Any] | None = None,
   ):
-    """Opens the files; lines after the last checkpoint are dropped.
+    """Open the files and drop lines after the last checkpoint.
 
-    There is one TensorBoard file, however often a run was resumed: the lines
-    that are kept are written to a new one.
+    A resumed run writes the lines it keeps to a new TensorBoard file, so that
+    there is always one.
 
     Args:
       workdir: The folder of the run.
-      start: Steps taken before; 0 in a run that begins.
+      start: Steps taken before; 0 in a new run.
       total: Steps of the whole training.
       images_per_step: B.
-      tensorboard: Whether to write TensorBoard files, if it can be done.
-      enabled: False on the hosts that write nothing.
-      held: `record` at the last checkpoint; None in a run that begins.
+      tensorboard: Whether to write TensorBoard files, if clu is installed.
+      enabled: Whether this host writes.
+      recorded: `record` at the last checkpoint; None in a new run.
 
     Raises:
       StorageError: The files cannot be written.
@@ -50,14 +50,14 @@ class Log:
     self._enabled = enabled
     self._total = total
     self._images_per_step = images_per_step
-    self._next_epoch = 0.0  # At which a line is due where there is no bar.
+    self._next_epoch = 0.0  # When the next line without a bar is due.
     self._bar = None
     self._writer = None
     if not enabled:
       return
     self._path = epath.Path(workdir) / "metrics.jsonl"
     with self._writing():
-      kept = _read_kept(self._path, start, held)
+      kept = _read_kept(self._path, start, recorded)
       with files.replacing(self._path) as partial:
         partial.write_bytes(kept)
       self._file = self._path.open("a")
@@ -76,21 +76,20 @@ class Log:
     return self
 
   def __exit__(self, kind, error, trace) -> None:
-    # What could not be written before cannot be now; one error is enough.
+    # A disk that was full before is full now; one error is enough.
     ignored = errors.StorageError if kind is not None else ()
     with contextlib.suppress(ignored):
       self.close()
 
   def progress(self, step: int) -> None:
-    """Moves the progress bar to `step` steps taken."""
+    """Move the progress bar to `step` steps taken."""
     if self._bar is not None:
       self._bar.update(step * self._images_per_step - self._bar.n)
 
   def scalars(self, step: int, epoch: float, values: Mapping[str, float]):
-    """Writes the values of a step to all files and to the terminal.
+    """Write the values of a step to all files and to standard error.
 
-    Where standard error is not a terminal, it gets the first line and those of
-    each epoch.
+    Standard error gets one line an epoch if it is not a terminal.
 
     Args:
       step: Steps taken.
@@ -98,7 +97,7 @@ class Log:
       values: Name -> value, such as "train/loss".
 
     Raises:
-      StorageError: They cannot be written.
+      StorageError: A file cannot be written.
     """
     if not self._enabled:
       return
@@ -121,23 +120,23 @@ class Log:
     self.say(f"step {step}/{self._total}  {text}{self._speed(step, values)}")
 
   def record(self) -> dict[str, Any] | None:
-    """Return what the log is known by at a checkpoint; None if disabled."""
+    """Return size and SHA-256 of the log for a checkpoint; None if disabled."""
     if not self._enabled:
       return None
     return {"num_bytes": self._num_bytes, "sha256": self._sha.hexdigest()}
 
   def say(self, text: str) -> None:
-    """Prints a line, without breaking the progress bar."""
+    """Print a line above the progress bar."""
     if self._bar is not None:
       self._bar.write(text, file=sys.stderr)
     elif self._enabled:
       print(text, file=sys.stderr, flush=True)
 
   def close(self) -> None:
-    """Flushes and closes the files and the bar.
+    """Close the files and the bar.
 
     Raises:
-      StorageError: What is left to write cannot be written.
+      StorageError: A file cannot be written.
     """
     if self._bar is not None:
       self._bar.close()
@@ -165,32 +164,32 @@ class Log:
     return True
 
   def _speed(self, step, values):
-    """Return images/s and time left, for plain lines."""
+    """Return images/s and time left, unless a bar shows them."""
     if self._bar is not None or "perf/step_secs" not in values:
       return ""
     left = (self._total - step) * values["perf/step_secs"]
     return f"  {values['perf/images_per_sec']:.0f} images/s  {left:.0f} s left"
 
 
-def _read_kept(path, start, held):
-  """Return the log as it was at the last checkpoint, bytes.
+def _read_kept(path, start, recorded):
+  """Return the log at the last checkpoint, bytes.
 
-  A run that was killed after it has logged steps that are taken again, and
-  perhaps half a line.
+  A killed run may have logged later steps, which are taken again, or half a
+  line.
   """
   if not start:
     return b""
   content = path.read_bytes() if path.exists() else b""
-  if held is not None:
-    kept = content[: held["num_bytes"]]
-    if hashlib.sha256(kept).hexdigest() == held["sha256"]:
+  if recorded is not None:
+    kept = content[: recorded["num_bytes"]]
+    if hashlib.sha256(kept).hexdigest() == recorded["sha256"]:
       return kept
   aside = path.with_name("metrics.damaged.jsonl")
   if path.exists():
     path.replace(aside)
   logging.warning(
-    "%s is not as it was at step %d. It is kept as %s, and the log begins"
-    " there.",
+    "%s changed after step %d. It is kept as %s; a new log starts at this"
+    " step.",
     path,
     start,
     aside.name,
@@ -199,8 +198,7 @@ def _read_kept(path, start, held):
 
 
 def _tensorboard_writer(workdir, kept):
-  # TensorFlow prints about itself from C++, which only the descriptor can keep
-  # quiet, and while it is imported only.
+  # TensorFlow prints from C++ while it is imported, past sys.stderr.
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
   try:
     with _quiet_stderr():

@@ -1,7 +1,7 @@
-"""The compiled parts of a run, kept for the next run of the same process.
+"""The compiled functions of a run, cached in the process.
 
-Runs that differ in seed, learning rate and data alone share them: a table of
-many runs in one process compiles once for a method and a code length.
+Runs that differ only in seed, learning rate and data share them: a table of
+many runs in one process compiles once per method and code length.
 """
 
 import dataclasses
@@ -20,23 +20,22 @@ from dsh_jax.config import factories, fields
 from dsh_jax.data import augment
 from dsh_jax.runs import encoding
 
-_kept: dict[str, "Programs"] = {}
+_cache: dict[str, "Programs"] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-  """What is compiled when it is first called.
+  """Functions that compile on their first call.
 
   Attributes:
     method: The hashing method.
     network: Images -> logits.
     tx: The optimizer, at a learning rate of 1.
-    train_steps: As `steps.scan_steps`, on the devices; its numbers are those
-      of `numbers`.
-    encoder: Weights and images -> packed codes, and outputs.
-    outputs: ((params, batch_stats), images uint8 [B/P,H,W,3], or vectors float
-      [B/P,F]) -> float32 [1,B/P,num_outputs+K], logits and what the hash code
-      is the sign of, for `DeviceMesh.gather`.
+    train_steps: `steps.scan_steps` on the devices; takes `numbers`.
+    encoder: Weights and images -> packed codes and real-valued outputs.
+    outputs: ((params, batch_stats), images uint8 [B/P,H,W,3] or vectors float
+      [B/P,F]) -> float32 [1,B/P,num_outputs+K], logits and relaxed codes, for
+      `DeviceMesh.gather`.
   """
 
   method: losses.Method
@@ -53,27 +52,25 @@ def load(
   num_classes: int,
   num_steps: int,
 ) -> Programs:
-  """Return the programs of a configuration, made on the first call.
-
-  They take images or vectors of any size, and compile anew for each.
+  """Return the programs of a configuration.
 
   Args:
     config: As in configs/default.py.
-    mesh: How steps are spread over devices.
+    mesh: The devices.
     num_classes: L.
-    num_steps: Of the whole training.
+    num_steps: Steps of the whole training.
 
   Raises:
     UserError: As the functions of `factories`.
   """
   key = _key(config, mesh, num_classes, num_steps)
-  if key not in _kept:
-    _kept[key] = _make(config, mesh, num_classes, num_steps)
-  return _kept[key]
+  if key not in _cache:
+    _cache[key] = _make(config, mesh, num_classes, num_steps)
+  return _cache[key]
 
 
 def numbers(config: ml_collections.ConfigDict) -> steps.RunNumbers:
-  """Return what the train steps of a run are given, host arrays."""
+  """Return the seed and rate that `Programs.train_steps` takes, host arrays."""
   return steps.RunNumbers(
     seed=np.asarray(config.seed, np.int32),
     learning_rate=np.asarray(config.optimizer.learning_rate, np.float32),

@@ -1,4 +1,4 @@
-"""The tables that a finished run and an evaluation print."""
+"""The text that a finished run and an evaluation print."""
 
 import shlex
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def table(result: Mapping[str, Any]) -> str:
-  """Returns the scores of a run as text.
+  """Return the scores of a run as text.
 
   Args:
     result: The contents of result.json.
@@ -36,7 +36,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
-  """Returns the lines of a table of scores, the first its head.
+  """Return the lines of a table of scores, header first.
 
   Args:
     metrics: Name -> "expected", "pessimistic", "optimistic" and "chance".
@@ -54,7 +54,7 @@ def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def _baselines(result: Mapping[str, Any]) -> list[str]:
-  """Returns lines with what the same items reach without training."""
+  """Return a line per baseline."""
   return [
     f"{name:<26}"
     + ", ".join(f"{metric} {value:.4f}" for metric, value in found.items())
@@ -63,7 +63,7 @@ def _baselines(result: Mapping[str, Any]) -> list[str]:
 
 
 def _choice(result: Mapping[str, Any]) -> list[str]:
-  """Returns lines with the methods that were tried, best first."""
+  """Return lines with the methods tried, best first."""
   ranking = result.get("choice", [])
   if not ranking:
     return []

@@ -1,9 +1,7 @@
-"""Heads of one method trained on fixed features, all seeds at once.
+"""Trains heads on fixed features, all seeds of a method at once.
 
-Steps are those of `steps.make_train_step` on the batches of
-`batches.batch_indices`: a seed gives what a run with that seed gives at its
-last epoch, to rounding. Features stay on the device, and one program takes the
-steps of all seeds.
+Each seed gives, to rounding, the last epoch of a run with that seed. Features
+stay on the device, and one program takes the steps of all seeds.
 """
 
 import functools
@@ -21,8 +19,8 @@ from dsh_jax.config import factories
 from dsh_jax.data import augment, batches
 from dsh_jax.runs import encoding
 
-_STEPS = 256  # In one call of the device.
-_ROWS = 4096  # Encoded at once.
+_STEPS = 256  # Steps of one call.
+_ROWS = 4096  # Items of an encoding batch.
 
 
 def train(
@@ -31,16 +29,16 @@ def train(
   seeds: Sequence[int],
   device: jax.Device | None = None,
 ) -> Callable[[data.Split], np.ndarray]:
-  """Train the heads of a configuration for several seeds.
+  """Train one head per seed.
 
   Args:
-    config: As in configs/default.py, of one method; its seed is not read.
-    splits: Of features.
-    seeds: One head each.
+    config: As in configs/default.py; its seed is ignored.
+    splits: Features.
+    seeds: The seeds.
     device: Where to train; None is the default.
 
   Returns:
-    Split -> packed codes uint32 [seeds,N,ceil(K/32)] by the last epoch.
+    Function from a split to packed codes uint32 [seeds,N,ceil(K/32)].
 
   Raises:
     UserError: As `losses.make_loss`, or there are too few training items.
@@ -60,7 +58,7 @@ def _train(config, splits, seeds):
   ]
   network = factories.create_network(config, methods[0])
   tx = factories.create_optimizer(config, methods[0], num_steps)
-  # Mean and deviation of the features are the same for all seeds.
+  # All seeds share the mean and deviation of the features.
   constants = factories.create_state(
     config, network, methods[0], tx, features
   ).params.get("backbone", {})
@@ -97,7 +95,7 @@ def _train(config, splits, seeds):
 
   one = jax.tree.map(lambda x: x[0], state)
   width = features.shape[1]
-  step, held = _for_all(
+  step, consts = _for_all(
     [make_step(method) for method in methods],
     numbers[0],
     one,
@@ -109,7 +107,7 @@ def _train(config, splits, seeds):
   def run(state, rows, features, labels):
     def scanned(state, rows):  # int32 [seeds,B]
       state, _ = jax.vmap(step)(
-        held, numbers, state, features[rows], labels[rows]
+        consts, numbers, state, features[rows], labels[rows]
       )
       return state, None
 
@@ -136,7 +134,7 @@ def _make_encoder(network, methods, state, features):
     steps.make_encode_step(network, method, augment.Unchanged())
     for method in methods
   ]
-  encode, held = _for_all(
+  encode, consts = _for_all(
     encode_steps,
     jax.tree.map(lambda x: x[0], weights),
     jnp.zeros((_ROWS, features.shape[1]), features.dtype),
@@ -144,7 +142,7 @@ def _make_encoder(network, methods, state, features):
 
   @jax.jit
   def encode_all(weights, vectors):
-    return jax.vmap(encode, (0, 0, None))(held, weights, vectors)
+    return jax.vmap(encode, (0, 0, None))(consts, weights, vectors)
 
   def packed(split: data.Split) -> np.ndarray:
     parts = []
@@ -168,37 +166,35 @@ def _method(config, num_classes, seed, num_steps) -> losses.Method:
 def _for_all(
   functions: Sequence[Callable], *args: Any
 ) -> tuple[Callable, tuple[jax.Array, ...]]:
-  """Make one function of several that differ in constants alone.
-
-  A loss may hold arrays that depend on the seed, such as a codebook.
+  """Merge functions that differ only in constants, such as a codebook.
 
   Args:
-    functions: One a seed.
-    *args: Of one call, for their shapes.
+    functions: One per seed.
+    *args: Arguments of one call, for their shapes.
 
   Returns:
-    (constants of one seed, *args) -> what the functions return; and the
-    constants of all seeds, with a leading axis.
+    A function of (constants of one seed, *args), and the constants of all
+    seeds with a leading axis.
   """
   traced = [jax.make_jaxpr(f, return_shape=True)(*args) for f in functions]
   first, shape = traced[0]
   if len({str(closed.jaxpr) for closed, _ in traced}) > 1:
-    # They differ in more: each call computes all and picks its own.
+    # They differ in more: under vmap each call computes all and picks one.
     number = jnp.arange(len(functions))
 
-    def pick(held, *args):
-      return jax.lax.switch(held[0], functions, *args)
+    def pick(consts, *args):
+      return jax.lax.switch(consts[0], functions, *args)
 
     return pick, (number,)
-  held = tuple(
+  consts = tuple(
     jnp.stack([jnp.asarray(x) for x in same])
     for same in zip(*(closed.consts for closed, _ in traced), strict=True)
   )
   run = jax.extend.core.jaxpr_as_fun
 
-  def call(held, *args):
-    closed = jax.extend.core.ClosedJaxpr(first.jaxpr, held)
+  def call(consts, *args):
+    closed = jax.extend.core.ClosedJaxpr(first.jaxpr, consts)
     found = run(closed)(*jax.tree.leaves(args))
     return jax.tree.unflatten(jax.tree.structure(shape), found)
 
-  return call, held
+  return call, consts

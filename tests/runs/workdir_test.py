@@ -224,7 +224,7 @@ def test_a_damaged_log_is_set_aside(tmp_path, damage, caplog):
   if damage == "none":
     assert steps == [1, 2, 3] and not caplog.text
   else:
-    assert steps == [3] and "is not as it was at step 2" in caplog.text
+    assert steps == [3] and "changed after step 2" in caplog.text
     assert (tmp_path / "metrics.damaged.jsonl").read_text() == changed
 
 
