@@ -60,7 +60,8 @@ class Diagnostics:
     Returns:
       "codes/NAME" -> value from `describe`; {} if logits are not finite.
     """
-    outputs = self._programs.outputs(weights, self._mesh.shard_batch(self._images))
+    images = self._mesh.shard_batch(self._images)
+    outputs = self._programs.outputs(weights, images)
     outputs = self._mesh.gather(outputs)[: len(self._labels)]
     if not np.isfinite(outputs).all():
       return {}

@@ -120,7 +120,7 @@ def test_checkpoints_that_are_a_file_are_refused(tmp_path):
 _LOG_TWICE = """
 import pathlib, sys
 from dsh_jax.runs import logs
-held = None
+recorded = None
 for start, last in ((0, 5), (3, 6)):
   log = logs.Log(
     sys.argv[1],
@@ -128,12 +128,12 @@ for start, last in ((0, 5), (3, 6)):
     total=6,
     images_per_step=1,
     tensorboard=True,
-    held=held,
+    recorded=recorded,
   )
   for step in range(start + 1, last + 1):
     log.scalars(step, 0.0, {"train/loss": 1.0 * step})
     if step == 3:
-      held = log.record()
+      recorded = log.record()
   log.close()
 from tensorboard.backend.event_processing import event_file_loader
 (path,) = pathlib.Path(sys.argv[1]).glob("events.out.tfevents.*")
@@ -191,14 +191,14 @@ def test_a_log_on_a_full_disk_is_told_and_continues(tmp_path, capsys):
   assert steps == [1, 2, 3, 4, 5]
 
 
-def _open_log(folder, start, held=None):
+def _open_log(folder, start, recorded=None):
   return logs.Log(
     folder,
     start=start,
     total=99,
     images_per_step=1,
     tensorboard=False,
-    held=held,
+    recorded=recorded,
   )
 
 
