@@ -78,12 +78,6 @@ def _main(argv: Sequence[str]) -> None:
   fields.validate(given.config, target.num_chips)
   made = programs.Programs(given.config, given.num_classes, devices)
   options = _options(given.compiler_options)
-  costs: dict[str, cost.Cost] = {}
-  for name, lower in _wanted(given, made).items():
-    print(f"Compiling {name} ...", file=sys.stderr, flush=True)
-    compiled = lower().compile(compiler_options=options or None)
-    costs[name] = cost.estimate(compiled, target.chip)
-    print("\n".join(report.summary({name: costs[name]}, target.chip)[2:-1]))
   config = given.config
   settings = {
     "method": config.method,
@@ -95,8 +89,6 @@ def _main(argv: Sequence[str]) -> None:
     "batch": config.train.batch_size,
     **options,
   }
-  if given.largest_batch:
-    settings["largest batch a chip"] = _largest_batch(given, target, devices)
   about = {
     "target": target.name,
     "settings": settings,
@@ -104,7 +96,19 @@ def _main(argv: Sequence[str]) -> None:
   }
   folder = pathlib.Path(given.out)
   name = given.name or target.name.replace(":", "_")
-  report.write(folder, name, about, costs)
+  costs: dict[str, cost.Cost] = {}
+  for program, lower in _wanted(given, made).items():
+    print(f"Compiling {program} ...", file=sys.stderr, flush=True)
+    compiled = lower().compile(compiler_options=options or None)
+    costs[program] = cost.estimate(compiled, target.chip)
+    print(
+      "\n".join(report.summary({program: costs[program]}, target.chip)[2:-1])
+    )
+    # Compilers can crash: keep the programs before.
+    report.write(folder, name, about, costs)
+  if given.largest_batch:
+    settings["largest batch a chip"] = _largest_batch(given, target, devices)
+    report.write(folder, name, about, costs)
   print(
     f"{report.page(about, costs)}\nWritten to {folder / name}.md and .json."
   )
