@@ -1,10 +1,10 @@
-"""Random weights and images that every program draws alike from NumPy."""
+"""Random weights and images, the same for JAX and PyTorch."""
 
 import math
 
 import numpy as np
 
-# Image sizes: odd ones where the network allows, so that borders count.
+# Odd sizes where the network allows, to test borders.
 IMAGE_SHAPES = {
   "resnet18": (2, 75, 64, 3),
   "resnet50": (2, 64, 75, 3),
@@ -16,16 +16,16 @@ NUM_OUTPUTS = 10
 
 
 def draw_images(backbone: str) -> np.ndarray:
-  """Returns float32 [B,H,W,3], normal."""
+  """Draw float32 [B,H,W,3] from a normal distribution."""
   rng = np.random.default_rng([7, len(backbone)])
   return rng.standard_normal(IMAGE_SHAPES[backbone], np.float32)
 
 
 def draw_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-  """Returns float32 arrays by name, scaled so that activations stay near 1.
+  """Draw name -> float32 array, scaled to keep activations near 1.
 
   Args:
-    shapes: Shape by name, named and arranged as in torchvision.
+    shapes: Name -> shape, as in torchvision.
   """
   weights = {}
   for index, name in enumerate(sorted(shapes)):

@@ -1,18 +1,19 @@
-"""AlexNet, as torchvision, Caffe's two releases and DSRH's release have it.
+"""AlexNet in the forms of torchvision, of Caffe (two) and of DSRH's release.
 
-Sources: Krizhevsky, "One weird trick for parallelizing convolutional neural
-networks", 2014, which torchvision follows; Krizhevsky et al., "ImageNet
-Classification with Deep Convolutional Neural Networks", NIPS 2012, in the form
-of the BVLC release: two convolution groups, response normalisation, images of
-227 x 227. Dropout sits where each of them has it: before both fully connected
-layers in torchvision, after both in the others. CaffeNet is the BVLC release's
-other AlexNet, which pools before it normalises; IDHN's release has that order
-too. DSRH's is cuda-convnet2's network on one GPU, in the release of Zhao et
-al., CVPR 2015: the widths of torchvision's, images of 224 x 224, normalisation
-by (2 + ...)^0.75 before pooling, and in the first stage before relu.
-Differences: Caffe and cuda-convnet2 cut windows at the border where their rule
-rounds up. Here it rounds down, and DSRH's first layer is padded by the 3 rows
-and columns that it lacks at 224 x 224; at 227 x 227 nothing is cut.
+Sources:
+  alexnet: torchvision, after Krizhevsky, "One weird trick for parallelizing
+    convolutional neural networks", 2014. Dropout precedes both fully connected
+    layers; it follows them in the other forms.
+  alexnet_caffe: the BVLC release of Krizhevsky et al., "ImageNet Classification
+    with Deep Convolutional Neural Networks", NIPS 2012: two convolution groups,
+    response normalisation, images of 227 x 227.
+  caffenet: also from BVLC; pools before it normalises, as IDHN's release does.
+  alexnet_dsrh: cuda-convnet2's network on one GPU, in the release of Zhao et
+    al., CVPR 2015: the widths of torchvision, images of 224 x 224,
+    normalisation by (2 + ...)^0.75 before pooling, in stage 1 before relu.
+Differences: Caffe and cuda-convnet2 round output sizes up and clip windows at
+the border. Here sizes round down, and DSRH's first layer is padded by the 3
+rows and columns that 224 x 224 lacks; at 227 x 227 no window is clipped.
 """
 
 import dataclasses
@@ -27,25 +28,24 @@ import jax.numpy as jnp
 from dsh_jax import errors
 from dsh_jax.models import pooling
 
-# Torch's default for both layer types: uniform within 1/sqrt(inputs).
+# PyTorch's default: uniform within 1/sqrt(inputs).
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-# The fully connected layers read a map of this side.
-_SIDE = 6
+_SIDE = 6  # Of the feature map that the fully connected layers read.
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """One convolution of AlexNet and what follows it.
+  """The shape of a convolution and the layers after it.
 
   Attributes:
-    channels: Of the output.
-    kernel: Height and width of the convolution.
-    stride: Of the convolution.
-    padding: Rows and columns of zeros before and after the image.
-    groups: Groups of channels that do not see each other.
-    after: What follows it, in this order: "relu", "pool" (3x3 maxima, stride
-      2), "normalize" (responses over neighbouring channels).
-    normalize_bias: What is added to the squares that "normalize" divides by.
+    channels: Output channels.
+    kernel: Height and width.
+    stride: Of rows and columns.
+    padding: Zeros (before, after) rows and columns.
+    groups: Channel groups.
+    after: Layers in order: "relu", "pool" (3x3 maxima, stride 2) or "normalize"
+      (`normalize_responses`).
+    normalize_bias: `bias` of "normalize".
   """
 
   channels: int
@@ -103,22 +103,14 @@ _DSRH = (
 
 
 class ConvolutionStage(nn.Module):
-  """A convolution and what follows it in its stage.
-
-  Attributes:
-    stage: What it consists of.
-    dtype: Type of the computation; parameters are float32.
-  """
+  """A convolution and the layers after it, computed in `dtype`."""
 
   stage: Stage
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to [B,H',W',channels] of type `dtype`.
-
-    Without pooling, H' = (H + sum of padding - kernel) // stride + 1.
-    """
+    """Map float [B,H,W,C] to [B,H',W',channels] of type `dtype`."""
     x = nn.Conv(
       self.stage.channels,
       (self.stage.kernel, self.stage.kernel),
@@ -146,13 +138,11 @@ class AlexNet(nn.Module):
 
   Attributes:
     stages: The convolutions.
-    dropout_after: Whether dropout follows the fully connected layers instead
-      of standing before them (torchvision).
-    dtype: Type of the computation; parameters are float32.
-    axis_name: Unused, there is no BatchNorm; backbones share their arguments.
-    remat: Whether the backward pass computes the convolutional stages again
-      instead of keeping their activations.
-    dropout_rate: Share of activations that training drops, 0 to 1.
+    dropout_after: Whether dropout follows the fully connected layers instead of
+      preceding them (torchvision).
+    dtype, axis_name, remat: As in `hash_network.create_network`.
+      There is no BatchNorm.
+    dropout_rate: Fraction of activations that training drops.
   """
 
   stages: Sequence[Stage] = _TORCHVISION
@@ -166,20 +156,19 @@ class AlexNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Returns the outputs of the two fully connected layers.
+    """Return the outputs of the two fully connected layers.
 
     Args:
       images: Normalised images, float [B,H,W,3], H and W at least 63 (67 for
         the Caffe forms, 64 for DSRH's).
-      train: Whether dropout drops.
+      train: Whether to apply dropout.
 
     Returns:
-      "fc6" and "fc7", [B,4096] of type `dtype`, after relu. Where
-      dropout comes after, fc7 has been through it and fc6 has not, which is
-      what DSRH reads.
+      "fc6" and "fc7", [B,4096] of type `dtype`, after relu. With
+      `dropout_after`, dropout is applied to fc7 but not to fc6, as DSRH does.
 
     Raises:
-      UserError: If the image is too small for the three max-pools.
+      UserError: The image is too small for the three max-pools.
     """
     first = self.stages[0]
     smallest = first.kernel + 14 * first.stride - sum(first.padding)
@@ -210,20 +199,22 @@ def normalize_responses(
   beta: float = 0.75,
   bias: float = 1.0,
 ) -> jax.Array:
-  """Divides by (bias + alpha/size * sum of squares of nearby channels)^beta.
+  """Divide by (bias + alpha/size * sum of squares of nearby channels)^beta.
+
+  Computed in float32.
+
+  Source: Krizhevsky et al., NIPS 2012, with alpha divided by the size as in
+  Caffe and PyTorch.
 
   Args:
     x: float [B,H,W,C].
     size: Number of channels in a neighbourhood, odd.
     alpha: Weight of the mean square.
     beta: Exponent.
-    bias: What an image of zeros is divided by, to the power of beta; > 0.
+    bias: > 0.
 
   Returns:
-    float [B,H,W,C] of the type of x; computed in float32.
-
-  Source: Krizhevsky et al., NIPS 2012, with alpha divided by the size as Caffe
-  and PyTorch do.
+    float [B,H,W,C] of the type of x.
   """
   squares = jnp.square(x.astype(jnp.float32))
   reach = size // 2

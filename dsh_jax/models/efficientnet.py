@@ -1,11 +1,11 @@
-"""EfficientNet-Lite0: the EfficientNet for processors without tricks.
+"""EfficientNet-Lite0, an EfficientNet for mobile processors.
 
 Source: Tan & Le, "EfficientNet: Rethinking Model Scaling for Convolutional
 Neural Networks", ICML 2019, in the "Lite" form of the authors' TPU models: no
-squeeze-and-excitation, ReLU6 in place of swish, stem and head of fixed width.
+squeeze-and-excitation, ReLU6 instead of swish, fixed widths of stem and head.
 Padding is "SAME", as in TensorFlow.
-Differences: no stochastic depth and no dropout, and BatchNorm's running
-statistics have a momentum of 0.9 in place of 0.99.
+Differences: no stochastic depth, no dropout; BatchNorm's momentum is 0.9
+instead of 0.99.
 """
 
 import functools
@@ -16,22 +16,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dsh_jax.models import convolution, depthwise
+from dsh_jax.models import convolution
 
 _INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _STEM, _HEAD = 32, 1280  # Channels.
 
 
 class Stage(NamedTuple):
-  """Blocks of one shape.
-
-  Attributes:
-    num_blocks: How many.
-    kernel: Height and width of the depthwise convolutions.
-    stride: Of the first block.
-    expansion: Factor on the channels inside a block.
-    channels: Of the output.
-  """
+  """The shape of consecutive blocks; the stride is that of the first."""
 
   num_blocks: int
   kernel: int
@@ -52,12 +44,12 @@ _LITE0 = (
 
 
 class Block(nn.Module):
-  """An inverted bottleneck: expand, convolve each channel, project.
+  """An inverted bottleneck: expand, depthwise convolution, project.
 
   Attributes:
-    stage: Its shape; the stride is that of this block.
-    conv: Makes a convolution.
-    norm: Makes a normalisation.
+    stage: Shape, with the stride of this block.
+    conv: Convolution class.
+    norm: Normalisation class.
   """
 
   stage: Stage
@@ -68,17 +60,16 @@ class Block(nn.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """Map float [B,H,W,C] to [B,H/stride,W/stride,channels], rounded up."""
     _, kernel, stride, expansion, channels = self.stage
-    y, inner = x, x.shape[-1] * expansion
+    y, width = x, x.shape[-1] * expansion
     if expansion > 1:
       y = nn.relu6(
-        self.norm(name="bn0")(self.conv(inner, (1, 1), name="expand_conv")(y))
+        self.norm(name="bn0")(self.conv(width, (1, 1), name="expand_conv")(y))
       )
     y = self.conv(
-      inner,
+      width,
       (kernel, kernel),
       strides=(stride, stride),
-      feature_group_count=inner,
-      conv_general_dilated=depthwise.conv_general_dilated,
+      feature_group_count=width,
       name="depthwise_conv",
     )(y)
     y = nn.relu6(self.norm(name="bn1")(y))
@@ -92,11 +83,7 @@ class EfficientNetLite(nn.Module):
 
   Attributes:
     stages: Shapes of the blocks.
-    dtype: Type of the computation; parameters and statistics are float32.
-    axis_name: pmap axis over which BatchNorm takes its statistics, or None
-      for those of the array that it sees.
-    remat: Whether the backward pass computes the blocks again instead of
-      keeping their activations.
+    dtype, axis_name, remat: As in `hash_network.create_network`.
   """
 
   stages: tuple[Stage, ...] = _LITE0
@@ -108,14 +95,14 @@ class EfficientNetLite(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Return the average over the image of every stage and of the head.
+    """Return the spatial average of every stage and of the head.
 
     Args:
       images: Normalised images, float [B,H,W,3].
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
-      Features by layer, float32 [B,F] each; the last one is the usual choice.
+      Layer -> features, float32 [B,F].
     """
     conv = functools.partial(
       nn.Conv,

@@ -22,21 +22,21 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
   "alexnet_dsrh": alexnet.alexnet_dsrh,
   "caffenet": alexnet.caffenet,
 }
-VECTORS = "features"  # The backbone of vectors, beside those of images.
+VECTORS = "features"  # The backbone of vectors; all others take images.
 
 
 class HashHead(nn.Module):
-  """A linear map from the selected features to logits.
+  """A linear map from feature layers to logits.
 
-  One Dense layer for each feature layer, summed: equal to one Dense layer on
-  the concatenated features, but each can have its own learning rate.
+  It sums one Dense layer per feature layer. This equals one Dense layer on the
+  concatenated features, but each can have its own learning rate.
 
   Attributes:
     num_outputs: Width of the logits, K for most methods.
-    feature_layers: Names of the features to read; () for the last ones.
-    use_bias: Whether to add a bias (once, in the last layer).
+    feature_layers: Layers to read; () for the last one.
+    use_bias: Whether the last Dense layer has a bias.
     batch_norm: Whether to normalise the logits over the batch.
-    axis_name: pmap axis over which BatchNorm takes its statistics.
+    axis_name: pmap axis of BatchNorm's statistics.
   """
 
   num_outputs: int
@@ -47,19 +47,18 @@ class HashHead(nn.Module):
 
   @nn.compact
   def __call__(self, features: Mapping[str, jax.Array], train: bool):
-    """Map selected features to logits, float32 [B,num_outputs].
+    """Return logits, float32 [B,num_outputs].
 
     Args:
-      features: Layer name -> float [B,F], F by layer; the last is the default.
+      features: Layer -> float [B,F], with F by layer.
       train: Whether BatchNorm uses the batch's statistics.
     """
     inputs = {layer: features[layer] for layer in self.feature_layers}
     inputs = inputs or {"dense": features[list(features)[-1]]}
     logits = None
     for name, x in inputs.items():
-      # Always float32: the layer is small, and the sign of its output is the
-      # code. Without a precision, a TPU would round both factors to bfloat16
-      # and a GPU to TF32.
+      # Float32, because the sign is the code. By default, a TPU rounds both
+      # factors to bfloat16 and a GPU to TF32.
       y = nn.Dense(
         self.num_outputs,
         use_bias=self.use_bias and name == list(inputs)[-1],
@@ -82,9 +81,9 @@ class HashNetwork(nn.Module):
   """A backbone followed by a hash head.
 
   Attributes:
-    backbone: Maps images to a dict of features by layer.
-    head: Maps that dict to logits.
-    feature_layers: Features that the head reads; () for the last ones.
+    backbone: Images -> {layer: features}.
+    head: {layer: features} -> logits.
+    feature_layers: Layers that the head reads; () for the last one.
   """
 
   backbone: nn.Module
@@ -92,21 +91,20 @@ class HashNetwork(nn.Module):
   feature_layers: Sequence[str] = ()
 
   def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Map images to logits, float32 [B,num_outputs].
+    """Return logits, float32 [B,num_outputs].
 
     Args:
       images: Normalised images, float [B,H,W,3].
-      train: Whether BatchNorm uses the batch's statistics, which needs
-        `mutable=["batch_stats"]`, and dropout drops, which needs a PRNG key
-        "dropout".
+      train: Whether BatchNorm uses the batch's statistics (needs
+        `mutable=["batch_stats"]`) and dropout is applied (needs a PRNG key
+        "dropout").
     """
     return self.head(self.backbone(images, train), train)
 
   def features(self, images: jax.Array, train: bool = False) -> jax.Array:
-    """Map images to the features that the head reads, float32 [B,F].
+    """Return the features that the head reads, concatenated, float32 [B,F].
 
-    They are concatenated in the order of `feature_layers`; the arguments are
-    those of `__call__`.
+    The arguments are those of `__call__`.
     """
     features = self.backbone(images, train)
     names = self.feature_layers or list(features)[-1:]
@@ -130,25 +128,24 @@ def create_network(
   """Create a hash network by the name of its backbone.
 
   Args:
-    backbone: A name of `BACKBONES`, or "features": items are vectors.
+    backbone: A key of `BACKBONES`, or "features" for items that are vectors.
     num_outputs: Width of the logits, at least 1.
-    dtype: Computation dtype of the backbone, float32 or bfloat16; parameters,
+    dtype: Type of the backbone's computation, float32 or bfloat16; parameters,
       statistics and head are float32.
-    feature_layers: Features that the head reads, such as ("fc6", "fc7"); ()
-      for the backbone's last ones.
-    axis_name: pmap axis over which BatchNorm takes its statistics; None for
-      the whole array, which under jit is the global batch.
-    head: Boolean options of the head: use_bias, batch_norm.
+    feature_layers: Backbone layers that the head reads, such as
+      ("fc6", "fc7"); () for the last one.
+    axis_name: pmap axis of BatchNorm's statistics; None for those of the whole
+      array, which under jit is the global batch.
+    head: Options of the head: use_bias, batch_norm.
     remat: Whether the backward pass recomputes the backbone's activations
       instead of storing them.
-    frozen: A name of `BACKBONES` that turns images into the vectors of the
-      backbone "features", by its `feature_layers`; "" where items are vectors.
+    frozen: With backbone "features", a key of `BACKBONES` whose
+      `feature_layers` turn images into vectors; "" where items are vectors.
     normalization: Of vectors, one of `vectors.NORMALIZATIONS`.
     hidden_layers: Widths of dense layers between vectors and head.
 
-  Returns:
-    A Flax module; variables = network.init(key, images), with images float
-    [B,H,W,3] of the size used later, or vectors float [B,F].
+  Raises:
+    UserError: An unknown name, or no output.
   """
   known = BACKBONES if frozen else (*BACKBONES, VECTORS)
   if (name := frozen or backbone) not in known:
@@ -173,22 +170,17 @@ def create_network(
   else:
     module = BACKBONES[backbone](**shared)
   _check_layers(feature_layers, module)
-  options = dict(head or {})
-  for option in options:
+  head = dict(head or {})
+  for option in head:
     if option not in ("use_bias", "batch_norm"):
       raise errors.unknown(
         "head option", option, ("use_bias", "batch_norm"), "config.model"
       )
-  feature_layers = tuple(feature_layers)
+  layers = tuple(feature_layers)
   return HashNetwork(
     backbone=module,
-    head=HashHead(
-      num_outputs=num_outputs,
-      feature_layers=feature_layers,
-      axis_name=axis_name,
-      **options,
-    ),
-    feature_layers=feature_layers,
+    head=HashHead(num_outputs, layers, axis_name=axis_name, **head),
+    feature_layers=layers,
   )
 
 

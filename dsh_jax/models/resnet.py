@@ -1,9 +1,9 @@
 """Residual networks: ResNet-18, 34, 50, 101 (v1.5).
 
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
-Version 1.5 puts the stride of a bottleneck on its 3x3 convolution, as the
-common pretrained weights do. Padding is symmetric, as in PyTorch, where
-"SAME" would be lopsided at stride 2.
+Version 1.5 puts the stride of a bottleneck on its 3x3 convolution, as common
+pretrained weights do. Padding is symmetric, as in PyTorch; "SAME" is not at
+stride 2.
 """
 
 import functools
@@ -18,18 +18,18 @@ from dsh_jax.models import convolution, normalization, pooling
 
 Module = Callable[..., Any]
 
-# Variance scaling over the outputs of a layer, for layers followed by a relu.
+# For layers followed by a relu.
 KAIMING = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class BasicBlock(nn.Module):
-  """Two 3x3 convolutions beside a shortcut.
+  """Two 3x3 convolutions and a shortcut.
 
   Attributes:
-    channels: Channels of the block's output.
+    channels: Output channels.
     stride: Of the first convolution and of the shortcut.
-    conv: Makes a convolution.
-    norm: Makes a normalisation.
+    conv: Convolution class.
+    norm: Normalisation class.
   """
 
   channels: int
@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to [B,H/stride,W/stride,channels], rounded up."""
+    """Map float [B,H,W,C] to [B,H/stride,W/stride,channels], rounded up."""
     strides = (self.stride, self.stride)
     y = self.conv(
       self.channels, (3, 3), strides=strides, padding=1, name="conv1"
@@ -53,13 +53,13 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-  """A 1x1, a 3x3 and a 1x1 convolution beside a shortcut.
+  """1x1, 3x3 and 1x1 convolutions and a shortcut.
 
   Attributes:
-    channels: Channels of the 3x3 convolution; the output has four times more.
+    channels: Channels of the 3x3 convolution; the output has 4 times as many.
     stride: Of the 3x3 convolution and of the shortcut.
-    conv: Makes a convolution.
-    norm: Makes a normalisation.
+    conv: Convolution class.
+    norm: Normalisation class.
   """
 
   channels: int
@@ -71,7 +71,7 @@ class BottleneckBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """Maps float [B,H,W,C] to [B,H/stride,W/stride,4*channels], rounded up."""
+    """Map float [B,H,W,C] to [B,H/stride,W/stride,4*channels], rounded up."""
     strides = (self.stride, self.stride)
     y = self.conv(self.channels, (1, 1), name="conv1")(x)
     y = nn.relu(self.norm(name="bn1")(y))
@@ -87,7 +87,7 @@ class BottleneckBlock(nn.Module):
 def _shortcut(
   block: BasicBlock | BottleneckBlock, x: jax.Array, channels: int
 ) -> jax.Array:
-  """The input itself, or projected where the block changes its shape."""
+  """Return the input, projected if the block changes its shape."""
   if block.stride == 1 and x.shape[-1] == channels:
     return x
   strides = (block.stride, block.stride)
@@ -99,14 +99,10 @@ class ResNet(nn.Module):
   """A residual network without its classifier.
 
   Attributes:
-    stage_sizes: Blocks in each of the four stages of `feature_layers`.
+    stage_sizes: Blocks per stage.
     block: Class of the blocks.
-    width: Channels of the first stage; each later one doubles them.
-    dtype: Type of the computation; parameters and statistics are float32.
-    axis_name: pmap axis over which BatchNorm takes its statistics, or None
-      for those of the array that it sees.
-    remat: Whether the backward pass computes the blocks again instead of
-      keeping their activations.
+    width: Channels of the first stage; each stage doubles them.
+    dtype, axis_name, remat: As in `hash_network.create_network`.
   """
 
   stage_sizes: Sequence[int]
@@ -120,14 +116,14 @@ class ResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Returns the average over the image of every stage's output.
+    """Return the spatial average of every stage.
 
     Args:
       images: Normalised images, float [B,H,W,3].
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
-      Features by stage, float32 [B,F] each; the last one is the usual choice.
+      Stage -> features, float32 [B,F].
     """
     conv = functools.partial(
       nn.Conv,
@@ -145,7 +141,7 @@ class ResNet(nn.Module):
     block = nn.remat(self.block) if self.remat else self.block
     x = images.astype(self.dtype)
     x = conv(self.width, (7, 7), strides=(2, 2), padding=3, name="conv1")(x)
-    # The relu after the pooling: the same numbers from a quarter of the work.
+    # relu after pooling gives the same result on a quarter of the values.
     pool = functools.partial(pooling.max_pool, window=3, stride=2, padding=1)
     x = nn.relu(norm(name="bn1")(x, pool))
     features = {}

@@ -1,8 +1,8 @@
-"""A small residual network for small images, fast on a CPU.
+"""A residual network for small images that trains fast on a CPU.
 
-At 48 x 48 pixels and batch 128, one core trains about 2,000 images a second:
-the image is halved first, stages halve by max-pooling (a strided convolution
-leaves XLA's fast path on CPU), and there are three instead of four.
+One core trains about 2,000 images of 48 x 48 pixels a second at batch 128. The
+image is halved first, and stages are halved by max-pooling, as a strided
+convolution leaves XLA's fast path on a CPU.
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from dsh_jax import errors
 from dsh_jax.models import pooling, resnet
 
-_SMALLEST = 16  # Pixels that are halved four times.
+_SMALLEST = 16  # Pixels, halved four times.
 
 
 class TinyResNet(nn.Module):
@@ -24,11 +24,7 @@ class TinyResNet(nn.Module):
   Attributes:
     widths: Channels of the three convolutional stages.
     num_hidden: Width of the dense stage.
-    dtype: Type of the computation; parameters and statistics are float32.
-    axis_name: pmap axis over which BatchNorm takes its statistics, or None
-      for those of the array that it sees.
-    remat: Whether the backward pass computes the blocks again instead of
-      keeping their activations.
+    dtype, axis_name, remat: As in `hash_network.create_network`.
   """
 
   widths: tuple[int, ...] = (16, 32, 64)
@@ -41,18 +37,17 @@ class TinyResNet(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Returns the average over the image of every stage's output.
+    """Return the spatial average of every stage, and the dense stage.
 
     Args:
       images: Normalised images, float [B,H,W,3], H and W at least 16.
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
-      Features by stage, float32 [B,F] each; the last one, which is dense, is
-      the usual choice.
+      Stage -> features, float32 [B,F].
 
     Raises:
-      UserError: If the image is too small for the four halvings.
+      UserError: The image is too small.
     """
     if min(images.shape[1:3]) < _SMALLEST:
       raise errors.too_small("The tiny network", _SMALLEST, images.shape)
@@ -63,7 +58,6 @@ class TinyResNet(nn.Module):
       nn.BatchNorm,
       use_running_average=not train,
       momentum=0.9,
-      epsilon=1e-5,
       dtype=self.dtype,
       axis_name=self.axis_name,
     )
@@ -80,8 +74,8 @@ class TinyResNet(nn.Module):
     x = nn.Dense(
       self.num_hidden, use_bias=False, dtype=self.dtype, name="hidden"
     )(x)
-    # Normalised last: the head sees centred features, so that the codes of an
-    # untrained network differ. Losses over pairs start from there.
+    # Normalised last, so that the head gets centred features and the codes of
+    # an untrained network differ, as losses over pairs need.
     x = norm(name="bn_hidden")(nn.relu(x))
     features[f"stage{len(self.widths) + 1}"] = x.astype(jnp.float32)
     return features

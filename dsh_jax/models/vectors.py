@@ -1,4 +1,4 @@
-"""The backbone of data that are features already: identity, or a small MLP."""
+"""The backbone of items that are feature vectors: identity or a small MLP."""
 
 from typing import Any
 
@@ -10,18 +10,15 @@ NORMALIZATIONS = ("none", "l2", "standardise")
 
 
 class Vectors(nn.Module):
-  """Normalises features and passes them on, or through an MLP.
+  """Normalisation of vectors, and an optional MLP.
 
   Attributes:
-    normalization: "none"; "l2": to length 1; "standardise": less the mean and
-      over the deviation of the training items, which are the parameters `mean`
-      and `scale`, and which no gradient reaches.
-    hidden_layers: Widths of dense layers, each followed by a relu and
-      BatchNorm; () is the identity.
-    dtype: Type of the dense layers; parameters and statistics are float32.
-    axis_name: pmap axis over which BatchNorm takes its statistics, or None
-      for those of the array that it sees.
-    remat: Ignored: there is little to compute again.
+    normalization: "none"; "l2", to length 1; or "standardise", to mean 0 and
+      standard deviation 1 by the parameters `mean` and `scale`, which get no
+      gradient.
+    hidden_layers: Widths of dense layers, each followed by relu and BatchNorm.
+    dtype, axis_name, remat: As in `hash_network.create_network`; remat has no
+      effect.
   """
 
   normalization: str = "none"
@@ -32,20 +29,20 @@ class Vectors(nn.Module):
 
   @property
   def feature_layers(self) -> tuple[str, ...]:
-    """Names of what `__call__` returns, in order."""
+    """The keys of the result of `__call__`, in order."""
     count = len(self.hidden_layers)
     return ("input", *(f"hidden{n}" for n in range(1, count + 1)))
 
   @nn.compact
   def __call__(self, vectors: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Return the normalised features and the output of every dense layer.
+    """Return the normalised vectors and the output of every dense layer.
 
     Args:
       vectors: float [B,F].
       train: Whether BatchNorm uses the batch's statistics.
 
     Returns:
-      Features by layer, float32 [B,F] each; the last one is the usual choice.
+      Layer -> features, float32 [B,F].
     """
     x = vectors.astype(jnp.float32)
     if self.normalization == "l2":
@@ -73,15 +70,12 @@ class Vectors(nn.Module):
 
 
 class Frozen(nn.Module):
-  """A backbone of images whose features go on as vectors.
-
-  What is trained on the features of a frozen network is, with that network in
-  front, a network of images.
+  """A frozen image backbone followed by the backbone trained on its features.
 
   Attributes:
-    images: The backbone of images.
-    vectors: What the features go through.
-    layers: Feature layers of `images` that are read; () is the last one.
+    images: The image backbone.
+    vectors: The backbone of its features.
+    layers: Layers of `images` to read; () for the last one.
   """
 
   images: nn.Module
@@ -89,7 +83,7 @@ class Frozen(nn.Module):
   layers: tuple[str, ...] = ()
 
   def __call__(self, images: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """As `Vectors`, of the features of images float [B,H,W,3]."""
+    """Return the features of `vectors` for images float [B,H,W,3]."""
     features = self.images(images, False)
     names = self.layers or tuple(features)[-1:]
     joined = jnp.concatenate([features[name] for name in names], axis=-1)

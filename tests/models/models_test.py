@@ -19,7 +19,7 @@ def _shapes(backbone, side=67, **options):
   return network, image, jax.eval_shape(network.init, jax.random.key(0), image)
 
 
-# Parameters without classifier, as torchvision's networks count them.
+# Numbers of parameters without the classifier, of torchvision's networks.
 @pytest.mark.parametrize(
   "backbone,features,num_parameters",
   [
@@ -41,11 +41,11 @@ def test_sizes_and_types(backbone, features, num_parameters):
   assert {x.dtype for x in leaves} == {jnp.dtype("float32")}
   size = sum(x.size for x in jax.tree.leaves(variables["params"]["backbone"]))
   assert num_parameters in (None, size)
-  found = jax.eval_shape(
+  actual = jax.eval_shape(
     lambda *a: network.apply(*a, method="features"), variables, image
   )
-  assert found.dtype == jnp.float32
-  assert found.shape[1] == (features or found.shape[1])
+  assert actual.dtype == jnp.float32
+  assert actual.shape[1] == (features or actual.shape[1])
   logits = jax.eval_shape(network.apply, variables, image)
   assert (logits.shape, logits.dtype) == ((2, 5), jnp.float32)
 
@@ -92,7 +92,7 @@ def test_head_options():
     ({"num_outputs": 0}, "at least 1.*config.bits"),
   ],
 )
-def test_mistakes_are_named(options, message):
+def test_unknown_options_are_refused(options, message):
   with pytest.raises(errors.UserError, match=message):
     models.create_network(**options)
 
@@ -140,9 +140,9 @@ def test_dropout_only_in_training():
 
   keys = jax.random.split(jax.random.key(0))
   first, second = (features(variables, key, train=True) for key in keys)
-  still = features(variables, keys[0], train=False)
-  # fc6 reaches the head whole, fc7 through dropout.
-  np.testing.assert_allclose(first[:, :4096], still[:, :4096], rtol=1e-5)
+  inference = features(variables, keys[0], train=False)
+  # Dropout applies to fc7 only.
+  np.testing.assert_allclose(first[:, :4096], inference[:, :4096], rtol=1e-5)
   assert np.any(first[:, 4096:] != second[:, 4096:])
 
 
@@ -163,32 +163,32 @@ def test_max_pool_and_its_gradient(window, stride, padding):
       ((0, 0), edge, edge, (0, 0)),
     )
 
-  found, pull = jax.vjp(
+  actual, pull = jax.vjp(
     lambda x: pooling.max_pool(x, window, stride, padding), x
   )
-  wanted, pull_reference = jax.vjp(reference, x)
-  np.testing.assert_array_equal(found, wanted)
-  cotangent = jax.random.normal(jax.random.key(1), found.shape)
+  expected, pull_reference = jax.vjp(reference, x)
+  np.testing.assert_array_equal(actual, expected)
+  cotangent = jax.random.normal(jax.random.key(1), actual.shape)
   np.testing.assert_allclose(
     pull(cotangent)[0], pull_reference(cotangent)[0], rtol=1e-6
   )
 
 
-def test_max_pool_gives_the_gradient_to_the_first_of_equals():
+def test_max_pool_gives_the_gradient_to_the_first_maximum():
   x = jnp.zeros((1, 9, 8, 2))
   _, pull = jax.vjp(lambda x: pooling.max_pool(x, 3, 2, 1), x)
   gradient = pull(jnp.ones((1, 5, 4, 2)))[0]
-  wanted = np.zeros((9, 8))
-  # Padding is less than any input, so a window at the edge begins inside.
-  wanted[np.ix_([0, 1, 3, 5, 7], [0, 1, 3, 5])] = 1
-  np.testing.assert_array_equal(gradient[0, ..., 0], wanted)
+  expected = np.zeros((9, 8))
+  # Padding is -infinity, so the first maximum of an edge window is inside.
+  expected[np.ix_([0, 1, 3, 5, 7], [0, 1, 3, 5])] = 1
+  np.testing.assert_array_equal(gradient[0, ..., 0], expected)
 
 
 @pytest.mark.parametrize("window,stride,padding", [(3, 2, 1), (3, 2, 0)])
-def test_max_pool_loses_no_gradient_where_xla_computes_twice(
+def test_max_pool_keeps_the_gradient_when_xla_recomputes_its_input(
   window, stride, padding
 ):
-  # XLA merges the normalisation into both passes, and rounds it differently.
+  # XLA fuses the normalisation into both passes and rounds it differently.
   rng = np.random.default_rng(0)
   images, kernel, next_kernel = (
     jnp.asarray(rng.normal(size=shape), jnp.float32)
@@ -222,28 +222,28 @@ def test_max_pool_loses_no_gradient_where_xla_computes_twice(
 @pytest.mark.parametrize("height,width", [(6, 6), (5, 13), (3, 12), (1, 7)])
 def test_adaptive_average_pool(height, width):
   x = np.random.default_rng(0).normal(size=(2, height, width, 3))
-  wanted = np.empty((2, 6, 6, 3))
+  expected = np.empty((2, 6, 6, 3))
   for i in range(6):
     for j in range(6):
       rows = slice(i * height // 6, -(-(i + 1) * height // 6))
       columns = slice(j * width // 6, -(-(j + 1) * width // 6))
-      wanted[:, i, j] = x[:, rows, columns].mean((1, 2))
-  found = pooling.adaptive_average_pool(jnp.asarray(x, jnp.float32), 6)
-  np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+      expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+  actual = pooling.adaptive_average_pool(jnp.asarray(x, jnp.float32), 6)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_response_normalisation():
   x = np.random.default_rng(0).normal(size=(1, 2, 2, 7)) * 100
-  wanted = np.empty_like(x)
+  expected = np.empty_like(x)
   for c in range(7):
     near = x[..., max(c - 2, 0) : c + 3]
-    wanted[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
-  found = alexnet.normalize_responses(jnp.asarray(x, jnp.float32))
-  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    expected[..., c] = x[..., c] / (1 + 1e-4 / 5 * (near**2).sum(-1)) ** 0.75
+  actual = alexnet.normalize_responses(jnp.asarray(x, jnp.float32))
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-# What follows the convolutions of the first two stages, as the authors' code
-# has it, and the sides of the images after them.
+# Image side, sides after the first two stages, layers after their convolutions
+# and normalize_bias, as in the authors' code.
 _AFTER = {
   "alexnet_caffe": (227, (27, 13), "relu normalize pool", 1),
   "caffenet": (227, (27, 13), "relu pool normalize", 1),
@@ -266,7 +266,7 @@ def test_order_of_normalisation_and_pooling(backbone):
     ).shape[1]
     assert side == sides[number]
 
-    # The convolution hands its input on, one channel for each group.
+    # An identity convolution.
     x = 1000 * rng.normal(size=(1, 9, 9, stage.channels)).astype(np.float32)
     alone = dataclasses.replace(stage, kernel=1, stride=1, padding=(0, 0),
                                 groups=1)  # fmt: skip
@@ -274,16 +274,16 @@ def test_order_of_normalisation_and_pooling(backbone):
       "kernel": np.eye(stage.channels, dtype=np.float32)[None, None],
       "bias": np.zeros(stage.channels, np.float32),
     }
-    found = alexnet.ConvolutionStage(alone).apply(
+    actual = alexnet.ConvolutionStage(alone).apply(
       {"params": {"conv": identity}}, x
     )
     steps = order.split()
     if backbone == "alexnet_dsrh" and number == 0:
       steps = ["normalize", "pool", "relu"]
-    wanted = x.astype(np.float64)
+    expected = x.astype(np.float64)
     for step in steps:
-      wanted = _LAYERS[step](wanted, bias)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
+      expected = _LAYERS[step](expected, bias)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-3)
 
 
 def _normalized(x, bias):
@@ -293,7 +293,6 @@ def _normalized(x, bias):
 
 
 def _pooled(x, bias):
-  del bias
   windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))
   return windows[:, ::2, ::2].max(axis=(-1, -2))
 
@@ -315,7 +314,7 @@ _LAYERS = {
     (3, (4, 3), 3, 2, ((0, 1), (1, 1))),
   ],
 )
-def test_convolution_is_that_of_lax(batch, size, side, stride, padding):
+def test_convolution_equals_lax(batch, size, side, stride, padding):
   rng = np.random.default_rng(0)
   images = rng.normal(size=(batch, *size, 3)).astype(np.float32)
   kernel = rng.normal(size=(side, side, 3, 4)).astype(np.float32)
@@ -333,7 +332,8 @@ def test_convolution_is_that_of_lax(batch, size, side, stride, padding):
 
     return jax.jit(jax.value_and_grad(squares, (0, 1)))(images, kernel)
 
-  got = gradient(convolution.conv_general_dilated)
-  want = gradient(jax.lax.conv_general_dilated)
-  for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-    np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5),
+    gradient(convolution.conv_general_dilated),
+    gradient(jax.lax.conv_general_dilated),
+  )

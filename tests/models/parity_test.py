@@ -44,8 +44,8 @@ def _load(backbone, expected, folder):
   return network, variables, images
 
 
-def _assert_close(found, wanted):
-  error = np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max()
+def _assert_close(actual, expected):
+  error = np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max()
   assert error < 1e-4, error
 
 

@@ -60,7 +60,7 @@ def variables():
 def test_reads_the_zip_format_of_torch():
   tensors = weight_files.read(str(FOLDER / "tensors.pth"))
   base = np.arange(12, dtype=np.float32).reshape(3, 4)
-  wanted = {
+  expected = {
     "state_dict.a.weight": base,
     "state_dict.a.transposed": base.T,
     "state_dict.a.row": base[1],
@@ -69,15 +69,13 @@ def test_reads_the_zip_format_of_torch():
     "state_dict.b.count": np.array(7),
     "state_dict.b.parameter": np.ones(2, np.float32),
   }
-  assert sorted(tensors) == sorted(wanted)
-  for key, array in wanted.items():
+  assert sorted(tensors) == sorted(expected)
+  for key, array in expected.items():
     assert tensors[key].dtype == array.dtype
     np.testing.assert_array_equal(tensors[key], array)
 
 
-def test_safetensors_and_npz_fill_the_backbone_alike(
-  tmp_path, weights, variables
-):
+def test_safetensors_and_npz_give_equal_variables(tmp_path, weights, variables):
   prefixed = {f"module.{name}": array for name, array in weights.items()}
   np.savez(tmp_path / "a.npz", **prefixed)
   floats = {n: x for n, x in weights.items() if x.dtype == np.float32}
@@ -97,8 +95,8 @@ def test_safetensors_and_npz_fill_the_backbone_alike(
 def test_bfloat16_safetensors(tmp_path):
   array = np.array([[1.5, -3]], ml_dtypes.bfloat16)
   _write_safetensors(tmp_path / "a.safetensors", {"x": array})
-  found = weight_files.read(str(tmp_path / "a.safetensors"))["x"]
-  np.testing.assert_array_equal(found, array)
+  actual = weight_files.read(str(tmp_path / "a.safetensors"))["x"]
+  np.testing.assert_array_equal(actual, array)
 
 
 def test_code_in_a_pickle_is_not_run(tmp_path):
@@ -117,10 +115,9 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
   assert not trap.exists()
 
 
-def test_the_format_before_torch_1_6_holds_the_same_tensors():
-  folder = pathlib.Path(__file__).parents[1]
+def test_reads_the_format_before_torch_1_6():
   old, new = (
-    weight_files.read(str(folder / name))
+    weight_files.read(str(FOLDER / name))
     for name in ("tensors_legacy.pth", "tensors.pth")
   )
   assert list(old) == list(new)
@@ -129,9 +126,8 @@ def test_the_format_before_torch_1_6_holds_the_same_tensors():
     np.testing.assert_array_equal(old[name], tensor)
 
 
-def test_a_damaged_file_of_that_format_is_refused(tmp_path):
-  folder = pathlib.Path(__file__).parents[1]
-  content = (folder / "tensors_legacy.pth").read_bytes()
+def test_a_damaged_legacy_file_is_refused(tmp_path):
+  content = (FOLDER / "tensors_legacy.pth").read_bytes()
   for number, damaged in enumerate(
     (content[:-3], content[:40], pickle.dumps(0x1950A86A20F9469CFC6C, 2))
   ):
@@ -150,7 +146,7 @@ def test_pickled_numpy_arrays_are_refused(tmp_path):
 @pytest.mark.parametrize(
   "name", ["a.safetensors", "a.npz", "a.pth", "cut.pth", "cut.safetensors"]
 )
-def test_damaged_files_are_named(tmp_path, name):
+def test_damaged_files_are_refused(tmp_path, name):
   content = b"not weights at all"
   if name == "cut.pth":
     content = (FOLDER / "tensors.pth").read_bytes()[:-20]
@@ -165,7 +161,7 @@ def test_damaged_files_are_named(tmp_path, name):
 
 
 @pytest.mark.parametrize("number", [2**28, 2**32 - 1])
-def test_a_small_file_takes_little_memory(tmp_path, number):
+def test_a_large_memo_index_is_refused(tmp_path, number):
   put = struct.pack("<BI", pickle.LONG_BINPUT[0], number)
   with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
     archive.writestr("archive/data.pkl", pickle.PROTO + b"\x02}" + put + b".")
@@ -174,7 +170,7 @@ def test_a_small_file_takes_little_memory(tmp_path, number):
 
 
 def _nested(depth):
-  """A dictionary with two to the power of `depth` paths, all to one value."""
+  """Return a pickled dictionary with 2^depth paths to one value."""
   value = {}
   for _ in range(depth):
     value = {"a": value, "b": value}
@@ -225,7 +221,7 @@ def test_another_network_is_refused(tmp_path, weights, variables):
       pretrained.load(str(path), "resnet18", variables)
 
 
-def test_preprocessing_follows_the_weights(tmp_path, weights):
+def test_preprocessing(tmp_path, weights):
   path = tmp_path / "model.npz"
   path.write_bytes(b"")
   assert pretrained.preprocessing(str(path), "resnet18") == pretrained.IMAGENET
@@ -235,8 +231,8 @@ def test_preprocessing_follows_the_weights(tmp_path, weights):
   config = tmp_path / "config.json"
   values = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 1]}
   config.write_text(json.dumps({"pretrained_cfg": values}))
-  found = pretrained.preprocessing(str(path), "resnet18")
-  assert found == pretrained.Preprocessing((0.5,) * 3, (0.25, 0.5, 1.0))
+  actual = pretrained.preprocessing(str(path), "resnet18")
+  assert actual == pretrained.Preprocessing((0.5,) * 3, (0.25, 0.5, 1.0))
   config.write_text('{"mean": 3, "std": 1}')
   with pytest.raises(errors.UserError, match="config.json"):
     pretrained.preprocessing(str(path), "resnet18")
@@ -266,7 +262,7 @@ def test_hub_ids(tmp_path, monkeypatch):
     pretrained.find("not/a/repository")
 
 
-def test_command_prints_what_would_be_loaded(tmp_path, weights):
+def test_weights_command(tmp_path, weights):
   path = tmp_path / "a.npz"
   lacking = {n: x for n, x in weights.items() if n != "bn1.bias"}
   np.savez(path, **lacking, extra=np.zeros(3))
@@ -281,7 +277,7 @@ def test_command_prints_what_would_be_loaded(tmp_path, weights):
   assert "fc.weight" in done.stdout and "It does not fit." in done.stdout
 
 
-def test_command_line_in_process(tmp_path, weights, capsys):
+def test_weights_command_in_process(tmp_path, weights, capsys):
   np.savez(tmp_path / "a.npz", **weights)
   arguments = [f"--file={tmp_path}/a.npz", "--backbone=resnet18"]
   assert weights_app.main(arguments) == 0
@@ -319,7 +315,7 @@ def test_a_run_starts_from_the_weights_of_a_file(command, tmp_path, weights):
     weights["conv1.weight"].transpose(2, 3, 1, 0),
     atol=1e-9,
   )
-  # One step of running statistics, which begin with those of the file.
+  # One update of the running statistics of the file.
   mean = (
     batch_stats["backbone"]["bn1"]["mean"] - 0.9 * weights["bn1.running_mean"]
   )
