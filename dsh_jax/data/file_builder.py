@@ -77,10 +77,16 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     absent = len(items) - len(present)
     if absent > self._max_missing * len(items):
       first = next(item for item in items if item.path not in item.source)
+      if not present:
+        raise errors.UserError(
+          f"None of the {absent:,} listed images is in {first.source.root}; the"
+          f" first is {first.path}. Change config.data.manual_dir, or the paths"
+          " in the list, which are relative to it."
+        )
       raise errors.UserError(
         f"{absent:,} of {len(items):,} listed images are absent, such as"
         f" {first.path} in {first.source.root}; at most"
-        f" {self._max_missing:.1%} may be. Complete the images, or raise"
+        f" {self._max_missing:.1%} may be. Add them, or raise"
         " config.data.max_missing."
       )
     self.info.metadata["absent"] = absent

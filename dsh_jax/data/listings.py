@@ -89,7 +89,9 @@ def read_csv(path: str, classes: str = "") -> Listing:
       header, or all labels of the file in alphabetical order.
   """
   table = _read_table(path)
-  header = table.pop(0)[0] if _has_header(table) else []
+  header = (
+    table.pop(0)[0] if has_header([cells[0] for cells, _ in table]) else []
+  )
   one_hot = _is_one_hot(header, table)
   width = len(header if one_hot or not table else table[0][0])
   rows = []
@@ -113,6 +115,8 @@ def read_csv(path: str, classes: str = "") -> Listing:
     names = _check_names(header[1:], f"The header of {path}", "the header")
   else:
     names = tuple(sorted({name for row in rows for name in row[1]}))
+    if all(len(row[1]) < 2 for row in rows):
+      _check_separator(names, path)
   numbers = {name: number for number, name in enumerate(names)}
   labels, members, together = {}, {}, {}
   for image, row_names, group, where in rows:
@@ -127,6 +131,19 @@ def read_csv(path: str, classes: str = "") -> Listing:
       together[archives.clean_path(image)] = group
   groups = {"images": list(members)}
   return _require_labels(Listing(names, labels, groups, together), path)
+
+
+def _check_separator(names, path):
+  """Refuse "sea|sky" beside "sea", if few parts make many names."""
+  for mark in "|,/ ":
+    joined = [name for name in names if mark in name]
+    parts = {part.strip() for name in names for part in name.split(mark)}
+    if joined and parts & set(names) and len(parts) < len(names):
+      raise errors.UserError(
+        f"The labels of {path} look joined by {mark!r}, such as"
+        f" {_short(joined[0])}; separate labels by ';'. If these are single"
+        " labels, list them in config.data.classes."
+      )
 
 
 def read_folder(root: str) -> Listing:
@@ -182,11 +199,14 @@ def _read_table(path):
   return table
 
 
-def _has_header(table):
-  first, *rest = (cells[0].lower() for cells, _ in table[:2] or [([""], "")])
-  return first == "path" or (
-    not first.endswith(SUFFIXES) and rest and rest[0].endswith(SUFFIXES)
-  )
+def has_header(paths: Sequence[str]) -> bool:
+  """Return whether the first cell of a CSV file is no path, given its column.
+
+  It is "path", or only the second ends as the name of an image file.
+  """
+  first, second = (*(path.lower() for path in paths[:2]), "", "")[:2]
+  is_file = first.endswith(SUFFIXES)
+  return first == "path" or (not is_file and second.endswith(SUFFIXES))
 
 
 def _is_one_hot(header, table):

@@ -122,7 +122,7 @@ def test_lists_of_different_widths_and_a_short_file_of_classes(tmp_path):
 
 def test_a_name_that_is_too_long_is_an_absent_image(tmp_path):
   (tmp_path / "a.csv").write_text(f"{'x' * 300}.jpg,a\n")
-  with pytest.raises(errors.UserError, match="1 of 1 listed images are absent"):
+  with pytest.raises(errors.UserError, match="None of the 1 listed"):
     _load(
       tmp_path, {"csv": str(tmp_path / "a.csv"), "manual_dir": str(tmp_path)}
     )
@@ -176,6 +176,13 @@ def test_csv_with_a_column_for_each_label(tmp_path):
   assert found.labels["a.jpg"] == (0,)
 
 
+def test_names_with_spaces_are_labels(tmp_path):
+  found = _csv(tmp_path, "a.jpg,palm tree\nb.jpg,sea shore\nc.jpg,sea\n")
+  assert found.class_names == ("palm tree", "sea", "sea shore")
+  text = "a.jpg,x y\nb.jpg,x\nc.jpg,y\n"
+  assert _csv(tmp_path, text, "x\ny\nx y\n").labels["a.jpg"] == (2,)
+
+
 @pytest.mark.parametrize(
   ("text", "classes", "words"),
   [
@@ -187,6 +194,8 @@ def test_csv_with_a_column_for_each_label(tmp_path):
     ("a.jpg,see\n", "sea\nsky\n", "Did you mean 'sea'.*config.data.classes"),
     ("a.jpg,x\n", "x\nx\n", "different class name"),
     ('"a.jpg,x\n', "", "not CSV"),
+    ("a.jpg,x|y\nb.jpg,x\nc.jpg,y\n", "", r"joined by '\|', such as 'x\|y'"),
+    ("a.jpg,x y\nb.jpg,x\nc.jpg,y\n", "", "joined by ' ', such as 'x y'"),
     ("path,labels\n", "", "lists no image"),
     ("..,x\n", "", "not allowed"),
     ("path,x,y,z\na.jpg,1,0,yes\n", "", "line 2 .* 'yes' under 'z'"),
