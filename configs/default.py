@@ -195,6 +195,9 @@ def get_config() -> ml_collections.ConfigDict:
         normalizer="retrieved",
         # Images that each device encodes at once; >= 1.
         batch_size=250,
+        # Keep in codes.npz what the codes are the signs of (float16, 2 bytes a
+        # bit), by which a search orders the items at one distance.
+        save_outputs=False,
       ),
     )
   )

@@ -22,3 +22,10 @@ Words:
 
 __version__ = "0.2.0"
 MAX_BITS = 256  # The largest K.
+
+
+def load_run(directory: str):
+  """Returns the finished run in a folder; see `runs.trained.TrainedRun`."""
+  from dsh_jax.runs import trained  # Imports JAX.
+
+  return trained.load_run(directory)

@@ -3,37 +3,25 @@
 import importlib
 import sys
 
-from dsh_jax import __version__, late
-
-COMMANDS = {
-  "train": ("dsh_jax.main", "train and score a method; --config=FILE"),
-  "report": ("dsh_jax.apps.compare", "write the HTML report of runs"),
-  "runs": ("dsh_jax.apps.list_runs", "list runs with their scores"),
-  "features": ("dsh_jax.apps.features", "write the features of images"),
-  "encode": ("dsh_jax.apps.encode", "encode a folder or list of images"),
-  "edit": ("dsh_jax.apps.edit", "add items to an index, or remove some"),
-  "search": ("dsh_jax.apps.search", "find the images nearest to an image"),
-  "serve": ("dsh_jax.apps.serve", "serve a search page on this machine"),
-  "export": ("dsh_jax.apps.export", "write encoder and codes for elsewhere"),
-  "evaluate": ("dsh_jax.apps.evaluate", "score the codes of any program"),
-  "cache": ("dsh_jax.apps.cache", "list prepared data, and remove some"),
-  "weights": ("dsh_jax.apps.weights", "show what a file of weights fits"),
-}
+from dsh_jax import __version__
+from dsh_jax.apps import command
+from dsh_jax.apps import commands as commands_lib
 
 
 def run() -> None:
   """The console script `dsh_jax`."""
   name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-  if name in COMMANDS:
-    del sys.argv[1]
-    if set(sys.argv) & {"-h", "-help", "--help", "--helpfull"}:
-      late.install()  # Flags are shown without the seconds that JAX takes.
-    importlib.import_module(COMMANDS[name][0]).run()
+  commands = commands_lib.COMMANDS
+  if name in commands:
+    command.run(_main)
     return
   if name == "--version":
     print(__version__)
     return
-  listed = "\n".join(f"  {n:<10}{what}" for n, (_, what) in COMMANDS.items())
+  listed = "\n".join(
+    f"  {name:<10}{what.help.splitlines()[0]}"
+    for name, what in commands.items()
+  )
   usage = (
     f"dsh_jax {__version__}\n\npython -m dsh_jax COMMAND --FLAG=VALUE ...\n"
     f"{listed}\n\npython -m dsh_jax COMMAND --help shows its flags."
@@ -43,6 +31,14 @@ def run() -> None:
     return
   print(f"dsh_jax: Unknown command {name!r}.\n\n{usage}", file=sys.stderr)
   sys.exit(2)
+
+
+def _main(words):
+  name, *argv = words
+  if command.HELP & set(argv):  # Before the seconds that JAX takes.
+    commands_lib.parse(name, argv)
+  module = importlib.import_module(commands_lib.COMMANDS[name].module)
+  return module.main(argv)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""Trains and evaluates one configuration.
-
-python -m dsh_jax.main --config=configs/digits.py:method=idhn,bits=48 \\
-  --workdir=runs/idhn48
-"""
+"""Trains and evaluates one configuration."""
 
 import os
 import pathlib
@@ -14,46 +10,9 @@ from absl import flags
 from ml_collections import config_flags
 
 from dsh_jax import data, errors, parallel, train
-from dsh_jax.apps import command
+from dsh_jax.apps import command, commands
 from dsh_jax.config import config_files, fields
 from dsh_jax.runs import cluster, interrupts, summary
-
-
-def _define_flags(values: flags.FlagValues, default: str | None) -> None:
-  config_flags.DEFINE_config_file(
-    "config",
-    default,
-    "FILE or FILE:method=...,bits=...; --config.FIELD=VALUE changes a field,"
-    " FILE:method=? lists the choices. Default: configs/digits.py.",
-    lock_config=True,
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    "workdir",
-    "",
-    "Folder of the run; the same command again continues there. Default:"
-    " runs/DATASET-METHOD-BITS-SEED.",
-    flag_values=values,
-  )
-  flags.DEFINE_bool(
-    "report", True, "Write report.html at the end.", flag_values=values
-  )
-  flags.DEFINE_bool(
-    "distributed",
-    False,
-    "Join the other hosts of a TPU slice or GPU cluster. They are detected"
-    " unless the three flags below are given.",
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0.", flag_values=values
-  )
-  flags.DEFINE_integer(
-    "num_processes", None, "Number of processes.", flag_values=values
-  )
-  flags.DEFINE_integer(
-    "process_id", None, "Number of this process, from 0.", flag_values=values
-  )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -99,10 +58,9 @@ def main(argv: Sequence[str]) -> None:
 
 def _parse(argv: Sequence[str]) -> flags.FlagValues:
   """Returns the flags; prints the choices instead if asked for them."""
-  default = None
   names = {word.split("=")[0] for word in argv}
-  if not names & {"--config", "-config", *command.HELP}:
-    default = str(config_files.folder() / "digits.py")
+  if not names & {"--config", "-config"}:
+    argv = [f"--config={config_files.folder() / 'digits.py'}", *argv]
   try:
     config_files.make_importable()
     argv = config_files.find(argv)
@@ -110,9 +68,7 @@ def _parse(argv: Sequence[str]) -> flags.FlagValues:
     if (choices := config_files.answer(argv)) is not None:
       print(choices)
       sys.exit(0)
-    given = command.parse(
-      argv, lambda values: _define_flags(values, default), __doc__
-    )
+    given = commands.parse("train", argv)
     given.config.lock()  # What is wrong in it is raised at first use.
     fields.check_overrides(
       given.config, config_flags.get_override_values(given["config"])

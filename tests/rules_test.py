@@ -17,7 +17,7 @@ from dsh_jax import data
 
 ROOT = pathlib.Path(__file__).parents[1]
 LEVELS = (
-  ("errors", "late"),
+  ("errors",),
   ("files", "parallel"),
   ("losses", "models", "data", "retrieval"),
   ("steps",),

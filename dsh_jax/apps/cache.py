@@ -1,11 +1,4 @@
-"""Lists the prepared data in the cache, and removes some.
-
-  python -m dsh_jax cache
-  python -m dsh_jax cache --remove='arrays/listfile*'
-
-Pictures that change, or another list of them, make new arrays; the old ones
-stay until they are removed. What is needed again is made again.
-"""
+"""Lists and removes prepared data in the cache."""
 
 import datetime
 import fcntl
@@ -16,10 +9,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from absl import flags
-
 from dsh_jax import data, errors
-from dsh_jax.apps import command
+from dsh_jax.apps import commands
 
 
 class Entry(NamedTuple):
@@ -89,24 +80,9 @@ def remove(folder: pathlib.Path, patterns: Sequence[str]) -> list[str]:
   return sorted(chosen)
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  flags.DEFINE_multi_string(
-    "remove",
-    [],
-    "The name of an entry, or a pattern such as 'arrays/listfile*'.",
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    "dir",
-    "",
-    "The cache, as config.data.dir; default: the user's cache folder.",
-    flag_values=values,
-  )
-
-
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("cache", argv)
   folder = pathlib.Path(os.path.expanduser(given.dir or data.cache_dir()))
   if given.remove:
     for name in remove(folder, given.remove):
@@ -118,12 +94,3 @@ def main(argv: Sequence[str]) -> None:
     print(f"{entry.num_bytes / 2**20:>9,.1f} MiB  used {day}  {entry.name}")
   total = sum(entry.num_bytes for entry in entries)
   print(f"{total / 2**20:>9,.1f} MiB  in {folder}")
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

@@ -1,5 +1,6 @@
-"""Flags, help, one-line errors and exit codes for all commands."""
+"""Kinds of flags, help, one-line errors and exit codes of all commands."""
 
+import functools
 import os
 import re
 import sys
@@ -11,9 +12,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from absl import flags, logging
+from ml_collections import config_flags
 
 from dsh_jax import errors
 
+Flag = Callable[..., object]  # Takes a name, and flag_values.
 HELP = {"-h", "-help", "--help", "--helpfull"}
 
 
@@ -53,6 +56,52 @@ def parse(
       f"Unexpected argument {rest[1]!r}. All arguments are --FLAG=VALUE."
     )
   return values
+
+
+def text(help: str, default: str | None = "", **more) -> Flag:
+  """Return the flag of a string."""
+  return functools.partial(
+    flags.DEFINE_string, default=default, help=help, **more
+  )
+
+
+def needed(help: str) -> Flag:
+  """Return the flag of a string that must be given."""
+  return text(help, None, required=True)
+
+
+def texts(help: str, default: Sequence[str] | None = (), **more) -> Flag:
+  """Return the flag of a string that may be given several times."""
+  return functools.partial(
+    flags.DEFINE_multi_string, default=default, help=help, **more
+  )
+
+
+def number(help: str, default: int | None = None, **more) -> Flag:
+  """Return the flag of a whole number."""
+  return functools.partial(
+    flags.DEFINE_integer, default=default, help=help, **more
+  )
+
+
+def switch(help: str, default: bool | None = False) -> Flag:
+  """Return the flag of a boolean, --NAME or --noNAME."""
+  return functools.partial(flags.DEFINE_bool, default=default, help=help)
+
+
+def config(help: str, locked: bool) -> Flag:
+  """Return the flag of a config file."""
+  return functools.partial(
+    config_flags.DEFINE_config_file,
+    default=None,
+    help_string=help,
+    lock_config=locked,
+  )
+
+
+def words(help: str) -> Flag:
+  """Return the flag of strings separated by commas."""
+  return functools.partial(flags.DEFINE_list, default=[], help=help)
 
 
 def check_choice(flag: str, given: str | None, allowed: Iterable[str]) -> None:

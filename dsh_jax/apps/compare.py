@@ -1,42 +1,17 @@
-"""Writes the report of one or several finished runs.
-
-python -m dsh_jax report --workdir=runs/idhn48
-python -m dsh_jax report --workdir=runs/idhn48 --workdir=runs/dsrh48
-python -m dsh_jax report --workdir=runs/*
-"""
+"""Writes the report of one or several finished runs."""
 
 import os
 import sys
 from collections.abc import Sequence
 
-from absl import flags
-
 from dsh_jax import errors, report
-from dsh_jax.apps import command, list_runs
-
-
-def _define_flags(values: flags.FlagValues) -> None:
-  flags.DEFINE_multi_string(
-    "workdir",
-    None,
-    "Folder of a finished run, or a pattern such as runs/*; repeat it, or give"
-    " several folders, to compare runs.",
-    required=True,
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    "out",
-    "",
-    "The HTML file. Default: report.html in the folder of the run"
-    " (comparison.html in the first of several).",
-    flag_values=values,
-  )
+from dsh_jax.apps import commands, list_runs
 
 
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
   argv = list_runs.with_bare_words(argv)
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("report", argv)
   folders = list_runs.find(given.workdir)
   if len(folders) > 1:  # Of one alone, the report says what is missing.
     folders = _finished(folders)
@@ -62,12 +37,3 @@ def _finished(folders: Sequence[str]) -> list[str]:
       "--workdir names no finished run. python -m dsh_jax runs lists runs."
     )
   return kept
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

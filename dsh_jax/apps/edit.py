@@ -1,11 +1,4 @@
-"""Adds the items of another index to an index, or removes items.
-
-  python -m dsh_jax edit --index=codes.npz --add=more.npz
-  python -m dsh_jax edit --index=codes.npz --remove=old.jpg --remove='2019/*'
-
-Both must be written by python -m dsh_jax encode with the same run. An item that
-is in both is taken from the one that is added.
-"""
+"""Adds the items of another index to an index, or removes items."""
 
 import fnmatch
 import os
@@ -13,12 +6,16 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from absl import flags
 
 from dsh_jax import errors, files
-from dsh_jax.apps import command
+from dsh_jax.apps import commands
 
-_COLUMNS = ("database_codes", "database_ids", "database_labels")
+_COLUMNS = (
+  "database_codes",
+  "database_ids",
+  "database_labels",
+  "database_outputs",
+)
 _UNREADABLE = ("unreadable_ids", "unreadable_reasons")
 _PLACES = ("root", "workdir")  # May differ between two indexes of one run.
 Arrays = dict[str, np.ndarray]
@@ -32,7 +29,7 @@ def join(index: Arrays, more: Arrays) -> Arrays:
     more: The same; its item replaces one of the same path.
 
   Returns:
-    The arrays of an index, without labels unless both have them.
+    The arrays of an index, without labels or outputs unless both have them.
 
   Raises:
     UserError: They are not from the same run.
@@ -58,7 +55,7 @@ def join(index: Arrays, more: Arrays) -> Arrays:
   kept = ~np.isin(old, new)
   joined = dict(index, root=np.asarray(root))
   joined["database_ids"] = np.concatenate([old[kept], new])
-  for name in ("database_codes", "database_labels"):
+  for name in set(_COLUMNS) - {"database_ids"}:
     if name in index and name in more:
       joined[name] = np.concatenate([index[name][kept], more[name]])
     else:
@@ -114,21 +111,9 @@ def read(path: str, flag: str) -> Arrays:
   return found
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  def text(name, meaning, **more):
-    flags.DEFINE_string(name, None, meaning, flag_values=values, **more)
-
-  text("index", "The index to change, from `encode`.", required=True)
-  text("add", "Another index, from `encode` with the same run.")
-  flags.DEFINE_multi_string(
-    "remove", [], "An id, or a pattern such as '2019/*'.", flag_values=values
-  )
-  text("out", "The index to write; default: --index.")
-
-
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("edit", argv)
   if not given.add and not given.remove:
     raise errors.UserError("Give --add=INDEX, or --remove=NAME.")
   index = read(given.index, "--index")
@@ -137,8 +122,9 @@ def main(argv: Sequence[str]) -> None:
     index = remove(index, given.remove)
   if given.add:
     more = read(given.add, "--add")
-    if ("database_labels" in index) != ("database_labels" in more):
-      print("Labels are left out, as only one of the two indexes has them.")
+    for kind in ("labels", "outputs"):
+      if (f"database_{kind}" in index) != (f"database_{kind}" in more):
+        print(f"Left out the {kind}, which only one of the two indexes has.")
     index = join(index, more)
   out = pathlib.Path(given.out or given.index).expanduser()
   try:
@@ -149,12 +135,3 @@ def main(argv: Sequence[str]) -> None:
       f"Cannot write --out={out}: {errors.describe(error)}."
     ) from error
   print(f"{out} has {len(index['database_ids'])} items; {before} were there.")
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

@@ -1,12 +1,4 @@
-"""Scores codes of any program: exact NDCG, ACG, MAP, WMAP.
-
-python -m dsh_jax evaluate --query_codes=run/codes.npz
-python -m dsh_jax evaluate --query_codes=run/codes.npz \\
-  --database_codes=pictures.npz
-python -m dsh_jax evaluate --query_codes=q.npy --query_labels=ql.npy \\
-  --database_codes=db.npy --database_labels=dbl.npy \\
-  --convention=deephash-pytorch
-"""
+"""Scores codes of any program."""
 
 import dataclasses
 import json
@@ -15,11 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from dsh_jax import errors, files
-from dsh_jax.apps import command
-from dsh_jax.retrieval import codes, conventions, evaluation, metrics
+from dsh_jax.apps import commands
+from dsh_jax.retrieval import (
+  codes,
+  conventions,
+  evaluation,
+  metrics,
+  real_valued,
+  ties,
+)
 from dsh_jax.runs import summary
 
 
@@ -33,12 +31,15 @@ class Items:
     num_bits: K.
     encoder_sha256: Of what encoded them, see `trained.TrainedRun`; "" if the
       file does not record it.
+    outputs: What the codes are the signs of, float [N,K]; None if the file
+      does not hold it.
   """
 
   packed: np.ndarray
   labels: np.ndarray
   num_bits: int
   encoder_sha256: str = ""
+  outputs: np.ndarray | None = None
 
 
 def load_items(
@@ -81,7 +82,10 @@ def load_items(
       labels = _load_array(labels_path, f"--{kind}_labels")
     packed = codes.check(packed, num_bits, f"{kind} codes")
     encoder = str(loaded.get("encoder_sha256", ""))
-    return Items(packed, labels, num_bits, encoder)
+    outputs = loaded.get(f"{kind}_outputs")
+    if outputs is not None:
+      outputs = ties.check(outputs, len(packed), num_bits, codes_path)
+    return Items(packed, labels, num_bits, encoder, outputs)
   if labels_path is None:
     raise errors.UserError(
       f"{codes_path} holds no labels; give --{kind}_labels=FILE.npy."
@@ -141,7 +145,9 @@ def evaluate_files(
 
   Returns:
     The result of `evaluation.evaluate_codes`, and "settings": num_bits,
-    convention, normalizer, drop_empty.
+    convention, normalizer, drop_empty. Where both files hold outputs also
+    "ties_by_outputs": metric -> its mean if outputs order the items at one
+    distance.
   """
   if convention is not None and convention not in conventions.CONVENTIONS:
     raise errors.unknown(
@@ -187,6 +193,21 @@ def evaluate_files(
     normalizer,
     drop_unretrieved=chosen.drop_unretrieved,
   )
+  have_outputs = queries.outputs is not None and database.outputs is not None
+  if have_outputs and not chosen.drop_unretrieved:
+    by_outputs = real_valued.evaluate_cosine(
+      *ties.join(
+        queries.packed, queries.outputs, database.packed, database.outputs
+      ),
+      queries.labels,
+      database.labels,
+      names,
+      drop_empty,
+      normalizer,
+    )["metrics"]
+    result["ties_by_outputs"] = {
+      name: means["expected"] for name, means in by_outputs.items()
+    }
   result["settings"] = {
     "num_bits": queries.num_bits,
     "convention": convention,
@@ -207,9 +228,19 @@ def table(result: Mapping[str, Any]) -> str:
     f" ({counts['queries_without_label']} of them without labels), {empty};"
     f" AP@k over items {settings['normalizer']}",
     "",
-    *summary.scores(result["metrics"]),
+    *_scores(result["metrics"], result.get("ties_by_outputs")),
   ]
   return "\n".join(lines)
+
+
+def _scores(found, by_outputs):
+  head, *lines = summary.scores(found)
+  if not by_outputs:
+    return [head, *lines]
+  return [f"{head}  ties by outputs"] + [
+    f"{line}{by_outputs[name]:>17.4f}" if name in by_outputs else line
+    for name, line in zip(found, lines, strict=True)
+  ]
 
 
 def _write(path: str, result: Mapping[str, Any]) -> None:
@@ -223,47 +254,9 @@ def _write(path: str, result: Mapping[str, Any]) -> None:
     ) from error
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  def text(name, meaning, **more):
-    flags.DEFINE_string(name, None, meaning, flag_values=values, **more)
-
-  text(
-    "query_codes",
-    "codes.npz of a run, an index of `encode` with labels, or .npy of -1/+1 or"
-    " 0/1 codes [Q,K].",
-    required=True,
-  )
-  text("database_codes", "The same for the database; default: --query_codes.")
-  for kind in ("query", "database"):
-    text(f"{kind}_labels", "With .npy codes: .npy of 0/1 vectors [items,L].")
-  text(
-    "convention",
-    "Use the cut-off, divisor and treatment of empty queries of other code:"
-    f" {', '.join(conventions.CONVENTIONS)}.",
-  )
-  flags.DEFINE_list(
-    "metrics",
-    [],
-    f"Comma-separated names: {', '.join(evaluation.METRICS)}.",
-    flag_values=values,
-  )
-  text(
-    "normalizer",
-    "Divide AP@k by the relevant items retrieved (the default), or by min(k,"
-    " relevant).",
-  )
-  flags.DEFINE_bool(
-    "drop_empty",
-    None,
-    "Leave queries without a relevant item out of the means.",
-    flag_values=values,
-  )
-  text("output", "Also write the scores to this JSON file.")
-
-
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("evaluate", argv)
   result = evaluate_files(
     given.query_codes,
     given.database_codes,
@@ -277,12 +270,3 @@ def main(argv: Sequence[str]) -> None:
   if given.output:
     _write(given.output, result)
   print(table(result))
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

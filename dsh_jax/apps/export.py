@@ -1,20 +1,4 @@
-"""Exports a trained run: an encoder that needs only JAX, and its codes.
-
-  python -m dsh_jax export --workdir=RUN --out=DIR
-
-Writes into DIR:
-  encoder.stablehlo  uint8 images [n,H,W,3], or float32 features [n,F], ->
-                     uint32 codes [n,ceil(K/32)], for CPU, CUDA and TPU,
-                     including the weights
-  load_encoder.py    loads it, for paths or pixels; needs only jax and Pillow
-  decode_image.py    reads a picture as the run does; load_encoder.py calls it
-  about.json         bits, image size, resize rule, class names, versions
-  codes.npz          the codes, as in the run
-  codes.faiss        an IndexBinaryFlat (needs pip install "dsh_jax[faiss]")
-  codes.sql          a table with a bit(K) column for PostgreSQL. The tests
-                     load it into PostgreSQL 15, but do not test the pgvector
-                     operator in its comments.
-"""
+"""Exports a trained run: an encoder that needs only JAX, and its codes."""
 
 import contextlib
 import json
@@ -26,10 +10,9 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import jax.export
-from absl import flags
 
 from dsh_jax import errors
-from dsh_jax.apps import command
+from dsh_jax.apps import commands
 from dsh_jax.apps import index as index_lib
 from dsh_jax.data import images
 from dsh_jax.retrieval import codes, faiss_index
@@ -263,27 +246,9 @@ def _about(run: trained.TrainedRun) -> dict[str, object]:
   }
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  def text(name, default, meaning, **more):
-    flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
-
-  text("workdir", None, "Folder of a finished run.", required=True)
-  text("out", None, "Folder to write.", required=True)
-  text("index", "", "Codes from `encode` to export instead of the run's.")
-
-
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("export", argv)
   for reason in write(given.workdir, given.out, given.index):
     print(f"Left out {reason}", file=sys.stderr)
   print(f"The encoder and the codes are in {errors.printable(given.out)}.")
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

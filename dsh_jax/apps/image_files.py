@@ -1,151 +1,24 @@
-"""Image files: their paths, pixels and codes."""
+"""Image files: their pixels, and what is computed of them."""
 
-import csv
+import contextlib
 import io
+import json
 import os
 import pathlib
-import re
-from collections.abc import Sequence
-from typing import BinaryIO
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
+from typing import BinaryIO, NamedTuple
 
-import jax
 import numpy as np
 from PIL import Image
 
 from dsh_jax import errors, files, parallel
-from dsh_jax.data import archives, images, listings
-from dsh_jax.runs import encoding, trained
+from dsh_jax.apps import image_lists
+from dsh_jax.data import images
+from dsh_jax.runs import parts
 
-_MAX_LIST_BYTES = 2**30
-
-
-def find(source: str) -> tuple[pathlib.Path, list[str]]:
-  """Find the images of a folder or a list.
-
-  Args:
-    source: A folder, searched recursively; or a text file with one path per
-      line, optionally followed by labels `0 1 0 ...`; or a .csv file with
-      paths in its first column. Paths are relative to the file's folder.
-
-  Returns:
-    The folder, and the paths relative to it without duplicates: alphabetical
-    for a folder, in the order of a list. If a list has paths outside its own
-    folder, the folder is the smallest that holds all.
-  """
-  path = pathlib.Path(source).expanduser().absolute()
-  if path.is_dir():
-    root, names = path, listings.find_pictures(path)
-  else:
-    text = _read_list(path, source)
-    root = path.parent
-    if path.suffix.lower() == ".csv":
-      rows = (row[0].strip() for row in csv.reader(io.StringIO(text)) if row)
-      names = [row for row in rows if row and row.lower() != "path"]
-    else:
-      lines = (line.strip() for line in text.splitlines())
-      names = [_without_labels(root, line) for line in lines if line]
-    root, names = _inside(root, names)
-  names = list(dict.fromkeys(names))
-  if not names:
-    raise errors.UserError(
-      f"--images={source} has no images. Images of a folder end in"
-      f" {', '.join(listings.SUFFIXES)}."
-    )
-  return root, names
-
-
-def _read_list(path: pathlib.Path, source: str) -> str:
-  try:
-    with files.open_regular(path) as file:
-      if (size := os.fstat(file.fileno()).st_size) > _MAX_LIST_BYTES:
-        raise ValueError(
-          f"{size:,} bytes; at most {_MAX_LIST_BYTES:,} are read"
-        )
-      return file.read().decode("utf-8-sig")
-  except (OSError, ValueError) as error:
-    raise errors.UserError(
-      f"--images={source} is neither a folder nor a list of images:"
-      f" {errors.describe(error)}."
-    ) from None
-
-
-def _inside(
-  root: pathlib.Path, names: Sequence[str]
-) -> tuple[pathlib.Path, list[str]]:
-  """Return a folder and paths in it, for paths that may leave `root`."""
-  paths = [os.path.normpath(root / name) for name in names]
-  if any(not pathlib.Path(path).is_relative_to(root) for path in paths):
-    root = pathlib.Path(os.path.commonpath([os.path.dirname(p) for p in paths]))
-  return root, [pathlib.Path(p).relative_to(root).as_posix() for p in paths]
-
-
-def find_labels(
-  source: str, names: Sequence[str], class_names: Sequence[str]
-) -> tuple[np.ndarray | None, str]:
-  """Find the labels of the images of a folder or a list.
-
-  Args:
-    source: See `find`. In a folder, the first folder of a path is a label if it
-      has the name of a class; a list has L labels a line; a .csv file is read
-      as `listings.read_csv` does.
-    names: From `find`.
-    class_names: Names of the L classes of the run.
-
-  Returns:
-    uint8 [N,L], or None without labels; and a sentence about labels that are
-    left out, or "".
-  """
-  try:
-    found = _names_of_labels(source, names, class_names)
-    rows = [found.get(archives.clean_path(name), ()) for name in names]
-  except errors.UserError as error:
-    return None, f"Labels are left out: {error}"
-  known = {name: number for number, name in enumerate(class_names)}
-  labels = np.zeros((len(names), len(class_names)), np.uint8)
-  for place, row in enumerate(rows):
-    labels[place, [known[name] for name in row if name in known]] = 1
-  if not labels.any():
-    return None, ""
-  unknown = sorted({name for row in rows for name in row} - set(known))
-  if not unknown:
-    return labels, ""
-  return labels, f"Left out labels that the run lacks: {', '.join(unknown)}"
-
-
-def _names_of_labels(source, names, class_names):
-  """Return path -> names of labels; {} if the source has none."""
-  path = pathlib.Path(source).expanduser()
-  if path.is_dir():
-    return {name: name.split("/")[:-1][:1] for name in names}
-  text = _read_list(path, source)
-  if path.suffix.lower() == ".csv":
-    if "," not in text:
-      return {}
-    listing = listings.read_csv(str(path))
-  else:
-    if not re.search(r"(?m)\s[01]\s*$", text):
-      return {}
-    listing = listings.read_lists({"images": str(path)})
-    if len(listing.class_names) != len(class_names):
-      raise errors.UserError(
-        f"{source} has {len(listing.class_names)} labels a line; the run has"
-        f" {len(class_names)}."
-      )
-    listing = listing._replace(class_names=tuple(class_names))
-  return {
-    name: [listing.class_names[number] for number in numbers]
-    for name, numbers in listing.labels.items()
-  }
-
-
-def _without_labels(root: pathlib.Path, line: str) -> str:
-  if (root / line).is_file():
-    return line
-  words = line.split()
-  while len(words) > 1 and words[-1] in ("0", "1"):
-    words.pop()
-    line = line[:-1].rstrip()
-  return line
+_NAMED = 10  # Unreadable images that are printed.
 
 
 def read(path: pathlib.Path, size: int, resize: str) -> np.ndarray:
@@ -192,42 +65,146 @@ def thumbnail(image: np.ndarray) -> tuple[bytes, str]:
   return buffer.getvalue(), f"image/{kind}"
 
 
-class RunEncoder:
-  """The encoder of a run, with a fixed batch size.
+class Computed(NamedTuple):
+  """What was computed of the images of a folder or a list.
 
   Attributes:
-    size: Side of its input images, pixels.
-    resize: Resize rule of the run, for `images.read`.
-    num_bits: K.
-    class_names: Names of the L labels of the run.
-    num_features: F of the vectors that it takes in place of images; None for
-      images.
-    sha256: `encoder_sha256` of the run.
+    root: The folder that names are relative to.
+    names: Paths of all images.
+    readable: bool, which of them can be read.
+    arrays: Arrays of the readable ones, by name.
+    unreadable: Path, with escapes, -> why it cannot be read.
   """
 
-  def __init__(self, workdir: str, batch_size: int):
-    """Load a finished run to encode `batch_size` images at once."""
-    run = trained.load_run(workdir)
-    self.size = run.image_size
-    self.resize = run.config.data.resize
-    self.num_bits = run.config.bits
-    self.class_names = run.class_names
-    self.num_features = run.num_features
-    self.sha256 = run.encoder_sha256
-    # One device: sharding a small batch does not pay, and a batch of one
-    # cannot be sharded.
-    mesh = parallel.DeviceMesh("jit", jax.local_devices()[:1])
-    self._encode = encoding.BatchEncoder(run.encode_step(), mesh, batch_size)
-    self._weights = mesh.replicate(run.weights)
+  root: pathlib.Path
+  names: Sequence[str]
+  readable: np.ndarray
+  arrays: Mapping[str, np.ndarray]
+  unreadable: Mapping[str, str]
 
-  def __call__(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """Encode images uint8 [size,size,3] to uint32 [N,ceil(K/32)], N >= 1."""
-    return self.encode(np.stack(pixels))
 
-  def encode(self, items: np.ndarray) -> np.ndarray:
-    """Encode images uint8 [N,size,size,3], or features float [N,F]."""
+@contextlib.contextmanager
+def computed(
+  source: str,
+  out: str,
+  size: int,
+  resize: str,
+  compute: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+  title: str,
+  fingerprint: str,
+) -> Iterator[Computed]:
+  """Yield what is computed of images, for the caller to write to `out`.
 
-    def take(rows):
-      return np.asarray(items[rows])
+  Args:
+    source: See `image_lists.find`.
+    out: The .npz file. Meanwhile, parts are in a folder beside it, from which
+      a later call resumes.
+    size: Side of the images, pixels.
+    resize: A rule of `images.RESIZE_RULES`.
+    compute: Pixels uint8 [n,size,size,3] -> arrays of n rows, by name.
+    title: Of the progress bar; {} is the number of images.
+    fingerprint: What the arrays depend on beside the images.
 
-    return self._encode(self._weights, take, len(items))
+  Raises:
+    UserError: A path is wrong, no image can be read, or a file cannot be
+      written, by the caller either.
+  """
+  root, names = image_lists.find(source)
+  blank = np.zeros((size, size, 3), np.uint8)
+
+  def decode(name):
+    try:
+      return read(root / name, size, resize), ""
+    except images.UnreadableError as error:
+      return blank, str(error) or "unreadable"
+
+  stamps = [_stamp(root / name) for name in names]
+  made_of = json.dumps([fingerprint, str(root), names, stamps])
+  with (
+    written(out) as path,
+    futures.ThreadPoolExecutor(parallel.num_cores()) as pool,
+  ):
+    decoding: dict[int, futures.Future] = {}
+
+    def compute_rows(rows):
+      for row in range(rows[0], min(rows[-1] + 1 + parts.ROWS, len(names))):
+        if row not in decoding:  # The next part, during this one.
+          decoding[row] = pool.submit(decode, names[row])
+      pixels, problems = zip(
+        *(decoding.pop(row).result() for row in rows), strict=True
+      )
+      return {**compute(np.stack(pixels)), "problems": np.array(problems, str)}
+
+    with parts.computed(
+      path.with_name(f"{path.name}.parts"),
+      len(names),
+      compute_rows,
+      title.format(f"{len(names):,} images"),
+      made_of,
+    ) as arrays:
+      problems = arrays.pop("problems")
+      readable = problems == ""
+      if not readable.any():
+        raise errors.UserError(
+          f"None of the {len(names)} images of --images={source} can be read;"
+          f" the first is {names[0]}: {problems[0]}."
+        )
+      yield Computed(
+        root,
+        names,
+        readable,
+        {name: array[readable] for name, array in arrays.items()},
+        {
+          errors.printable(name): str(why)
+          for name, why in zip(names, problems, strict=True)
+          if why
+        },
+      )
+
+
+def write(out: str, **arrays: np.ndarray) -> None:
+  """Write an .npz file atomically.
+
+  Raises:
+    UserError: It cannot be written.
+  """
+  with written(out) as path:
+    with files.replacing(path) as partial, partial.open("wb") as file:
+      np.savez(file, **arrays)
+
+
+@contextlib.contextmanager
+def written(out: str) -> Iterator[pathlib.Path]:
+  """Yield the path of an .npz file; an OSError becomes a UserError."""
+  path = pathlib.Path(out).expanduser()
+  if path.suffix != ".npz" or path.is_dir():
+    raise errors.UserError(f"--out={out} must be a file that ends in .npz.")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yield path
+  except OSError as error:
+    raise errors.UserError(
+      f"Cannot write --out={out}: {errors.describe(error)}. Give a file in a"
+      " folder that you may write to."
+    ) from error
+
+
+def print_unreadable(unreadable: Mapping[str, str], out: str) -> None:
+  """Print which images were left out, and why."""
+  for name, why in list(unreadable.items())[:_NAMED]:
+    print(f"Left out {name}: {errors.printable(why)}", file=sys.stderr)
+  if len(unreadable) > _NAMED:
+    print(
+      f"Left out {len(unreadable) - _NAMED} more; all are in unreadable_ids of"
+      f" {out}.",
+      file=sys.stderr,
+    )
+
+
+def _stamp(path: pathlib.Path) -> list[int]:
+  """Return size and time of a file; nothing if there is none."""
+  try:
+    status = os.stat(path)
+  except (OSError, ValueError):
+    return []
+  return [status.st_size, status.st_mtime_ns]

@@ -7,12 +7,13 @@ import dataclasses
 import functools
 import logging
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 
 from dsh_jax import errors, files, models
-from dsh_jax.apps import image_files
-from dsh_jax.retrieval import codes, neighbors
+from dsh_jax.retrieval import codes, neighbors, ties
+from dsh_jax.runs import trained
 from dsh_jax.runs import workdir as workdir_lib
 
 _TEXTS = ("workdir", "root", "encoder_sha256")
@@ -24,6 +25,18 @@ _KINDS = {
   "database_labels": (2, "uib"),
   "class_names": (1, "U"),
 } | {name: (0, "U") for name in _TEXTS}
+
+
+class Query(NamedTuple):
+  """What is searched for.
+
+  Attributes:
+    code: uint32 [ceil(K/32)].
+    outputs: What it is the signs of, float [K]; None if that is unknown.
+  """
+
+  code: np.ndarray
+  outputs: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Index:
       `trained.TrainedRun`; "" of version 0.1.
     labels: uint8 [N,L]; None if the index has none.
     class_names: Names of the L labels; () without labels.
+    outputs: What the codes are the signs of, float [N,K]; None if the index
+      does not hold it. It orders the items at one distance.
   """
 
   codes: np.ndarray
@@ -50,21 +65,33 @@ class Index:
   encoder_sha256: str = ""
   labels: np.ndarray | None = None
   class_names: tuple[str, ...] = ()
+  outputs: np.ndarray | None = None
 
   def __len__(self) -> int:
     return len(self.ids)
 
-  def nearest(self, code: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return (distance, row) of the nearest images, ties by lowest row.
+  def query_of(self, row: int) -> Query:
+    """Return the query for the neighbours of an item."""
+    outputs = None if self.outputs is None else self.outputs[row]
+    return Query(self.codes[row], outputs)
+
+  def nearest(self, query: Query, count: int) -> list[tuple[int, int]]:
+    """Return (distance, row) of the nearest images.
+
+    Those at one distance are ordered by `outputs` if the index and the query
+    have them, and by row otherwise.
 
     Args:
-      code: uint32 [ceil(K/32)].
+      query: What to search for.
       count: Number of results, at least 1; all if there are fewer.
     """
-    distances, rows = neighbors.top_k(
-      code[np.newaxis], self.codes, min(count, len(self))
-    )
-    return list(zip(distances[0].tolist(), rows[0].tolist(), strict=True))
+    count = min(count, len(self))
+    if self.outputs is None or query.outputs is None:
+      found = neighbors.top_k(query.code[np.newaxis], self.codes, count)
+      distances, rows = found[0][0], found[1][0]
+    else:
+      distances, rows = ties.top_k(*query, self.codes, self.outputs, count)
+    return list(zip(distances.tolist(), rows.tolist(), strict=True))
 
   def count_within(self, code: np.ndarray, distance: int) -> int:
     """Return how many images are at most so far from a code."""
@@ -134,6 +161,9 @@ def load(path: str, workdir: str = "") -> Index:
     packed = codes.check(saved["database_codes"], num_bits, "index's codes")
     ids = saved["database_ids"]
     labels, class_names = _read_labels(saved, len(packed))
+    outputs = saved.get("database_outputs")
+    if outputs is not None:
+      outputs = ties.check(outputs, len(packed), num_bits, f"--index={path}")
     texts = {name: str(saved.get(name, "")) for name in _TEXTS}
   except KeyError as error:
     raise _unreadable(path, f"it has no array {error}") from error
@@ -158,6 +188,7 @@ def load(path: str, workdir: str = "") -> Index:
     texts["encoder_sha256"],
     labels,
     class_names,
+    outputs,
   )
 
 
@@ -211,13 +242,19 @@ def _has_surrogates(ids: np.ndarray) -> bool:
   return bool(((letters >= 0xD800) & (letters <= 0xDFFF)).any())
 
 
-def load_encoder(index: Index) -> image_files.RunEncoder:
-  """Return the encoder of queries for an index, one image at a time."""
-  encoder = image_files.RunEncoder(index.workdir, batch_size=1)
-  if encoder.num_bits != index.num_bits:
+def load_encoder(index: Index) -> trained.TrainedRun:
+  """Return the run that encodes queries for an index."""
+  run = trained.load_run(index.workdir)
+  if run.config.bits != index.num_bits:
     raise errors.UserError(
       f"The index has {index.num_bits} bits, the run of --workdir="
-      f"{index.workdir} {encoder.num_bits}. Give the run that encoded it."
+      f"{index.workdir} {run.config.bits}. Give the run that encoded it."
     )
-  check_encoder(index, encoder.sha256)
-  return encoder
+  check_encoder(index, run.encoder_sha256)
+  return run
+
+
+def encode(run: trained.TrainedRun, item: np.ndarray) -> Query:
+  """Return the query for an image uint8 [H,W,3], or a feature float [1,F]."""
+  codes, outputs = run.encode_with_outputs(item)
+  return Query(codes[0], outputs[0])

@@ -1,8 +1,4 @@
-"""Lists runs, finished or not, with their scores.
-
-python -m dsh_jax runs
-python -m dsh_jax runs --workdir=tables/*/*
-"""
+"""Lists runs, finished or not, with their scores."""
 
 import glob
 import json
@@ -11,10 +7,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from absl import flags
-
 from dsh_jax import errors, files
-from dsh_jax.apps import command
+from dsh_jax.apps import commands
 
 _HEAD = ("run", "method", "bits", "seed", "data", "epochs", "metric", "score")
 
@@ -49,22 +43,6 @@ def find(patterns: Sequence[str]) -> list[str]:
       matches = [match for match in matches if os.path.isdir(match)]
     found += matches or [pattern]
   return list(dict.fromkeys(found))
-
-
-def _define_flags(values: flags.FlagValues) -> None:
-  flags.DEFINE_multi_string(
-    "workdir",
-    ["runs/*"],
-    "Folder of a run, or a pattern; may be repeated.",
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    "metric",
-    "",
-    "The score to list, such as map@all. Default: the metric that chose the"
-    " epoch of the run.",
-    flag_values=values,
-  )
 
 
 def _describe(folder: str, metric: str) -> tuple[str, ...] | None:
@@ -115,7 +93,7 @@ def _score(metric: str, result: dict[str, Any] | None) -> tuple[str, str]:
 
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
-  given = command.parse(with_bare_words(argv), _define_flags, __doc__)
+  given = commands.parse("runs", with_bare_words(argv))
   described = (_describe(f, given.metric) for f in find(given.workdir))
   rows = [row for row in described if row]
   if not rows:
@@ -129,12 +107,3 @@ def main(argv: Sequence[str]) -> None:
   for row in (_HEAD, *rows):
     cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
     print("  ".join(cells).rstrip())
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

@@ -1,20 +1,11 @@
-"""Finds the images nearest to an image.
-
-  python -m dsh_jax search --index=codes.npz --query=photo.jpg --top=20
-  python -m dsh_jax search --index=codes.npz --id=NAME
-
-The index is codes.npz of a run, or the output of python -m dsh_jax encode. Of a
-run on features, --query is a file of them with one row.
-"""
+"""Finds the images nearest to an image."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from absl import flags
-
 from dsh_jax import errors, files
-from dsh_jax.apps import command, image_files, search_page
+from dsh_jax.apps import commands, image_files, search_page
 from dsh_jax.apps import index as index_lib
 from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.data import feature_files, images
@@ -40,17 +31,18 @@ def nearest(
       raise errors.UserError(
         f"--query={query} has {len(found.ids)} rows; give a file with one."
       )
-    code = encoder.encode(found.features)[0]
-    return index.nearest(code, top), search_page.Hit("", str(found.ids[0]))
+    wanted = index_lib.encode(encoder, found.features)
+    return index.nearest(wanted, top), search_page.Hit("", str(found.ids[0]))
   path = pathlib.Path(query).expanduser()
   try:
-    pixels = image_files.read(path, encoder.size, encoder.resize)
+    resize = encoder.config.data.resize
+    pixels = image_files.read(path, encoder.image_size, resize)
     with image_files.open_file(path) as file:
       shown = images.decode_whole(file, pictures_lib.LARGE)
   except images.UnreadableError as error:
     raise errors.UserError(f"Cannot read --query={query}: {error}.") from error
   source = search_page.data_uri(*image_files.thumbnail(shown))
-  found = index.nearest(encoder([pixels])[0], top)
+  found = index.nearest(index_lib.encode(encoder, pixels), top)
   return found, search_page.Hit(source, path.name)
 
 
@@ -79,7 +71,7 @@ def nearest_to_item(
   if pictures and index.has_pictures:
     picture = pictures.get(row, pictures_lib.LARGE)
     hit = dataclasses.replace(hit, source=search_page.data_uri(*picture))
-  return index.nearest(index.codes[row], top), hit
+  return index.nearest(index.query_of(row), top), hit
 
 
 def write_page(
@@ -101,12 +93,10 @@ def write_page(
     )
 
   html = search_page.render(
-    num_bits=index.num_bits,
-    num_items=len(index),
-    hits=[hit(distance, row) for distance, row in found],
-    query=query,
-    pictures=index.has_pictures,
+    index,
+    [hit(distance, row) for distance, row in found],
     pixelated=not pictures.are_files,
+    query=query,
   )
   try:
     with files.replacing(pathlib.Path(path).expanduser()) as partial:
@@ -117,24 +107,9 @@ def write_page(
     ) from error
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  def text(name, default, meaning, **more):
-    flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
-
-  text("index", None, "The codes.npz to search.", required=True)
-  text("query", "", "An image file to search for, or a file of one feature.")
-  text("id", "", "In place of --query: the id of an item of the index.")
-  flags.DEFINE_integer(
-    "top", 20, "Number of results.", lower_bound=1, flag_values=values
-  )
-  text("html", "", "Also write a page with the images to this file.")
-  text("workdir", "", "The run that encoded the index, if it has been moved.")
-  text("images", "", "The folder of the pictures, if they have been moved.")
-
-
 def main(argv: Sequence[str]) -> None:
   """Run the command."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("search", argv)
   index = index_lib.load(given.index, given.workdir)
   if bool(given.query) == bool(given.id):
     raise errors.UserError("Give either --query=FILE or --id=NAME.")
@@ -145,18 +120,11 @@ def main(argv: Sequence[str]) -> None:
     found, query = nearest_to_item(index, given.id, given.top, pictures)
   else:
     found, query = nearest(index, given.query, given.top)
+  if index.outputs is not None:
+    print("Items at one distance are ordered by the outputs of the network.")
   print(f"rank  distance  {'image' if index.has_pictures else 'item'}")
   for rank, (distance, row) in enumerate(found, 1):
     print(f"{rank:>4}  {distance:>8}  {errors.printable(index.ids[row])}")
   if pictures:
     write_page(given.html, index, pictures, found, query)
     print(f"\nThe page is {errors.printable(given.html)}.")
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

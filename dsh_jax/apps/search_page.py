@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import jinja2
 
+from dsh_jax.apps import index as index_lib
+
 
 @dataclasses.dataclass(frozen=True)
 class Hit:
@@ -57,50 +59,31 @@ _TEMPLATE = jinja2.Environment(
 
 
 def render(
-  *,
-  num_bits: int,
-  num_items: int,
+  index: index_lib.Index,
   hits: Sequence[Hit],
+  *,
+  pixelated: bool,
   title: str = "",
   query: Hit | None = None,
   place: Place | None = None,
   problem: str = "",
   server: bool = False,
   upload: bool = False,
-  pictures: bool = True,
-  pixelated: bool = False,
-  class_names: Sequence[str] = (),
 ) -> str:
   """Return the page as HTML.
 
   Args:
-    num_bits: K.
-    num_items: N.
+    index: What is searched.
     hits: Results, or items to choose from.
+    pixelated: Whether to enlarge pictures without smoothing.
     title: What the hits are, without a query.
     query: The query; None before a search.
     place: Where the hits are among all; None shows no links to others.
     problem: An error message, or "".
     server: Whether a server answers further searches.
     upload: Whether images can be uploaded.
-    pictures: Whether the items are images, and not features.
-    pixelated: Whether to enlarge pictures without smoothing.
-    class_names: Names of the L labels.
   """
-  return _TEMPLATE.render(
-    num_bits=num_bits,
-    num_items=num_items,
-    hits=hits,
-    title=title,
-    query=query,
-    place=place,
-    problem=problem,
-    server=server,
-    upload=upload,
-    pictures=pictures,
-    pixelated=pixelated,
-    class_names=class_names,
-  )
+  return _TEMPLATE.render(**locals())
 
 
 def data_uri(encoded: bytes, media_type: str) -> str:

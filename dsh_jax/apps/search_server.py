@@ -16,10 +16,12 @@ from starlette import (
 from starlette.middleware import Middleware
 
 from dsh_jax import errors
-from dsh_jax.apps import image_files, limits, search_page
 from dsh_jax.apps import index as index_lib
+from dsh_jax.apps import limits, search_page
 from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.apps import uploads as uploads_lib
+from dsh_jax.retrieval import ties
+from dsh_jax.runs import trained
 
 _DECODING_BYTES = 512 * 2**20  # Of all pictures at a time.
 _WAIT_SECS = 10.0  # Of a picture of the index, for that memory.
@@ -41,7 +43,7 @@ class Server:
     self,
     index: index_lib.Index,
     pictures: pictures_lib.Pictures,
-    encoder: image_files.RunEncoder | None,
+    encoder: trained.TrainedRun | None,
     problem: str = "",
   ):
     """Answer searches of an index.
@@ -74,25 +76,23 @@ class Server:
   def similar(self, request: requests.Request) -> responses.Response:
     """Return the neighbours of an item of the index, or 404."""
     row = self._row(request)
-    query = self._hit(row, size="large")
+    hit = self._hit(row, size="large")
     return self._neighbours(
-      self._index.codes[row], query, f"/similar/{row}", self._first(request)
+      self._index.query_of(row), hit, f"/similar/{row}", self._first(request)
     )
 
   def code(self, request: requests.Request) -> responses.Response:
-    """Return the neighbours of a code, given as hexadecimal words, or 404."""
-    text = request.path_params["code"]
-    words, bits = self._index.codes.shape[1], self._index.num_bits
-    try:
-      code = np.frombuffer(bytes.fromhex(text), ">u4").astype(np.uint32)
-      known = code.shape == (words,) and text == _name(code)
-      known = known and int(code[-1]) >> (bits - 32 * (words - 1)) == 0
-    except ValueError:
-      known = False
-    if not known:
+    """Return the neighbours of a code, given as hexadecimal words, or 404.
+
+    Its outputs may follow, as hexadecimal digits of float16.
+    """
+    query = self._parse(
+      request.path_params["code"], request.query_params.get("outputs", "")
+    )
+    if query is None:
       raise exceptions.HTTPException(404, "There is no such code.")
-    query = search_page.Hit("", f"code {text}")
-    return self._neighbours(code, query, f"/code/{text}", self._first(request))
+    hit = search_page.Hit("", f"code {request.path_params['code']}")
+    return self._neighbours(query, hit, _address(query), self._first(request))
 
   def find(self, request: requests.Request) -> responses.Response:
     """Return the items of a name and a label.
@@ -137,9 +137,13 @@ class Server:
     """
     if self._uploads is None:
       raise exceptions.HTTPException(503, "Images cannot be uploaded.")
-    code, query = await self._uploads.receive(request)
+    query, hit = await self._uploads.receive(request)
+    if self._index.outputs is None:
+      query = query._replace(outputs=None)
+    else:  # As the addresses of further pages hold them.
+      query = query._replace(outputs=ties.round_outputs(query.outputs))
     return await concurrency.run_in_threadpool(
-      self._neighbours, code, query, f"/code/{_name(code)}", 0
+      self._neighbours, query, hit, _address(query), 0
     )
 
   def failed(
@@ -167,13 +171,31 @@ class Server:
     del request, error
     return responses.Response(status_code=400)  # Nobody reads it.
 
-  def _neighbours(self, code, query, address, first):
+  def _parse(self, name, outputs) -> index_lib.Query | None:
+    """Return the query of an address that `_address` made, or None."""
     index = self._index
-    found = index.nearest(code, first + _FOUND)
-    ties = index.count_within(code, found[-1][0]) - len(found)
-    hits = [self._hit(row, distance, query) for distance, row in found[first:]]
-    place = _place(address, first, len(index), ties)
-    return self._page(hits=hits, query=query, place=place)
+    words, bits = index.codes.shape[1], index.num_bits
+    try:
+      code = np.frombuffer(bytes.fromhex(name), ">u4").astype(np.uint32)
+      query = index_lib.Query(code)
+      if outputs:
+        floats = np.frombuffer(bytes.fromhex(outputs), ">f2")
+        query = index_lib.Query(code, floats.astype(np.float16))
+    except ValueError:
+      return None
+    known = code.shape == (words,) and _name(code) == name
+    known = known and int(code[-1]) >> (bits - 32 * (words - 1)) == 0
+    if outputs:
+      known = known and floats.shape == (bits,) and np.isfinite(floats).all()
+    return query if known else None
+
+  def _neighbours(self, query, hit, address, first):
+    index = self._index
+    found = index.nearest(query, first + _FOUND)
+    num_tied = index.count_within(query.code, found[-1][0]) - len(found)
+    hits = [self._hit(row, distance, hit) for distance, row in found[first:]]
+    place = _place(address, first, len(index), num_tied)
+    return self._page(hits=hits, query=hit, place=place)
 
   def _row(self, request) -> int:
     return _number(request.path_params["row"], len(self._index), "item")
@@ -210,15 +232,11 @@ class Server:
     return responses.Response(content, media_type=media_type, headers=headers)
 
   def _page(self, **content) -> responses.Response:
-    index = self._index
     html = search_page.render(
-      num_bits=index.num_bits,
-      num_items=len(index),
+      self._index,
+      pixelated=not self._pictures.are_files,
       server=True,
       upload=self._uploads is not None,
-      pictures=index.has_pictures,
-      pixelated=not self._pictures.are_files,
-      class_names=index.class_names,
       **content,
     )
     return responses.HTMLResponse(html, headers=_HEADERS)
@@ -234,6 +252,14 @@ def _number(text: str, end: int, what: str) -> int:
 
 def _name(code: np.ndarray) -> str:
   return code.astype(">u4").tobytes().hex()
+
+
+def _address(query: index_lib.Query) -> str:
+  """Return the address of the neighbours of a query."""
+  address = f"/code/{_name(query.code)}"
+  if query.outputs is None:
+    return address
+  return f"{address}?outputs={query.outputs.astype('>f2').tobytes().hex()}"
 
 
 def _place(address, first, total, ties=0) -> search_page.Place:

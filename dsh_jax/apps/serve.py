@@ -1,11 +1,4 @@
-"""Serves a page on this machine to search an index with a browser.
-
-  python -m dsh_jax serve --index=codes.npz
-
-Needs pip install "dsh_jax[serve]". It listens on this machine only, shows only
-images of the index, and stores no uploads. It says at the start what it cannot
-find; --images and --workdir say where that is now.
-"""
+"""Serves a page on this machine to search an index with a browser."""
 
 import ipaddress
 import logging
@@ -14,10 +7,9 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from absl import flags
 
 from dsh_jax import errors
-from dsh_jax.apps import command
+from dsh_jax.apps import commands
 from dsh_jax.apps import index as index_lib
 from dsh_jax.apps import pictures as pictures_lib
 
@@ -55,26 +47,9 @@ def _bind(host: str, port: int) -> socket.socket:
   return bound
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  def text(name, default, meaning, **more):
-    flags.DEFINE_string(name, default, meaning, flag_values=values, **more)
-
-  text("index", None, "The codes.npz to search.", required=True)
-  text("workdir", "", "The run that encoded the index, if it has been moved.")
-  text("images", "", "The folder of the pictures, if they have been moved.")
-  flags.DEFINE_integer(
-    "port", 8000, "Port to listen on; 0 for any.", flag_values=values
-  )
-  text(
-    "host",
-    "127.0.0.1",
-    "Address to listen on; 127.0.0.1 is visible to this machine only.",
-  )
-
-
 def main(argv: Sequence[str]) -> None:
   """Serve until interrupted."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("serve", argv)
   if uvicorn is None:
     raise errors.UserError(
       'The page needs Starlette and uvicorn: pip install "dsh_jax[serve]", or'
@@ -88,7 +63,8 @@ def main(argv: Sequence[str]) -> None:
     if index.has_pictures:
       encoder = index_lib.load_encoder(index)
       # Compile now, so that the first search does not wait for it.
-      encoder([np.zeros((encoder.size, encoder.size, 3), np.uint8)])
+      size = encoder.image_size
+      encoder.encode(np.zeros((size, size, 3), np.uint8))
   except errors.UserError as error:
     # The page is for people who need not know the folders of this machine.
     problem = "Images cannot be uploaded, because the run cannot be read."
@@ -138,12 +114,3 @@ def _where(listening: socket.socket) -> list[str]:
       "Everyone who can reach this machine can search and see the pictures."
     )
   return lines
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

@@ -4,12 +4,13 @@ import asyncio
 import threading
 from concurrent import futures
 
-import numpy as np
 from starlette import exceptions, requests
 
 from dsh_jax.apps import image_files, limits, search_page
+from dsh_jax.apps import index as index_lib
 from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.data import images
+from dsh_jax.runs import trained
 
 MAX_BYTES = 20 * 2**20
 _MAX_ARRIVING = 64
@@ -22,7 +23,7 @@ _NAME_LETTERS = 200  # Of a file name that are shown.
 class Uploads:
   """Images that are searched for once and not kept."""
 
-  def __init__(self, encoder: image_files.RunEncoder, memory: limits.Memory):
+  def __init__(self, encoder: trained.TrainedRun, memory: limits.Memory):
     """Encode with `encoder`, decode within `memory`."""
     self._encoder = encoder
     self._memory = memory
@@ -34,8 +35,8 @@ class Uploads:
 
   async def receive(
     self, request: requests.Request
-  ) -> tuple[np.ndarray, search_page.Hit]:
-    """Return the code of the image of a request, and how to show it.
+  ) -> tuple[index_lib.Query, search_page.Hit]:
+    """Return the query for the image of a request, and how to show it.
 
     Raises:
       HTTPException: 411 or 413 for an upload of unknown size or above
@@ -73,7 +74,7 @@ class Uploads:
       raise limits.BusyError
     self._num_waiting += 1
     try:
-      code, shown = await asyncio.get_running_loop().run_in_executor(
+      query, shown = await asyncio.get_running_loop().run_in_executor(
         self._threads, self._encode, picture.file
       )
     except images.UnreadableError as error:
@@ -84,13 +85,14 @@ class Uploads:
       ) from error
     finally:
       self._num_waiting -= 1
-    return code, search_page.Hit(shown, name)
+    return query, search_page.Hit(shown, name)
 
   def _encode(self, file):
     encoder, reserve = self._encoder, self._memory.take
-    shown = pixels = images.decode(file, encoder.size, encoder.resize, reserve)
+    size, resize = encoder.image_size, encoder.config.data.resize
+    shown = pixels = images.decode(file, size, resize, reserve)
     if images.num_pixels(file) <= _SHOWN_PIXELS:
       shown = images.decode_whole(file, 2 * pictures_lib.SMALL, reserve)
     with self._encoding:
-      code = encoder([pixels])[0]
-    return code, search_page.data_uri(*image_files.thumbnail(shown))
+      query = index_lib.encode(encoder, pixels)
+    return query, search_page.data_uri(*image_files.thumbnail(shown))

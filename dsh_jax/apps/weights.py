@@ -1,38 +1,17 @@
-"""Shows which backbone a weights file fits, without training.
-
-python -m dsh_jax weights --file=resnet50.pth
-"""
+"""Shows which backbone a weights file fits, without training."""
 
 from collections.abc import Sequence
 
-from absl import flags
-
 from dsh_jax import models
-from dsh_jax.apps import command
+from dsh_jax.apps import command, commands
 from dsh_jax.models import pretrained
 
 _MOST_LISTED = 10
 
 
-def _define_flags(values: flags.FlagValues) -> None:
-  flags.DEFINE_string(
-    "file",
-    None,
-    "A weights file, or a Hugging Face Hub id OWNER/NAME.",
-    required=True,
-    flag_values=values,
-  )
-  flags.DEFINE_string(
-    "backbone",
-    None,
-    "The backbone to compare with; default: the best fit.",
-    flag_values=values,
-  )
-
-
 def main(argv: Sequence[str]) -> int:
   """Run the command; return 0 if the file fits, else 1."""
-  given = command.parse(argv, _define_flags, __doc__)
+  given = commands.parse("weights", argv)
   command.check_choice("--backbone", given.backbone, models.BACKBONES)
   path = pretrained.find(given.file)
   tensors, plan = pretrained.best_plan(path, given.backbone)
@@ -56,12 +35,3 @@ def main(argv: Sequence[str]) -> int:
   print(f"std         {' '.join(f'{x:.4f}' for x in expected.std)}")
   print("It fits." if plan.fits else "It does not fit.")
   return 0 if plan.fits else 1
-
-
-def run() -> None:
-  """Run the command and exit."""
-  command.run(main)
-
-
-if __name__ == "__main__":
-  run()

@@ -74,7 +74,7 @@ def read_vectors(
     UserError: The file cannot be read, its features are not finite or not of
       that width, or two ids are equal.
   """
-  columns = _read_columns(path, field)
+  columns = read_columns(path, field)
   features = check_features(columns["features"], num_features)
   return Vectors(features, read_ids(columns, len(features)))
 
@@ -97,7 +97,7 @@ def read(**options: str) -> dict[str, Column]:
       "No features were given. Set config.data.features to a .npy, .npz,"
       " .safetensors or .parquet file."
     )
-  columns = _read_columns(path, "config.data.features")
+  columns = read_columns(path, "config.data.features")
   for name in ("labels", "ids", "split"):
     if own := options.get(FIELDS[name], ""):
       field = f"config.data.{FIELDS[name]}"
@@ -164,7 +164,12 @@ def read_ids(columns: dict[str, Column], num_items: int) -> np.ndarray:
   return ids
 
 
-def _read_columns(path, field):
+def read_columns(path: str, field: str) -> dict[str, Column]:
+  """Read the arrays of a file by name, "features" among them.
+
+  Raises:
+    UserError: It cannot be read, or has no features.
+  """
   arrays = array_files.read(path, field)
   if "" in arrays:  # A .npy, which has no names.
     arrays["features"] = arrays.pop("")

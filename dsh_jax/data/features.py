@@ -11,6 +11,7 @@ splits.
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -70,6 +71,52 @@ def _multi_hot(column, class_names):
   if not names or not multi_hot.any():
     raise wrong("name no class")
   return multi_hot, tuple(names)
+
+
+def read_labels(
+  path: str, field: str, class_names: Sequence[str]
+) -> tuple[np.ndarray | None, str]:
+  """Read the labels of a file of features as those of a run.
+
+  Args:
+    path: The file; class numbers and columns without `class_names` are those
+      of the run.
+    field: The flag that gave the path, for errors.
+    class_names: Names of the L classes of the run.
+
+  Returns:
+    uint8 [N,L], or None without labels; and a sentence about labels that are
+    left out, or "".
+  """
+  columns = feature_files.read_columns(path, field)
+  if "labels" not in columns:
+    return None, ""
+  column, names = columns["labels"], list(class_names)
+  if "class_names" in columns:
+    names = [str(name) for name in columns["class_names"].values]
+  elif column.values.dtype.kind in "US":
+    names = []
+  try:
+    given, names = _multi_hot(column, names)
+    if len(given) != len(columns["features"].values):
+      raise column.error(f"{path} has labels of {len(given)} items")
+  except errors.UserError as error:
+    return None, f"Labels are left out: {error}"
+  labels = np.zeros((len(given), len(class_names)), np.uint8)
+  unknown = []
+  for values, name in zip(given.T, names, strict=True):
+    if name in class_names:
+      labels[:, list(class_names).index(name)] = values
+    elif values.any():
+      unknown.append(name)
+  return labels if labels.any() else None, left_out(unknown)
+
+
+def left_out(names: Sequence[str]) -> str:
+  """Return a sentence about labels that a run lacks; "" about none."""
+  if not names:
+    return ""
+  return f"Left out labels that the run lacks: {', '.join(names)}"
 
 
 def _groups(column, num_items):

@@ -4,8 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax
@@ -16,12 +15,11 @@ import numpy as np
 
 from dsh_jax import data, errors, files, models, parallel
 from dsh_jax.config import factories
-from dsh_jax.data import checked, progress
+from dsh_jax.data import checked
 from dsh_jax.models import pretrained
-from dsh_jax.runs import workdir
+from dsh_jax.runs import parts, workdir
 
 _FILE = "backbone.npz"  # In the folder of a run.
-_PART = 256  # Images; a killed call loses at most one part.
 
 
 class Extractor:
@@ -111,45 +109,6 @@ class Extractor:
     return features
 
 
-def extract_parts(
-  parts: pathlib.Path,
-  count: int,
-  extract_rows: Callable[[np.ndarray], Mapping[str, np.ndarray]],
-  title: str,
-  fingerprint: str = "",
-) -> dict[str, np.ndarray]:
-  """Compute arrays in parts; a call after a kill continues with the next.
-
-  Args:
-    parts: Folder for finished parts; the caller removes it.
-    count: Number of rows in all, at least 1.
-    extract_rows: Rows int [n] -> name -> array with n rows.
-    title: Title of the progress bar.
-    fingerprint: Digest of the source; parts of another one are removed.
-
-  Returns:
-    Name -> array of all rows.
-  """
-  mark = parts / "fingerprint"
-  if parts.exists() and (not mark.exists() or mark.read_text() != fingerprint):
-    shutil.rmtree(parts)
-  parts.mkdir(parents=True, exist_ok=True)
-  mark.write_text(fingerprint)
-  arrays = []
-  with progress.bar(title, count) as update:
-    for first in range(0, count, _PART):
-      rows = np.arange(first, min(first + _PART, count))
-      path = parts / f"{first:09d}.npz"
-      if not path.exists():
-        with files.replacing(path) as partial, partial.open("wb") as file:
-          np.savez(file, **extract_rows(rows))
-      arrays.append(files.read_arrays(path))
-      update(len(rows))
-  return {
-    name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]
-  }
-
-
 def with_features(
   config: ml_collections.ConfigDict, splits: data.Splits
 ) -> tuple[data.Splits, dict[str, Any]]:
@@ -175,19 +134,18 @@ def with_features(
   path, sums = folder / f"{name}.npy", folder / f"{name}.checksums"
   try:
     if not (path.exists() and sums.exists()):
-      parts = folder / f"{name}.{jax.process_index()}.parts"
-      title = f"{config.model.backbone}: features of {len(images):,} images"
-      extracted = extract_parts(
-        parts,
+      with parts.computed(
+        folder / f"{name}.{jax.process_index()}.parts",
         len(images),
         lambda rows: {"features": extractor(images[rows])},
-        title,
-      )
-      with files.replacing(path) as partial, partial.open("wb") as file:
-        np.save(file, extracted["features"])
-      with files.replacing(sums) as partial, partial.open("wb") as file:
-        np.save(file, checked.checksums(extracted["features"]))
-      shutil.rmtree(parts)
+        f"{config.model.backbone}: features of {len(images):,} images",
+        name,
+        exclusive=False,
+      ) as found:
+        with files.replacing(path) as partial, partial.open("wb") as file:
+          np.save(file, found["features"])
+        with files.replacing(sums) as partial, partial.open("wb") as file:
+          np.save(file, checked.checksums(found["features"]))
     features = checked.CheckedArray(
       np.load(path, mmap_mode="r", allow_pickle=False),
       files.read_arrays(sums),

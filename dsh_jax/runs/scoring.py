@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 
 from dsh_jax import data
-from dsh_jax.retrieval import evaluation, metrics, strict
+from dsh_jax.retrieval import evaluation, metrics, strict, ties
 from dsh_jax.runs import encoding
 
 # Queries that are ranked by real-valued outputs; each sorts the database.
@@ -79,8 +79,8 @@ class Scorer:
     Returns:
       What `evaluation.evaluate_codes` returns, with "real_valued" (see
       `compare_outputs`), "encoding_secs" and "evaluation_secs", and the arrays
-      of codes.npz: num_bits, class_names, and _codes uint32, _labels uint8 and
-      _ids of query and database.
+      of codes.npz: num_bits, class_names, and _codes uint32, _labels uint8,
+      _ids and maybe _outputs float16 of query and database.
 
     Raises:
       UserError: A metric is unknown.
@@ -104,12 +104,14 @@ class Scorer:
       "num_bits": np.asarray(self._config.bits),
       "class_names": np.asarray(self._splits.class_names),
     }
-    for name, (words, split) in zip(
-      ("query", "database"), encoded, strict=True
+    for name, (words, split), real in zip(
+      ("query", "database"), encoded, outputs, strict=True
     ):
       arrays[f"{name}_codes"] = words
       arrays[f"{name}_labels"] = split.labels
       arrays[f"{name}_ids"] = split.ids
+      if self._config.eval.save_outputs:
+        arrays[f"{name}_outputs"] = ties.round_outputs(real)
     return report, arrays
 
   def _encode(self, weights, split):

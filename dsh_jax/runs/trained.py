@@ -81,16 +81,27 @@ class TrainedRun:
     self.weights = frozen.join(backbone, *weights) if backbone else weights
     self._encoders: dict[int, Any] = {}  # By the batch of a device.
 
-  def encode(self, items: Item | Sequence[Item]) -> np.ndarray:
+  def encode(
+    self, items: Item | Sequence[Item], batch_size: int = 0
+  ) -> np.ndarray:
+    """Returns the codes alone; see `encode_with_outputs`."""
+    return self.encode_with_outputs(items, batch_size)[0]
+
+  def encode_with_outputs(
+    self, items: Item | Sequence[Item], batch_size: int = 0
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Encodes images, or features, with all devices.
 
     Args:
       items: An image or a sequence of N of them, each the path of a file or
         uint8 [H,W,3] of any size; or uint8 [N,H,W,3]. They are resized as in
         training. Of a run on features: float [N,F].
+      batch_size: Items that each device encodes at once; a program is compiled
+        for each size. 0 fits it to N, up to config.eval.batch_size.
 
     Returns:
-      Packed codes, uint32 [N,ceil(K/32)]; N is 1 for one image.
+      Packed codes, uint32 [N,ceil(K/32)], and what they are the signs of,
+      float32 [N,K]; N is 1 for one image.
 
     Raises:
       UserError: An image cannot be read, the items are of another kind or
@@ -114,15 +125,18 @@ class TrainedRun:
       raise errors.UserError(
         "There is nothing to encode. Give one item or more."
       )
-    num_devices = jax.device_count()
-    size = 1 << (-(-len(items) // num_devices) - 1).bit_length()
-    encode, weights = self._encoder(min(size, self.config.eval.batch_size))
-    return encode(weights, take, len(items))
+    if not batch_size:
+      of_device = -(-len(items) // jax.device_count())
+      batch_size = 1 << (of_device - 1).bit_length()
+      batch_size = min(batch_size, self.config.eval.batch_size)
+    encoder, weights = self._encoder(batch_size)
+    return encoder.with_outputs(weights, take, len(items))
 
   def _encoder(self, batch_size):
     if batch_size not in self._encoders:
       mesh = parallel.DeviceMesh("jit")
-      encoder = encoding.BatchEncoder(self.encode_step(), mesh, batch_size)
+      step = self.encode_step(with_outputs=True)
+      encoder = encoding.BatchEncoder(step, mesh, batch_size)
       self._encoders[batch_size] = encoder, mesh.replicate(self.weights)
     return self._encoders[batch_size]
 
@@ -158,9 +172,11 @@ class TrainedRun:
       )
     return found
 
-  def encode_step(self):
+  def encode_step(self, with_outputs: bool = False):
     """Returns the function of `steps.make_encode_step` for this run."""
-    return steps.make_encode_step(self.network, self.method, self.augmentation)
+    return steps.make_encode_step(
+      self.network, self.method, self.augmentation, with_outputs
+    )
 
   def _read_weights(self, directory, held) -> tuple[Any, Any]:
     # The optimizer's state has the shape of any training of that optimizer.

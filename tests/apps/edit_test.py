@@ -25,11 +25,12 @@ def test_items_are_added_and_replace_those_of_the_same_path(tmp_path, capsys):
   ones = np.ones((3, 2), np.uint8)
   index = _write(
     tmp_path / "a.npz", "/p/x", ["1.png", "2.png", "3.png"], 0,
-    database_labels=ones,
+    database_labels=ones, database_outputs=np.full((3, 16), 0.5, np.float16),
   )  # fmt: skip
   more = _write(
     tmp_path / "b.npz", "/p", ["x/2.png", "y/4.png"], 70,
     database_labels=0 * ones[:2],
+    database_outputs=np.full((2, 16), 2, np.float16),
   )  # fmt: skip
   edit.main([f"--index{index}", f"--add{more}", f"--out={tmp_path}/c.npz"])
   assert "c.npz has 4 items; 3 were there" in capsys.readouterr().out
@@ -37,15 +38,25 @@ def test_items_are_added_and_replace_those_of_the_same_path(tmp_path, capsys):
   assert (found.root, found.workdir) == ("/p", "run")
   assert found.ids.tolist() == ["x/1.png", "x/3.png", "x/2.png", "y/4.png"]
   assert found.codes[:, 0].tolist() == [0, 2, 70, 71]
+  assert found.outputs[:, 9].tolist() == [0.5, 0.5, 2, 2]
   labels = evaluate.load_items(str(tmp_path / "c.npz"), None, "database").labels
   assert labels.tolist() == [[1, 1], [1, 1], [0, 0], [0, 0]]
   assert len(index_lib.load(str(tmp_path / "a.npz"))) == 3
 
 
-def test_items_are_removed_by_name_and_by_pattern(tmp_path):
-  index = _write(tmp_path / "a.npz", "/p", ["1.png", "x/[2].png", "x/3.png"], 0)
+def test_items_are_removed_by_name_and_by_pattern(tmp_path, capsys):
+  index = _write(
+    tmp_path / "a.npz", "/p", ["1.png", "x/[2].png", "x/3.png"], 0,
+    database_outputs=np.arange(48.0).reshape(3, 16),
+  )  # fmt: skip
   edit.main([f"--index{index}", "--remove=x/[2].png"])
-  assert index_lib.load(index[1:]).codes[:, 0].tolist() == [0, 2]
+  found = index_lib.load(index[1:])
+  assert found.codes[:, 0].tolist() == [0, 2]
+  assert found.outputs[:, 0].tolist() == [0, 32]
+  more = _write(tmp_path / "b.npz", "/p", ["4.png"], 0)
+  edit.main([f"--index{index}", f"--add{more}", f"--out={tmp_path}/c.npz"])
+  assert "Left out the outputs" in capsys.readouterr().out
+  assert index_lib.load(f"{tmp_path}/c.npz").outputs is None
   edit.main([f"--index{index}", "--remove=x/*"])
   assert index_lib.load(index[1:]).ids.tolist() == ["1.png"]
 

@@ -1,8 +1,10 @@
 """Encoding a folder, searching it, exporting the encoder."""
 
+import html
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -10,22 +12,25 @@ import subprocess
 import sys
 
 import jax
+import limits_test
 import numpy as np
 import pytest
+import serve_test
 from PIL import Image
 
+import dsh_jax
 from dsh_jax import errors
 from dsh_jax.apps import (
   encode,
   evaluate,
   export,
-  image_files,
+  image_lists,
   pictures,
   search,
 )
 from dsh_jax.apps import index as index_lib
-from dsh_jax.retrieval import codes, faiss_index
-from dsh_jax.runs import trained
+from dsh_jax.retrieval import codes, faiss_index, ties
+from dsh_jax.runs import parts, trained
 from dsh_jax.runs import workdir as workdir_lib
 
 POSTGRES = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
@@ -63,10 +68,11 @@ def encoded(command, workdir, folder):
   """Output files and printed text of the command."""
   out = folder.parent / "its codes.npz"
   process = command.start(
+    "encode",
     f"--workdir={workdir}",
     f"--images={folder}",
     f"--out={out}",
-    module="dsh_jax.apps.encode",
+    module="dsh_jax",
   )
   printed, err = process.communicate(timeout=300)
   assert process.returncode == 0, err
@@ -100,20 +106,20 @@ def test_encoding_resumes_after_a_kill(workdir, folder, encoded, tmp_path):
   class Killed(BaseException):
     pass
 
-  class Dying(image_files.RunEncoder):
+  class Dying(trained.TrainedRun):
     calls = 0
 
-    def __call__(self, pixels):
+    def encode_with_outputs(self, items, batch_size=0):
       Dying.calls += 1
       if Dying.calls == 3:
         raise Killed
-      return super().__call__(pixels)
+      return super().encode_with_outputs(items, batch_size)
 
   out = tmp_path / "codes.npz"
   arguments = str(workdir), str(folder), str(out)
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(encode, "_PART", 5)
-    patch.setattr(image_files, "RunEncoder", Dying)
+    patch.setattr(parts, "ROWS", 5)
+    patch.setattr(trained, "TrainedRun", Dying)
     with pytest.raises(Killed):
       encode.encode_pictures(*arguments)
     assert not out.exists()
@@ -138,7 +144,9 @@ def test_labels_are_kept_and_the_index_is_scored(
   table.write_text("\n".join(["file,labels", *lines]))
   encode.main([f"--workdir={workdir}", f"--images={table}", f"--out={out}"])
   table.unlink()
-  assert "labels that the run lacks: strange" in capsys.readouterr().err
+  said = capsys.readouterr().err
+  assert "labels that the run lacks: strange" in said
+  assert "Left out file" not in said  # The header.
   with np.load(out) as saved:
     assert saved["database_ids"].tolist() == names
     np.testing.assert_array_equal(saved["database_labels"], split.labels[:12])
@@ -151,7 +159,7 @@ def test_labels_are_kept_and_the_index_is_scored(
 
 
 def test_a_run_encodes_paths_and_arrays(workdir, folder, encoded):
-  run, index = trained.load_run(str(workdir)), index_lib.load(str(encoded[0]))
+  run, index = dsh_jax.load_run(str(workdir)), index_lib.load(str(encoded[0]))
   want = dict(zip(index.ids.tolist(), index.codes, strict=True))
   path = folder / "04 é.PNG"
   assert (run.encode(str(path)) == want[path.name]).all()
@@ -173,24 +181,54 @@ def test_a_run_encodes_paths_and_arrays(workdir, folder, encoded):
 
 def test_parts_of_other_images_are_not_reused(workdir, folder, tmp_path):
   out = tmp_path / "codes.npz"
-  parts = tmp_path / "codes.npz.parts"
-  parts.mkdir()
-  (parts / "00000000.npz").write_bytes(b"of something else")
-  (parts / "fingerprint").write_text("0" * 64)
+  others = tmp_path / "codes.npz.parts"
+  others.mkdir()
+  (others / "000000000.npz").write_bytes(b"of something else")
+  (others / "fingerprint").write_text("0" * 64)
   encode.encode_pictures(str(workdir), str(folder), str(out))
   assert len(index_lib.load(str(out))) == 12
+
+
+def test_all_pages_of_an_upload_are_ordered_by_outputs(
+  workdir, folder, tmp_path, monkeypatch
+):
+  pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+  from dsh_jax.apps import search_server
+
+  out = tmp_path / "codes.npz"
+  encode.encode_pictures(str(workdir), str(folder), str(out), True)
+  index = index_lib.load(str(out))
+  run = index_lib.load_encoder(index)
+  path = folder / "04 é.PNG"
+  query = index_lib.encode(run, np.asarray(Image.open(path)))
+  rounded = query._replace(outputs=ties.round_outputs(query.outputs))
+  want = [row for _, row in index.nearest(rounded, len(index))]
+  monkeypatch.setattr(search_server, "_FOUND", 5)
+  with limits_test.in_process(index, encoder=run) as (host, port):
+    address = f"http://{host}:{port}"
+    page = serve_test.upload(address, path.read_bytes())[2].decode()
+    assert "outputs order them" in page
+    seen = re.findall(r'href="/similar/(\d+)"', page)
+    while links := re.findall(r'href="(/code/[^"]+)">Next', page):
+      place = html.unescape(links[0])
+      page = serve_test.ask(address, place)[2].decode()
+      seen += re.findall(r'href="/similar/(\d+)"', page)
+    for wrong in ("00", "zz", "7c00" * 16):
+      place = f"{place.partition('?')[0]}?outputs={wrong}"
+      assert serve_test.ask(address, place)[0] == 404, wrong
+  assert [int(row) for row in seen] == want
 
 
 def test_lists_of_images(folder, tmp_path):
   listed = folder / "list.txt"
   listed.write_text("00 é.PNG 1 0 0\nsub/01 é.PNG\n\n00 é.PNG 1 0 0\n", "utf-8")
-  assert image_files.find(str(listed)) == (folder, ["00 é.PNG", "sub/01 é.PNG"])
+  assert image_lists.find(str(listed)) == (folder, ["00 é.PNG", "sub/01 é.PNG"])
   table = folder / "list.csv"
   table.write_text('path,labels\n"00 é.PNG",a;b\ngone.png,a\n', "utf-8")
-  assert image_files.find(str(table))[1] == ["00 é.PNG", "gone.png"]
+  assert image_lists.find(str(table))[1] == ["00 é.PNG", "gone.png"]
   listed.write_text(f"sub/01 é.PNG\n{folder.parent}/elsewhere/b.png\n", "utf-8")
   names = [f"{folder.name}/sub/01 é.PNG", "elsewhere/b.png"]
-  assert image_files.find(str(listed)) == (folder.parent, names)
+  assert image_lists.find(str(listed)) == (folder.parent, names)
   listed.unlink(), table.unlink()
 
 

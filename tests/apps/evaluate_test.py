@@ -49,7 +49,7 @@ def test_command_prints_the_table_and_writes_the_numbers(files):
   flags = [f"--{name}={path}" for name, path in _arrays(files, "signs").items()]
   done = subprocess.run(
     [
-      *(sys.executable, "-m", "dsh_jax.apps.evaluate", *flags),
+      *(sys.executable, "-m", "dsh_jax", "evaluate", *flags),
       "--metrics=map@10,precision@r<=5",
       f"--output={files / 'out.json'}",
     ],
@@ -68,7 +68,7 @@ def test_command_prints_the_table_and_writes_the_numbers(files):
 def test_mistakes_are_one_line_errors(files):
   done = subprocess.run(
     [
-      *(sys.executable, "-m", "dsh_jax.apps.evaluate"),
+      *(sys.executable, "-m", "dsh_jax", "evaluate"),
       f"--query_codes={files / 'codes.npz'}",
       "--convention=hashnett",
     ],

@@ -1,5 +1,6 @@
 """From features, or from pictures through frozen features, to a search."""
 
+import dataclasses
 import json
 import shutil
 
@@ -34,6 +35,7 @@ def vectors(tmp_path_factory):
 
 
 SMALL = {
+  "eval.save_outputs": True,
   "train.batch_size": 32,
   "train.num_epochs": 5,
   "train.checkpoint_every_steps": 4,
@@ -141,12 +143,18 @@ def test_a_resume_on_other_data_is_refused(workdir, vectors, tmp_path):
 
 def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
   out = tmp_path / "codes.npz"
-  encode.encode_vectors(str(workdir), str(vectors), str(out))
+  encode.main(
+    [f"--workdir={workdir}", f"--features={vectors}", f"--out={out}"]
+    + ["--outputs"]
+  )
   index = index_lib.load(str(out))
   assert len(index) == N and not index.has_pictures
   with np.load(workdir / "codes.npz") as saved:
     rows = saved["database_ids"].astype(int)
     np.testing.assert_array_equal(index.codes[rows], saved["database_codes"])
+    np.testing.assert_array_equal(index.labels[rows], saved["database_labels"])
+    difference = index.outputs[rows] - saved["database_outputs"]
+    assert np.abs(difference).max() < 1e-2 and index.outputs.dtype == np.float16
   found, query = search.nearest_to_item(index, "7", 3)
   assert found[0][0] == 0 and query.id == "7"
   with pytest.raises(errors.UserError, match="--id=x is not in the index"):
@@ -173,6 +181,46 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
   np.testing.assert_array_equal(codes, index.codes)
 
 
+def test_labels_of_vectors_are_those_of_the_run(workdir, tmp_path, capsys):
+  path, out = tmp_path / "x.npz", tmp_path / "codes.npz"
+  names = np.array(["2", "strange;0", ""])
+  wrong = np.ones((2, 3), np.uint8)
+  for labels, want, words in (
+    (names, [[0, 0, 1], [1, 0, 0], [0, 0, 0]], "run lacks: strange"),
+    (np.array([2, 0, 1]), [[0, 0, 1], [1, 0, 0], [0, 1, 0]], ""),
+    (wrong, None, "Labels are left out: "),
+  ):
+    np.savez(path, features=np.ones((3, F), np.float32), labels=labels)
+    encode.encode_vectors(str(workdir), str(path), str(out))
+    found = index_lib.load(str(out)).labels
+    assert (None if found is None else found.tolist()) == want
+    assert words in capsys.readouterr().err
+
+
+def test_outputs_order_ties_in_search_and_in_scores(workdir, capsys):
+  path = workdir / "codes.npz"
+  index = index_lib.load(str(path))
+  found, _ = search.nearest_to_item(index, index.ids[3], len(index))
+  closeness = index.outputs.astype(float) @ index.outputs[3]
+  distances = [distance for distance, _ in sorted(found, key=lambda x: x[1])]
+  assert [row for _, row in found] == np.lexsort(
+    (-closeness, distances)
+  ).tolist()
+  plain = dataclasses.replace(index, outputs=None)
+  by_row, _ = search.nearest_to_item(plain, index.ids[3], len(index))
+  assert sorted(by_row) == sorted(found) and by_row != found
+  search.main([f"--index={path}", f"--id={index.ids[3]}", "--top=2"])
+  assert "distance are ordered by the outputs" in capsys.readouterr().out
+  evaluate.main([f"--query_codes={path}", "--metrics=map@all,precision@r<=2"])
+  lines = capsys.readouterr().out.splitlines()
+  head = next(n for n, line in enumerate(lines) if line.startswith("metric"))
+  assert lines[head].endswith("ties by outputs")
+  scores = [float(x) for x in lines[head + 1].split()[1:]]
+  _, worst, best, chance, by_outputs = scores
+  assert chance < worst - 1e-3 <= by_outputs <= best + 1e-3
+  assert len(lines[head + 2].split()) == 5
+
+
 def test_a_served_item_is_found_by_its_id(command, workdir):
   name = index_lib.load(str(workdir / "codes.npz")).ids[3]
   with serve_test.started(command, workdir / "codes.npz") as address:
@@ -180,6 +228,7 @@ def test_a_served_item_is_found_by_its_id(command, workdir):
     assert f"Query: {name}".encode() in page
     assert serve_test.ask(address, "/find?name=none")[0] == 404
     assert b"<img" not in serve_test.ask(address, "/")[2]
+    assert b"outputs order them" in page
 
 
 def test_wrong_backbones_are_refused(vectors, tmp_path):

@@ -23,9 +23,9 @@ from dsh_jax.apps import limits, search_server  # noqa: E402
 
 
 @contextlib.contextmanager
-def in_process(index, host="127.0.0.1"):
-  """Serve an index without uploads from a thread; yield socket address."""
-  server = search_server.Server(index, pictures.Pictures(index), None)
+def in_process(index, host="127.0.0.1", encoder=None):
+  """Serve an index from a thread; yield socket address."""
+  server = search_server.Server(index, pictures.Pictures(index), encoder)
   listening = serve._bind(host, 0)
   runner = serve.uvicorn.Server(
     serve.make_config(search_server.create_app(server))

@@ -23,7 +23,7 @@ from dsh_jax.apps import uploads  # noqa: E402
 def started(command, index, *more, said=None):
   """Start the command and yield its address; adds what it said to a list."""
   process = command.start(
-    f"--index={index}", "--port=0", *more, module="dsh_jax.apps.serve"
+    "serve", f"--index={index}", "--port=0", *more, module="dsh_jax"
   )
   try:
     line = process.stdout.readline()

@@ -293,9 +293,7 @@ def test_runs_of_equal_name_get_unique_names(folder, tmp_path):
 
 
 def test_an_unfinished_run_is_a_one_line_error(command, tmp_path):
-  process = command.start(
-    f"--workdir={tmp_path}", module="dsh_jax.apps.compare"
-  )
+  process = command.start("report", f"--workdir={tmp_path}", module="dsh_jax")
   out, err = process.communicate(timeout=100)
   assert (process.returncode, out) == (2, "")
   assert err.startswith("dsh_jax: --workdir=") and len(err.splitlines()) == 1

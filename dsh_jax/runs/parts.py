@@ -1,0 +1,111 @@
+"""Long computations in parts, so that a killed one loses only the last part."""
+
+import contextlib
+import fcntl
+import hashlib
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from dsh_jax import errors, files
+from dsh_jax.data import progress
+
+ROWS = 256  # In a part.
+_NAMES = re.compile(r"\d{9}\.npz(\.\d+\.partial)?|fingerprint|lock")
+
+
+@contextlib.contextmanager
+def computed(
+  folder: pathlib.Path,
+  count: int,
+  compute_rows: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+  title: str,
+  fingerprint: str,
+  exclusive: bool = True,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yield arrays of all rows; an OSError of the caller keeps their parts.
+
+  Args:
+    folder: Where parts are kept meanwhile.
+    count: Number of rows in all, at least 1.
+    compute_rows: Rows int [n] -> arrays with n rows, by name.
+    title: Of the progress bar.
+    fingerprint: What the parts are of; parts of anything else are removed.
+    exclusive: Whether another process at work in `folder` is an error.
+
+  Raises:
+    UserError: The folder holds other files, or another process uses it.
+    OSError: A part cannot be written.
+  """
+  with _claimed(folder, fingerprint, exclusive):
+    found = []
+    with progress.bar(title, count) as update:
+      for first in range(0, count, ROWS):
+        rows = np.arange(first, min(first + ROWS, count))
+        path = folder / f"{first:09d}.npz"
+        if (part := _read(path, len(rows))) is None:
+          part = compute_rows(rows)
+          with files.replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **part)
+        found.append(part)
+        update(len(rows))
+    try:
+      yield {
+        name: np.concatenate([part[name] for part in found])
+        for name in found[0]
+      }
+    except errors.UserError:
+      _remove(folder)
+      raise
+    _remove(folder)
+
+
+def _remove(folder):
+  for path in folder.iterdir():
+    path.unlink(missing_ok=True)
+  folder.rmdir()
+
+
+def _read(path: pathlib.Path, count: int) -> dict[str, np.ndarray] | None:
+  """Return the arrays of a part; None if it is absent or damaged."""
+  try:
+    part = files.read_arrays(path)
+  except (OSError, ValueError):
+    return None
+  whole = isinstance(part, dict) and part
+  return part if whole and {len(x) for x in part.values()} == {count} else None
+
+
+@contextlib.contextmanager
+def _claimed(folder, fingerprint, exclusive):
+  """Hold the folder, with no parts of another fingerprint in it."""
+  fingerprint = hashlib.sha256(fingerprint.encode()).hexdigest()
+  mark = folder / "fingerprint"
+  held = mark.read_text("utf-8", "replace") if mark.is_file() else ""
+  names = [path.name for path in folder.iterdir()] if folder.exists() else []
+  if not all(map(_NAMES.fullmatch, names)) or (
+    any(name.endswith(".npz") for name in names)
+    and not re.fullmatch("[0-9a-f]{64}", held)
+  ):
+    raise errors.UserError(
+      f"{folder} holds files that are not those of an interrupted command."
+      " Move it, or change --out."
+    )
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / "lock", "w") as lock:
+    try:
+      if exclusive:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise errors.UserError(
+        f"Another process writes to {folder}. Wait for it, or change --out."
+      ) from None
+    except OSError:  # A file system without locks.
+      pass
+    if held != fingerprint:
+      for path in folder.glob("*.npz"):
+        path.unlink()
+      mark.write_text(fingerprint)
+    yield
