@@ -22,9 +22,13 @@ class UserError(Error, ValueError):
   exit_code = 2
 
 
-# Exit code if another host was killed or lost; one that ends with a reason
-# gives the others its own.
-LOST_HOST = 5
+class LostHostError(Error):
+  """Another host was killed, lost, or never started.
+
+  One that ends with a reason gives the others its own exit code.
+  """
+
+  exit_code = 5
 
 
 def unknown(

@@ -34,7 +34,12 @@ def main(argv: Sequence[str]) -> None:
     f"runs/{config.data.name}-{config.method}-{config.bits}-{config.seed}"
   )
   if given.distributed:
-    _join_hosts(given)
+    cluster.join(
+      given.coordinator,
+      given.num_processes,
+      given.process_id,
+      given.initialization_timeout,
+    )
     # Host 0 writes what all read: the one folder that they are known to share.
     _keep_compiled(os.path.join(workdir, "compiled"))
   else:
@@ -105,16 +110,6 @@ def _keep_compiled(folder: str) -> None:
     jax.default_backend() != "cpu"
   ):
     jax.config.update("jax_compilation_cache_dir", folder)
-
-
-def _join_hosts(given: flags.FlagValues) -> None:
-  try:
-    cluster.join(given.coordinator, given.num_processes, given.process_id)
-  except (ValueError, RuntimeError) as error:
-    raise errors.UserError(
-      f"Cannot join the other hosts: {error} Give --coordinator,"
-      " --num_processes and --process_id, or leave out --distributed."
-    ) from None
 
 
 def run() -> None:

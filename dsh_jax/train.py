@@ -126,7 +126,6 @@ def train_and_evaluate(
       ) as saved:
         weights, metadata = _train(parts, run, saved, signals, all_hosts)
         scores, arrays = parts.scorer.test(mesh.replicate(weights))
-        saved.wait()
       contents = result.create_result(config, splits, metadata, scores)
       contents["data_warnings"] = summary["warnings"]
       contents["encoder_sha256"] = fingerprints.of_encoder(
@@ -232,8 +231,34 @@ def _train(
     or schedule.even_part(parts.steps_per_epoch),
   )
 
-  started = time.monotonic()
+  def save(stopping, wait):
+    """Validate if that is due, and save; raise Stopped if a signal came."""
+    nonlocal best
+    host_state = mesh.fetch(state)
+    metadata["num_skipped_steps"] = int(host_state.num_skipped)
+    metadata["is_validated"] = step not in validated_at
+    if not (stopping or metadata["is_validated"]):
+      try:
+        if _validate(parts, state, step, log, metadata, signals.check):
+          best = _weights(host_state)
+        metadata["is_validated"] = True
+      except interrupts.StopRequested:
+        stopping = True  # The next run validates this step.
+    run.assert_ours()
+    metadata["log"] = log.record()
+    saved.save(step, {"state": host_state, "best": best}, metadata)
+    if wait:  # From here on a host that ends may end the one that writes.
+      saved.wait()
+      all_hosts.exchange(None)
+    if stopping or signals.requested():
+      saved.wait()
+      all_hosts.part()
+      raise signals.stopped(step)
+
   with log, tracing, signals.deferred():
+    if not metadata["is_validated"]:
+      save(stopping=False, wait=True)
+    started = time.monotonic()
     for group, batch in feed.read(config, mesh, parts.splits.train, groups):
       before = metrics.last
       with tracing.around(group):
@@ -247,7 +272,7 @@ def _train(
       metrics.add(group, outcome)
       log.progress(step)
       step = group[1]
-      if not (stopping := signals.requested(step)) and step not in saved_at:
+      if not (stopping := signals.requested()) and step not in saved_at:
         if before is None:  # The group that compiled is not timed.
           jax.block_until_ready(outcome)
           clock.start(step)
@@ -259,17 +284,7 @@ def _train(
       metadata["timed_steps"] += num_timed
       metadata["timed_secs"] += secs
       metadata["training_secs"] += time.monotonic() - started
-      host_state = mesh.fetch(state)
-      metadata["num_skipped_steps"] = int(host_state.num_skipped)
-      if step in validated_at and _validate(parts, state, step, log, metadata):
-        best = _weights(host_state)
-      run.assert_ours()
-      metadata["log"] = log.record()
-      saved.save(step, {"state": host_state, "best": best}, metadata)
-      if stopping:
-        saved.wait()
-        all_hosts.part()
-        raise signals.stopped(step)
+      save(stopping, wait=step == parts.num_steps)
       started = time.monotonic()
       clock.start(step)
   metadata["selected_epoch"] = (
@@ -297,6 +312,7 @@ def _restore(parts, run, saved, all_hosts):
     "validation": {},
     "diagnostics": {},
     "num_skipped_steps": 0,
+    "is_validated": True,
     "training_secs": 0.0,
     "timed_steps": 0,
     "timed_secs": 0.0,
@@ -313,10 +329,10 @@ def _restore(parts, run, saved, all_hosts):
   return tree["state"], tree["best"], metadata | recorded | {"made_of": made_of}
 
 
-def _validate(parts, state, step, log, metadata) -> bool:
+def _validate(parts, state, step, log, metadata, check) -> bool:
   """Score the weights, log it, and return whether they are the best so far."""
   weights = state.params, state.batch_stats
-  scores = parts.scorer.validate(weights)
+  scores = parts.scorer.validate(weights, check)
   described = parts.diagnostics(weights, step)
   log.scalars(step, step / parts.steps_per_epoch, scores | described)
   if warning := diagnostics.warning(described, parts.splits.num_classes):

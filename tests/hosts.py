@@ -8,8 +8,8 @@ becomes the number of the host. Variables of the environment:
 
   DSH_JAX_READS  JSON {step: [errno, ...]}: how host 1 fails to read a
                  checkpoint, one number an attempt; 0 is a damaged file.
-  DSH_JAX_SLOW   a file that every host makes when it evaluates, which then
-                 takes three seconds more.
+  DSH_JAX_SLOW   METHOD:FILE. Every host makes the file when it begins a method
+                 of the scorer, in which each batch takes a second more.
 """
 
 import json
@@ -37,15 +37,22 @@ def _fail_to_read(plan):
   checkpoint.Checkpoints._read = read_or_fail
 
 
-def _evaluate_slowly(mark):
-  test = scoring.Scorer.test
+def _score_slowly(name, mark):
+  score = getattr(scoring.Scorer, name)
 
-  def test_slowly(self, weights):
+  def score_slowly(self, *arguments):
     pathlib.Path(mark).touch()
-    time.sleep(3)
-    return test(self, weights)
+    scoring.Scorer._encode = encode_slowly
+    return score(self, *arguments)
 
-  scoring.Scorer.test = test_slowly
+  def encode_slowly(self, weights, split, *check):
+    def take(rows):
+      time.sleep(1)
+      return split.take(rows)
+
+    return self._encoder.with_outputs(weights, take, len(split), *check)
+
+  setattr(scoring.Scorer, name, score_slowly)
 
 
 def _main(count, port, *arguments):
@@ -56,8 +63,8 @@ def _main(count, port, *arguments):
       f"--coordinator=127.0.0.1:{port}",
       f"--num_processes={count}",
     ]
-  if mark := os.environ.get("DSH_JAX_SLOW"):
-    _evaluate_slowly(mark)
+  if slow := os.environ.get("DSH_JAX_SLOW"):
+    _score_slowly(*slow.split(":", 1))
   children = []
   for index in range(count):
     if (child := os.fork()) == 0:

@@ -8,7 +8,6 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,62 +16,38 @@ import commands
 import numpy as np
 import pytest
 
+from benchmarks.faults import host_processes
 from dsh_jax.retrieval import evaluation
 
 ROOT = pathlib.Path(__file__).parents[1]
-NUM_DEVICES = 4
 ARGUMENTS = (
-  "--config=configs/digits.py:method=idhn,bits=16,epochs=2,start=cold",
-  "--config.data.num_train=48",
-  "--config.data.num_validation=40",
-  "--config.data.num_query=40",
-  "--config.data.num_database=120",
-  "--config.data.image_size=32",
-  "--config.train.batch_size=16",
+  *host_processes.ARGUMENTS,
+  "--config.train.num_epochs=2",
   "--config.train.validate_every_epochs=2",
   "--config.train.checkpoint_every_steps=2",
-  "--config.train.log_every_steps=1",
-  "--config.eval.batch_size=4",
   # Adam would turn rounding in a gradient near zero into a whole step.
   "--config.optimizer.name=sgd",
   "--config.optimizer.learning_rate=0.01",
-  "--config.tensorboard=False",
-  "--noreport",
 )
 
 
 def _start(command, workdir, num_processes, kind, *more, **environment):
   """Starts the hosts, all on this machine, and returns their parent."""
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-  environment = (
-    command.environment
-    | environment
-    | {
-      "PYTHONPATH": str(ROOT),
-      # Of several processes one alone would find its programs in a cache, and
-      # give up after 30 s of waiting for the others to compile theirs.
-      "JAX_ENABLE_COMPILATION_CACHE": "false",
-      "XLA_FLAGS": "--xla_backend_optimization_level=0"
-      " --xla_cpu_use_fusion_emitters=false"  # Compiles in half the time.
-      " --xla_force_host_platform_device_count="
-      f"{NUM_DEVICES // num_processes}",
-    }
-  )
   return subprocess.Popen(
     [
       sys.executable,
       str(ROOT / "tests" / "hosts.py"),
       str(num_processes),
-      str(port),
+      str(host_processes.free_port()),
       *ARGUMENTS,
       f"--config.parallel={kind}",
       f"--workdir={workdir}",
       *more,
     ],
     cwd=ROOT,
-    env=environment,
+    env=command.environment
+    | host_processes.environment(num_processes)
+    | environment,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -204,16 +179,28 @@ def _unfinished(workdir, tmp_path):
   return copy
 
 
-def test_two_stop_while_they_evaluate(command, two_processes, tmp_path):
+def test_two_stop_while_they_validate_or_evaluate(
+  command, two_processes, tmp_path
+):
   workdir = _unfinished(two_processes, tmp_path)
-  mark = tmp_path / "evaluating"
-  hosts = _start(command, workdir, 2, "jit", DSH_JAX_SLOW=str(mark))
-  _, second = map(int, hosts.stdout.readline().split())
-  _wait_until(mark.exists)
-  os.kill(second, signal.SIGTERM)
-  err = _finish(hosts, 143)
-  lines = _one_line_each(err)
-  assert all("Stopped by SIGTERM. The same command" in x for x in lines), err
+  shutil.rmtree(workdir / "checkpoints" / "6")
+  for method, words in (
+    ("validate", "Stopped by SIGTERM after step 6, which is saved."),
+    ("test", "Stopped by SIGTERM. The same command"),
+  ):
+    mark = tmp_path / method
+    hosts = _start(command, workdir, 2, "jit", DSH_JAX_SLOW=f"{method}:{mark}")
+    _, second = map(int, hosts.stdout.readline().split())
+    _wait_until(mark.exists)
+    os.kill(second, signal.SIGTERM)
+    lines = _one_line_each(_finish(hosts, 143))
+    assert all(words in line for line in lines), lines
+    # Only the second run has validated the last step.
+    same = commands.read_scalars(workdir) == commands.read_scalars(
+      two_processes
+    )
+    assert same == (method == "test")
+  assert commands.last_digest(workdir) == commands.last_digest(two_processes)
   assert not (workdir / "result.json").exists()
 
 

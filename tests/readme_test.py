@@ -57,7 +57,6 @@ NOT_RUN = {
   "benchmarks.methods_page": "test_the_page_of_methods_is_up_to_date",
   "benchmarks.speed": "minutes on a quiet machine",
   "benchmarks.own_pictures": "minutes",
-  "benchmarks.faults": "minutes to half an hour",
 }
 SMALL = (*commands.SMALL[1:], "--config.train.num_epochs=1")
 # Of the folder of 60 pictures below.

@@ -1,4 +1,4 @@
-"""Runs of several hosts that are killed, stopped, or started differently.
+"""Runs of several hosts that are killed, stopped, cut off or unlike.
 
 python -m benchmarks.faults.hosts --workdir=DIR --results=benchmarks/results
 
@@ -14,21 +14,18 @@ import dataclasses
 import datetime
 import functools
 import json
-import os
 import pathlib
 import shutil
 import signal
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
 from benchmarks import hardware
+from benchmarks.faults import host_processes, network
 from dsh_jax import errors
 from dsh_jax.apps import command
 
@@ -37,41 +34,30 @@ _RESULTS = flags.DEFINE_string(
   "results", "", "Folder to write faults_hosts.md to."
 )
 _COUNTS = flags.DEFINE_list("counts", ["2", "4"], "Numbers of hosts to try.")
+_ONLY = flags.DEFINE_list("only", [], "Units to try, such as network; or all.")
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _END_SECS = 30  # For all hosts to end after a fault.
 _LIMIT_SECS = 600  # For a moment to come, or a run to end.
-_NUM_DEVICES = 4  # Over all hosts.
-_LAST_STEP = 30
-_ARGUMENTS = (
-  "--config=configs/digits.py:method=idhn,bits=16,epochs=10,start=cold",
-  "--config.data.num_train=48",
-  "--config.data.num_validation=40",
-  "--config.data.num_query=40",
-  "--config.data.num_database=120",
-  "--config.data.image_size=32",
-  "--config.train.batch_size=16",
-  "--config.train.validate_every_epochs=5",
-  "--config.train.checkpoint_every_steps=4",
-  "--config.train.log_every_steps=1",
-  "--config.eval.batch_size=4",
-  "--config.parallel=jit",
-  "--config.tensorboard=False",
-  "--noreport",
+_ABSENT_SECS = 15  # For a host that never starts.
+_MOMENTS = (
+  "start",
+  "compile",
+  "step",
+  "validation",
+  "checkpoint",
+  "evaluation",
 )
-_MOMENTS = ("start", "compile", "step", "checkpoint", "evaluation")
-_NAMES = {signal.SIGKILL: "SIGKILL", signal.SIGTERM: "SIGTERM"}
-# By number of hosts: (which host, signal, moments) of each life.
+# By number of hosts: (which host, signal) of each life.
 _LIVES = {
   2: (
-    (1, signal.SIGKILL, _MOMENTS),
-    (0, signal.SIGKILL, _MOMENTS),
-    (1, signal.SIGTERM, _MOMENTS),
+    (1, signal.SIGKILL),
+    (0, signal.SIGKILL),
+    (1, signal.SIGTERM),
+    (0, signal.SIGTERM),
+    (1, signal.SIGINT),
+    (0, signal.SIGINT),
   ),
-  4: (
-    (2, signal.SIGKILL, ("start", "step")),
-    (3, signal.SIGTERM, ("step",)),
-  ),
+  4: ((2, signal.SIGKILL), (3, signal.SIGTERM), (0, signal.SIGINT)),
 }
 
 
@@ -90,130 +76,41 @@ class Tried:
   problems: list[str]
 
 
-class Run:
-  """The hosts of one command, each with its own log."""
-
-  def __init__(
-    self,
-    folder: pathlib.Path,
-    data: pathlib.Path,
-    count: int,
-    extra: Callable[[int], Sequence[str]] = lambda host: (),
-    prefix: Callable[[int], Sequence[str]] = lambda host: (),
-  ):
-    """Start them.
-
-    Args:
-      folder: Of the run and the logs.
-      data: Of the images.
-      count: Number of hosts.
-      extra: Host -> flags of its own.
-      prefix: Host -> command that starts its command.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    self.workdir = folder / "run"
-    self._logs = [folder / f"host{host}.txt" for host in range(count)]
-    with socket.socket() as free:
-      free.bind(("127.0.0.1", 0))
-      port = free.getsockname()[1]
-    environment = os.environ | {
-      "JAX_PLATFORMS": "cpu",
-      "JAX_ENABLE_COMPILATION_CACHE": "false",
-      "XLA_FLAGS": "--xla_backend_optimization_level=0"
-      " --xla_cpu_use_fusion_emitters=false"
-      f" --xla_force_host_platform_device_count={_NUM_DEVICES // count}",
-    }
-    self.processes = []
-    for host, log in enumerate(self._logs):
-      with open(log, "wb") as file:
-        arguments = [
-          *prefix(host),
-          sys.executable,
-          "-m",
-          "dsh_jax.main",
-          *_ARGUMENTS,
-          f"--config.data.dir={data}",
-          f"--workdir={self.workdir}",
-          "--distributed",
-          f"--coordinator=127.0.0.1:{port}",
-          f"--num_processes={count}",
-          f"--process_id={host}",
-          *extra(host),
-        ]
-        self.processes.append(
-          subprocess.Popen(
-            arguments,
-            cwd=_ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file,
-          )
-        )
-
-  def wait(self, secs: float) -> list[int | str]:
-    """Return the exit codes of all; those that take longer are killed."""
-    until = time.monotonic() + secs
-    codes = []
-    for process in self.processes:
-      try:
-        codes.append(process.wait(max(0.01, until - time.monotonic())))
-      except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        codes.append("none")
-    return codes
-
-  def has_come(self, moment: str) -> bool:
-    """Whether a moment of the run has come."""
-    if moment == "start":
-      return self.workdir.exists()
-    if moment == "compile":  # A run that begins makes data.json before.
-      return b"Data:" in self._logs[0].read_bytes()
-    names = [path.name for path in (self.workdir / "checkpoints").iterdir()]
-    if moment == "step":
-      return b"\nstep " in self._logs[0].read_bytes()
-    if moment == "checkpoint":
-      return any("-tmp" in name for name in names)
-    return str(_LAST_STEP) in names
-
-  def problems(self, codes: list, expected: Sequence[int]) -> list[str]:
-    """Return what is wrong with how the hosts ended."""
-    found = []
-    for host, (code, wanted) in enumerate(zip(codes, expected, strict=True)):
-      text = self._logs[host].read_text(errors="replace")
-      lines = [x for x in text.splitlines() if x.startswith("dsh_jax: ")]
-      if code != wanted:
-        found.append(f"host {host} has exit code {code}, not {wanted}")
-      if wanted > 0 and (len(lines) != 1 or "Traceback" in text):
-        found.append(f"host {host} says {lines or text[-300:]!r}")
-    return found
-
-
-def _hurt(run, host, number, moment) -> Tried:
-  """Sends a signal to one host at a moment."""
+def _wait_for(run, moment):
   deadline = time.monotonic() + _LIMIT_SECS
   while time.monotonic() < deadline:
     with contextlib.suppress(FileNotFoundError):
       if run.has_come(moment):
         break
     time.sleep(0.002)
-  count = len(run.processes)
-  expected = [errors.LOST_HOST] * count
+
+
+def _all_end(run, expected, name, secs=_END_SECS) -> Tried:
+  """Returns what comes of a fault of this moment."""
+  started = time.monotonic()
+  problems = run.problems(run.wait(secs), expected)
+  name = f"{len(expected)} hosts, {name}"
+  return Tried(name, time.monotonic() - started, problems)
+
+
+def _hurt(run, count, host, number, moment) -> Tried:
+  """Sends a signal to one host at a moment."""
+  _wait_for(run, moment)
+  expected = dict.fromkeys(range(count), errors.LostHostError.exit_code)
   expected[host] = -number
   if number != signal.SIGKILL:
-    expected = [128 + number] * count
+    expected = dict.fromkeys(range(count), 128 + number)
   run.processes[host].send_signal(number)
-  started = time.monotonic()
-  problems = run.problems(run.wait(_END_SECS), expected)
-  name = f"{count} hosts, {_NAMES[number]} to host {host}"
-  return Tried(f"{name}, {moment}", time.monotonic() - started, problems)
+  name = f"{signal.Signals(number).name} to host {host}, {moment}"
+  return _all_end(run, expected, name)
 
 
 def _outcome(workdir: pathlib.Path) -> dict:
   """Returns what must not depend on what happened."""
   result = json.loads((workdir / "result.json").read_text())
-  last = workdir / f"checkpoints/{_LAST_STEP}/run_metadata/metadata"
+  last = (
+    workdir / f"checkpoints/{host_processes.LAST_STEP}/run_metadata/metadata"
+  )
   with np.load(workdir / "codes.npz", allow_pickle=False) as saved:
     codes = {name: saved[name].tolist() for name in saved.files}
   log = [
@@ -230,7 +127,8 @@ def _outcome(workdir: pathlib.Path) -> dict:
 
 def _finish(run, expected_outcome) -> list[str]:
   """Returns what differs from an undisturbed run when this one has ended."""
-  problems = run.problems(run.wait(_LIMIT_SECS), [0] * len(run.processes))
+  codes = run.wait(_LIMIT_SECS)
+  problems = run.problems(codes, dict.fromkeys(codes, 0))
   if not problems:
     outcome = _outcome(run.workdir)
     problems = [
@@ -241,14 +139,13 @@ def _finish(run, expected_outcome) -> list[str]:
   return problems
 
 
-def _live(count, folder, data, expected, life) -> list[Tried]:
+def _live(count, folder, data, expected, host, number) -> list[Tried]:
   """Returns what came of the faults of one life."""
-  host, signal_number, moments = life
   found = [
-    _hurt(Run(folder, data, count), host, signal_number, moment)
-    for moment in moments
+    _hurt(host_processes.Run(folder, data, count), count, host, number, moment)
+    for moment in _MOMENTS
   ]
-  lost = _finish(Run(folder, data, count), expected)
+  lost = _finish(host_processes.Run(folder, data, count), expected)
   for one in found:
     one.problems += lost
   return found
@@ -256,24 +153,77 @@ def _live(count, folder, data, expected, life) -> list[Tried]:
 
 def _differ(name, count, folder, data, flag) -> list[Tried]:
   """Returns what came of hosts of which host 1 has another flag."""
-  started = time.monotonic()
-  run = Run(folder, data, count, lambda host: (flag,) * (host == 1))
-  problems = run.problems(run.wait(_LIMIT_SECS), [2] * count)
-  return [Tried(f"{count} hosts, {name}", time.monotonic() - started, problems)]
+  run = host_processes.Run(
+    folder, data, count, lambda host: (flag,) * (host == 1)
+  )
+  return [_all_end(run, dict.fromkeys(range(count), 2), name, _LIMIT_SECS)]
+
+
+def _join(count, folder, data) -> list[Tried]:
+  """Kills a host that waits for another, then lets one never start."""
+  last, lost = count - 1, errors.LostHostError.exit_code
+  if count > 2:  # The others wait for the last one.
+    run = host_processes.Run(folder, data, count, absent=[last])
+    _wait_for(run, "joining")
+    run.processes[1].send_signal(signal.SIGKILL)
+    expected = dict.fromkeys(range(count), lost) | {1: -signal.SIGKILL}
+    return [_all_end(run, expected, "SIGKILL to host 1, joining")]
+  run = host_processes.Run(
+    folder,
+    data,
+    count,
+    lambda host: (f"--initialization_timeout={_ABSENT_SECS}",),
+    absent=[last],
+  )
+  name = f"host {last} never starts, a time-out of {_ABSENT_SECS} s"
+  return [_all_end(run, dict.fromkeys(range(count), lost), name, _LIMIT_SECS)]
+
+
+def _lose_network(folder, data, expected) -> list[Tried]:
+  """Cuts the network between two hosts, while they train and evaluate."""
+  if not network.is_possible():
+    print("Skipped: a lost network can be tried as root, with `ip`.")
+    return []
+  folder.mkdir(parents=True, exist_ok=True)
+  found = []
+  with network.Network(folder) as cable:
+
+    def start():
+      return host_processes.Run(
+        folder, data, 2, prefix=cable.prefix, address=cable.address
+      )
+
+    for moment in ("step", "validation", "evaluation"):
+      run = start()
+      _wait_for(run, moment)
+      cable.cut()
+      codes = dict.fromkeys(range(2), errors.LostHostError.exit_code)
+      found.append(_all_end(run, codes, f"network cut, {moment}"))
+      cable.repair()
+    lost = _finish(start(), expected)
+  for one in found:
+    one.problems += lost
+  return found
 
 
 def _units(count: int, folder: pathlib.Path, data: pathlib.Path) -> dict:
   """Returns name -> function that tries some faults and returns `Tried`."""
   undisturbed = folder / "undisturbed"
   if not (undisturbed / "run" / "result.json").exists():
-    if problems := _finish(Run(undisturbed, data, count), {}):
+    if problems := _finish(host_processes.Run(undisturbed, data, count), {}):
       raise errors.UserError(f"An undisturbed run fails: {problems}.")
   expected = _outcome(undisturbed / "run")
   units = {
-    f"life{number}": functools.partial(
-      _live, count, folder / f"life{number}", data, expected, life
+    f"{number.name}{host}": functools.partial(
+      _live,
+      count,
+      folder / f"{number.name}{host}",
+      data,
+      expected,
+      host,
+      number,
     )
-    for number, life in enumerate(_LIVES[count])
+    for host, number in _LIVES[count]
   }
   different = {
     "another learning rate": "--config.optimizer.learning_rate=0.1",
@@ -284,8 +234,12 @@ def _units(count: int, folder: pathlib.Path, data: pathlib.Path) -> dict:
     units[name] = functools.partial(
       _differ, name, count, folder / name, data, flag
     )
+  units["joining"] = functools.partial(_join, count, folder / "joining", data)
   if count == 2:
     units["views"] = functools.partial(_views, folder, data, expected)
+    units["network"] = functools.partial(
+      _lose_network, folder / "network", data, expected
+    )
   return units
 
 
@@ -295,9 +249,9 @@ def _views(folder, data, expected) -> list[Tried]:
   shutil.copytree(folder / "undisturbed" / "run", life / "run")
   (life / "run" / "result.json").unlink()
   shutil.copytree(life / "run" / "checkpoints", view)
-  shutil.rmtree(view / str(_LAST_STEP))
+  shutil.rmtree(view / str(host_processes.LAST_STEP))
   mounted = f'mount --bind {view} {life / "run/checkpoints"} && exec "$@"'
-  run = Run(
+  run = host_processes.Run(
     life,
     data,
     2,
@@ -326,7 +280,9 @@ def _table(tried: Sequence[Tried]) -> str:
     " log of an undisturbed one, bit for bit. Hosts that differ must all end"
     " with code 2; if one host does not see the newest checkpoint, all must"
     " resume from the one before. Seconds are from the fault, or from the start"
-    " of hosts that differ, until the last host has ended.",
+    " of hosts that differ or are missing, until the last host has ended. To"
+    " cut the network, each of two hosts has a network of its own, and the"
+    " cable between them goes down.",
     "",
     "| class | tried | survived | seconds |",
     "| --- | ---: | ---: | ---: |",
@@ -354,7 +310,8 @@ def _run(argv: Sequence[str]) -> int:
     units = _units(count, folder / f"hosts{count}", folder / "data")
     for name, attempt in units.items():
       unit = f"{count} {name}"
-      if unit in {row["unit"] for row in rows}:
+      skip = _ONLY.value and name not in _ONLY.value
+      if skip or unit in {row["unit"] for row in rows}:
         continue
       found = [{"unit": unit} | dataclasses.asdict(one) for one in attempt()]
       with open(record, "a") as file:

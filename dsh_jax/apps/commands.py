@@ -75,11 +75,14 @@ COMMANDS = {
       "report": command.switch("Write report.html at the end.", True),
       "distributed": command.switch(
         "Join the other hosts of a TPU slice or GPU cluster. They are detected"
-        " unless the three flags below are given."
+        " unless coordinator, num_processes and process_id are given."
       ),
       "coordinator": command.text("HOST:PORT of process 0.", None),
       "num_processes": command.number("Number of processes."),
       "process_id": command.number("Number of this process, from 0."),
+      "initialization_timeout": command.number(
+        "Seconds to wait for hosts that have not started.", 300, lower_bound=1
+      ),
     },
   ),
   "report": Command(

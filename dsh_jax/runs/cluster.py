@@ -1,75 +1,101 @@
 """Joins the hosts of a run, so that the loss of one aborts none of them."""
 
 import asyncio
-import threading
+import os
+import socket
 
 import jax
 
-# JAX's coordination service and its client have no public name; orbax uses the
-# same.
-from jax._src import distributed
-
 from dsh_jax import errors
-from dsh_jax.runs import links
+from dsh_jax.runs import connections, hosts, interrupts, links
 
-_JOIN_SECS = 290  # For all hosts to start; after 300 JAX aborts.
 _HOLD_SECS = 10  # That JAX does not see that its service has gone.
+_FLAGS = (
+  "Give --coordinator=HOST:PORT, --num_processes and --process_id, or leave out"
+  " --distributed."
+)
 
 
 def join(
-  coordinator: str | None, num_processes: int | None, process_id: int | None
+  coordinator: str | None,
+  num_processes: int | None,
+  process_id: int | None,
+  secs: float,
 ) -> None:
-  """Join the other hosts, `jax.distributed.initialize`.
-
-  A process whose hosts do not all join in `_JOIN_SECS` ends.
+  """Join the other hosts and JAX on them; if one fails, all end.
 
   Args:
-    coordinator: HOST:PORT of process 0.
+    coordinator: HOST:PORT of process 0; what is None is detected.
     num_processes: Number of processes.
     process_id: Number of this process, from 0.
+    secs: How long to wait for hosts that have not started.
 
   Raises:
-    ValueError, RuntimeError: JAX cannot join them.
-    UserError: As `Links`.
+    UserError: Arguments are missing or wrong.
+    LostHostError: Hosts have not started.
+    Stopped: SIGTERM or SIGINT arrived.
   """
+  coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+  coordinator, count, index = _detect(
+    coordinator, num_processes, process_id, secs
+  )
+  host, _, port = (coordinator or "").rpartition(":")
+  if not (host and port.isdecimal() and count and index in range(count)):
+    raise errors.UserError(
+      f"Cannot join the other hosts: --coordinator is {coordinator},"
+      f" --num_processes {count}, --process_id {index}. {_FLAGS}"
+    )
   # SIGTERM is handled by `interrupts`.
   jax.config.update("jax_enable_preemption_service", False)
-  library = distributed._jax
-  make_client = library.get_distributed_runtime_client
+  if count == 1:
+    _initialize(coordinator, count, index)
+    return
+  host = host.strip("[]")
+  joined = links.create(index, count)
+  all_hosts = hosts.Hosts()
+  with all_hosts.ending(), interrupts.Interrupts(all_hosts).handled():
+    joined.join(host, int(port), secs)
+    (port, *_) = joined.exchange(None if index else _free_port())
+    address = _held(host, port) if index else f"127.0.0.1:{port}"
+    _initialize(address, count, index, coordinator_bind_address=f"[::]:{port}")
+    jax.devices()  # Of all hosts, which it waits for.
 
-  def make_held(address, node_id, **options):
-    return make_client(
-      _held(address) if node_id else address, node_id, **options
-    )
 
-  library.get_distributed_runtime_client = make_held
-  late = threading.Timer(
-    _JOIN_SECS,
-    links.leave,
-    (
-      f"Not all hosts have joined within {_JOIN_SECS} s. Start them together,"
-      " with the same --coordinator and --num_processes.",
-      errors.LOST_HOST,
-    ),
-  )
-  late.daemon = True
-  late.start()
+def _detect(coordinator, num_processes, process_id, secs):
+  """Return the three, completed by what SLURM, Open MPI or the TPU says."""
+  given = coordinator, num_processes, process_id
+  if None not in given:
+    return given
   try:
-    jax.distributed.initialize(coordinator, num_processes, process_id)
-  finally:
-    late.cancel()
-    library.get_distributed_runtime_client = make_client
-  if distributed.global_state.num_processes > 1:
-    links.connected()
+    # `jax.distributed.initialize` detects by it, and has no other name for it.
+    from jax._src import clusters
+
+    detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
+    return detect(*given, None, None, int(secs))[:3]
+  except (ImportError, AttributeError, TypeError):  # JAX has moved it.
+    return given
 
 
-def _held(address: str) -> str:
+def _initialize(*arguments, **options):
+  try:
+    jax.distributed.initialize(*arguments, **options)
+  except (ValueError, RuntimeError) as error:
+    raise errors.UserError(
+      f"Cannot join the other hosts: {errors.describe(error)} {_FLAGS}"
+    ) from None
+
+
+def _free_port() -> int:
+  with socket.create_server(("", 0)) as listener:
+    return listener.getsockname()[1]
+
+
+def _held(host: str, port: int) -> str:
   """Return a local address that leads to another, and outlives it.
 
   JAX's client aborts the process in the moment in which it loses its service.
   By this it does `_HOLD_SECS` later, when `Links` has ended the process.
   """
-  host, _, port = address.rpartition(":")
 
   async def pump(reader, writer):
     try:
@@ -81,9 +107,7 @@ def _held(address: str) -> str:
 
   async def relay(reader, writer):
     try:
-      far_reader, far_writer = await asyncio.open_connection(
-        host.strip("[]"), int(port)
-      )
+      far_reader, far_writer = await asyncio.open_connection(host, port)
     except OSError:  # Not there yet: JAX tries again.
       writer.close()
       return
@@ -96,6 +120,6 @@ def _held(address: str) -> str:
     writer.close()
 
   server = asyncio.run_coroutine_threadsafe(
-    asyncio.start_server(relay, "127.0.0.1", 0), links.start_loop()
+    asyncio.start_server(relay, "127.0.0.1", 0), connections.start_loop()
   ).result()
   return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -75,6 +75,7 @@ class BatchEncoder:
     weights: Any,
     take: Callable[[np.ndarray], np.ndarray],
     num_images: int,
+    check: Callable[[], None] = lambda: None,
   ) -> tuple[np.ndarray, np.ndarray]:
     """Encodes images 0 to num_images - 1.
 
@@ -82,6 +83,7 @@ class BatchEncoder:
       weights: (params, batch_stats), from `DeviceMesh.replicate`.
       take: Indices int [n] -> images uint8 [n,H,W,3]; called from threads.
       num_images: N, at least 1.
+      check: Called after each batch; may raise to break off.
 
     Returns:
       Packed codes, uint32 [N, ceil(K/32)], and what they are the signs of,
@@ -107,6 +109,7 @@ class BatchEncoder:
       if len(encoded) == _JOINED:
         joined.append(self._join(encoded))
         encoded = []
+      check()
     if encoded:  # Filled up, so that one program joins any number.
       encoded += encoded[-1:] * (_JOINED - len(encoded))
       joined.append(self._join(encoded))

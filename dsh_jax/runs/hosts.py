@@ -23,10 +23,10 @@ class Hosts:
   """
 
   def __init__(self):
-    """Find the others."""
-    self.index = jax.process_index()
-    self.count = jax.process_count()
-    self._links = links.connected() if self.count > 1 else None
+    """Take the links of this process, if it has any."""
+    self._links = links.current()
+    self.index = self._links.index if self._links else 0
+    self.count = self._links.count if self._links else 1
 
   def exchange(self, content: Any) -> list[Any]:
     """Tell all hosts something; waits until all have told their own.
@@ -46,18 +46,16 @@ class Hosts:
     self._links = None
 
   def request_stop(self, signal_number: int) -> None:
-    """Let all hosts stop after the same step because of a signal."""
+    """Let all hosts stop together because of a signal."""
     if self._links:
       self._links.request_stop(signal_number)
 
-  def should_stop(self, step: int) -> int:
-    """Return the number of a signal, or 0, the same on all hosts.
+  def should_stop(self) -> int:
+    """Return the number of a signal, or 0; the n-th answer is that of all.
 
-    Args:
-      step: Steps taken; rising from call to call, all hosts ask after the same
-        ones.
+    All hosts ask the same number of times.
     """
-    return self._links.should_stop(step) if self._links else 0
+    return self._links.should_stop() if self._links else 0
 
   def assert_equal(self, make_facts: Callable[[], Mapping[str, Any]]) -> None:
     """Check that all hosts agree.
@@ -80,7 +78,7 @@ class Hosts:
         by_value.setdefault(str(one.get(name)), []).append(host)
       if len(by_value) > 1:
         values = " and ".join(
-          f"{value} on {_name(hosts)}" for value, hosts in by_value.items()
+          f"{value} on {links.name(hosts)}" for value, hosts in by_value.items()
         )
         different.append(f"{name} is {values}")
     if different:
@@ -91,14 +89,29 @@ class Hosts:
 
   @contextlib.contextmanager
   def together(self) -> Iterator[None]:
+    """Do what `ending` does, and wait at the end until all hosts are here.
+
+    Raises:
+      UserError: JAX has joined processes that are not connected.
+    """
+    if jax.process_count() != self.count:
+      raise errors.UserError(
+        f"JAX runs on {jax.process_count()} hosts. Start all with"
+        " --distributed, which lets them stop together."
+      )
+    with self.ending():
+      yield
+      self.part()
+
+  @contextlib.contextmanager
+  def ending(self) -> Iterator[None]:
     """End all hosts if one ends inside; each prints the reason in one line.
 
     A host of several that fails ends its process here, as do the others: with
-    its exit code, or `errors.LOST_HOST` if it was killed.
+    its exit code, or that of `errors.LostHostError` if it was killed.
     """
     try:
       yield
-      self.part()
     except BaseException as error:
       if self._links is None:
         raise
@@ -117,8 +130,3 @@ class Hosts:
       text, code = f"{type(error).__name__}: {text}", 1
     self._links.end(text, code)
     links.leave(text, code)
-
-
-def _name(hosts: list[int]) -> str:
-  numbers = ", ".join(map(str, hosts))
-  return f"host {numbers}" if len(hosts) == 1 else f"hosts {numbers}"

@@ -37,6 +37,10 @@ class Stopped(SystemExit):
     return f"Stopped by {self._name}{saved}. The same command continues."
 
 
+class StopRequested(Exception):
+  """What is under way is broken off, as a signal was noted."""
+
+
 class Interrupts:
   """Turns both signals into `Stopped`, where the run can bear it.
 
@@ -88,21 +92,25 @@ class Interrupts:
     if self._noted:
       raise Stopped(self._noted)
 
-  def requested(self, step: int) -> bool:
-    """Whether to save and stop after a step; all hosts ask after the same ones.
+  def requested(self) -> bool:
+    """Whether to save and stop; the n-th answer is the same on all hosts.
 
-    Args:
-      step: How many steps are done, counted from the start of the run; rising
-        from call to call.
-
-    Returns:
-      The same on all hosts.
+    All hosts ask the same number of times.
     """
     if self._hosts.count == 1:
       return bool(self._noted)
-    agreed = self._hosts.should_stop(step)
+    agreed = self._hosts.should_stop()
     self._noted = agreed or self._noted
     return bool(agreed)
+
+  def check(self) -> None:
+    """Does what `requested` does, where work can be broken off.
+
+    Raises:
+      StopRequested: The run is to save and stop.
+    """
+    if self.requested():
+      raise StopRequested
 
   def stopped(self, step: int) -> Stopped:
     """Returns what to raise when the checkpoint of `step` is written."""

@@ -2,31 +2,30 @@
 
 JAX notices a lost host by a collective that fails or after 100 s without a
 heartbeat, and aborts with a trace of C++. The system closes the connections of
-a process however it ends; those to a machine that is lost, after `_LOST_SECS`.
+a process however it ends; those to a machine that is lost, after some seconds
+(`connections.LOST_SECS`).
 """
 
 import asyncio
 import contextlib
-import functools
 import itertools
 import json
 import os
-import secrets
 import socket
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 
-# JAX's coordination service and its client have no public name; orbax uses the
-# same.
-from jax._src import distributed
-
 from dsh_jax import errors
+from dsh_jax.runs import connections
 
-_KEY = "dsh_jax/links"  # In the store of the coordination service.
+_HELLO = "dsh_jax"  # Begins the first message of a host.
 _MAX_BYTES = 1 << 26  # Of a message, a line of JSON.
-_HELLO_SECS = 10  # For a connection to say who it is.
-_LOST_SECS = 20  # Until a machine that does not answer counts as lost.
+_HELLO_SECS = 10  # For a connection to be made, and to say who it is.
+_RETRY_SECS = 0.2  # Between attempts to reach host 0.
+_QUIET_SECS = 10  # Of waiting for hosts, until a line says so.
 _LEAVE_SECS = 5  # For other hosts to end before the one that told them.
 _LOST = (
   "it was killed, or its machine or network failed. Start all hosts again with"
@@ -57,24 +56,61 @@ class Links:
   """
 
   def __init__(self, index: int, count: int):
-    """Connect all hosts; each does it once, when JAX's client is connected.
-
-    Raises:
-      UserError: Host 0 cannot be reached.
-    """
+    """Connect nothing yet."""
     self.index, self.count = index, count
-    self._loop = start_loop()
+    self._loop = connections.start_loop()
     self._writers: dict[int, asyncio.StreamWriter] = {}  # By host.
-    self._connected, self._alone = threading.Event(), threading.Event()
+    self._joined, self._alone = threading.Event(), threading.Event()
+    self._alone.set()
+    self._problem = ""  # Why host 0 cannot be reached.
+    self._refused = ""  # On host 0, why a host cannot join.
     self._has_parted = self._is_ending = False
     self._changed = threading.Condition()
     self._numbers = itertools.count()
     self._told: dict[str, dict[int, Any]] = {}  # On host 0, by message.
     self._answers: dict[str, list[Any]] = {}
     self._forget_stop()
-    connect = self._listen if index == 0 else self._join
-    asyncio.run_coroutine_threadsafe(connect(), self._loop).result()
-    self._connected.wait()
+
+  def join(self, host: str, port: int, secs: float) -> None:
+    """Connect all hosts.
+
+    Args:
+      host: Name or address of host 0.
+      port: On which host 0 listens.
+      secs: How long to wait for hosts that have not started.
+
+    Raises:
+      UserError: Host 0 cannot listen on the port, or two hosts have one number
+        or another count.
+      LostHostError: Hosts have not started.
+    """
+    connect = self._reach(host, port) if self.index else self._listen(port)
+    connecting = asyncio.run_coroutine_threadsafe(connect, self._loop)
+    if self.index == 0:
+      try:
+        connecting.result()
+      except OSError as error:
+        raise errors.UserError(
+          f"Host 0 cannot listen on port {port}: {errors.describe(error)}."
+          " Change --coordinator."
+        ) from None
+    started, said = time.monotonic(), []
+    while not self._joined.wait(_RETRY_SECS):
+      if self._refused:
+        raise errors.UserError(self._refused)
+      waited, missing = time.monotonic() - started, self._missing()
+      if not missing:
+        continue  # Host 0, which waits for others, limits the time.
+      where = f" at {host}:{port} ({self._problem})" if self.index else ""
+      if waited > secs:
+        raise errors.LostHostError(
+          f"Not started within {secs:g} s: {name(missing)} of {self.count}"
+          f"{where}. Start all hosts with the same --coordinator and"
+          " --num_processes; --initialization_timeout changes the time."
+        )
+      if waited > _QUIET_SECS and missing != said:
+        said, what = missing, f"{name(missing)} of {self.count}{where}"
+        print(f"Waiting for {what}.", file=sys.stderr, flush=True)
 
   def exchange(self, content: Any, key: str | None = None) -> list[Any]:
     """Return what all hosts tell, by number; waits until all have told.
@@ -94,24 +130,22 @@ class Links:
     self.exchange(None, "part")
 
   def request_stop(self, signal_number: int) -> None:
-    """Let all hosts stop after the same step."""
+    """Let all hosts stop at the same call of `should_stop`."""
     self._send("stop", signal_number)
 
-  def should_stop(self, step: int) -> int:
-    """Return the number of a signal, or 0, the same after a step on all hosts.
+  def should_stop(self) -> int:
+    """Return the number of a signal, or 0; the n-th answer is that of all.
 
-    Args:
-      step: Steps taken; rising from call to call, all hosts ask after the same
-        ones.
+    All hosts ask the same number of times.
     """
-    # A host that has told how far it is waits here until all have. Those which
-    # wait for its part of a collective still tell, as `_receive` does that.
+    # A host that has told how often it asked waits here until all have. Those
+    # which wait for its part of a collective still tell, as `_receive` does so.
     with self._changed:
-      self._step = step
+      self._num_asked += 1
       if not self._signal:
         return 0
-      self._changed.wait_for(lambda: self._last_step is not None)
-      return self._signal if step > self._last_step else 0
+      self._changed.wait_for(lambda: self._last is not None)
+      return self._signal if self._num_asked > self._last else 0
 
   def end(self, reason: str, code: int) -> None:
     """Tell the others why this host ends; returns when they have ended."""
@@ -120,55 +154,66 @@ class Links:
     self._alone.wait(2 * _LEAVE_SECS)
 
   def _forget_stop(self):
-    self._step, self._signal, self._last_step = -1, 0, None
+    self._num_asked, self._signal, self._last = 0, 0, None
 
-  async def _listen(self):
-    token = secrets.token_hex(16)
+  def _missing(self) -> list[int]:
+    """Return the hosts that this one waits for and has no connection to."""
+    others = [0] if self.index else range(1, self.count)
+    return [host for host in others if host not in self._writers]
+
+  async def _listen(self, port):
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     listener = socket.create_server(
-      ("", 0), family=family, dualstack_ipv6=family == socket.AF_INET6
+      ("", port), family=family, dualstack_ipv6=family == socket.AF_INET6
     )
-
-    async def greet(reader, writer):
-      try:
-        hello = json.loads(
-          await asyncio.wait_for(reader.readline(), _HELLO_SECS)
-        )
-        if hello[0] != token:
-          raise ValueError
-      except (OSError, ValueError, TypeError, LookupError):
-        writer.close()  # Whoever it is, it is not a host.
-        return
-      self._writers[hello[1]] = _watched(writer)
-      if len(self._writers) == self.count - 1:
-        self._connected.set()
-      await self._read(hello[1], reader)
-
     self._server = await asyncio.start_server(
-      greet, sock=listener, limit=_MAX_BYTES
-    )
-    _client().key_value_set(
-      _KEY, json.dumps([token, listener.getsockname()[1]])
+      self._greet, sock=listener, limit=_MAX_BYTES
     )
 
-  async def _join(self):
-    token, port = json.loads(
-      _client().blocking_key_value_get(_KEY, 1000 * _HELLO_SECS)
-    )
-    address = distributed.global_state.coordinator_address.rpartition(":")[0]
+  async def _greet(self, reader, writer):
     try:
-      reader, writer = await asyncio.open_connection(
-        address.strip("[]"), port, limit=_MAX_BYTES
+      line = await asyncio.wait_for(reader.readline(), _HELLO_SECS)
+      hello, index, count = json.loads(line)
+      if hello != _HELLO or self._is_ending or self._joined.is_set():
+        raise ValueError
+    except (OSError, ValueError, TypeError):
+      writer.close()  # Whoever it is, it is not a host of this run.
+      return
+    if count != self.count or index not in self._missing():
+      self._refused = (
+        f"A host has started as process {index} of {count}, where"
+        f" {name(self._missing())} of {self.count} had not started. Give each"
+        " its own --process_id, and all the same --num_processes."
       )
-    except OSError as error:
-      raise errors.UserError(
-        f"Cannot reach host 0 at {address}:{port}: {errors.describe(error)}."
-        " Allow connections between hosts on all ports."
-      ) from None
-    self._writers[0] = _watched(writer)
-    _write(writer, [token, self.index])
-    self._reading = asyncio.create_task(self._read(0, reader))
-    self._connected.set()
+      code = errors.UserError.exit_code
+      _write(writer, ["end", 0, self._refused, code])
+      return
+    self._alone.clear()
+    self._writers[index] = connections.watched(writer)
+    if not self._missing():
+      self._server.close()  # The hosts of the next run wait for its host 0.
+      self._broadcast("joined")
+    await self._read(index, reader)
+
+  async def _reach(self, host, port):
+    """Connects with host 0 as soon as it has started."""
+    while True:
+      try:
+        reader, writer = await asyncio.wait_for(
+          asyncio.open_connection(host, port, limit=_MAX_BYTES), _HELLO_SECS
+        )
+        # Without a listener a local port may be connected with itself.
+        ends = (writer.get_extra_info(x) for x in ("sockname", "peername"))
+        if len(set(ends)) == 2:
+          break
+        writer.close()
+      except OSError as error:
+        self._problem = errors.describe(error)
+      await asyncio.sleep(_RETRY_SECS)
+    self._alone.clear()
+    self._writers[0] = connections.watched(writer)
+    _write(writer, [_HELLO, self.index, self.count])
+    await self._read(0, reader)
 
   async def _read(self, host, reader):
     """Handles what a host sends, until it ends."""
@@ -182,7 +227,13 @@ class Links:
     if self.index:
       self._alone.set()
     if not self._has_parted:
-      handle(host, "end", *([0] if self.index else []), _LOST, errors.LOST_HOST)
+      handle(
+        host,
+        "end",
+        *([0] if self.index else []),
+        _LOST,
+        errors.LostHostError.exit_code,
+      )
 
   def _send(self, *message):
     def post():
@@ -231,15 +282,18 @@ class Links:
       if host != self.index:
         leave(f"Host {host} has ended: {reason}", code)
       return
+    if kind == "joined":
+      self._joined.set()
+      return
     with self._changed:
       if kind == "stop":
         (self._signal,) = content
-        self._send("tell", "stop", self._step)
+        self._send("tell", "stop", self._num_asked)
       else:
         key, told = content
         self._has_parted = key == "part"
         if key == "stop":
-          self._last_step = max(told)
+          self._last = max(told)
         else:
           self._answers[key] = told
         if key == "part":
@@ -247,38 +301,26 @@ class Links:
       self._changed.notify_all()
 
 
-@functools.cache
-def connected() -> Links:
-  """Return the links of this process, one of several that JAX has joined."""
-  state = distributed.global_state
-  return Links(state.process_id, state.num_processes)
+_current: Links | None = None
 
 
-def start_loop() -> asyncio.AbstractEventLoop:
-  """Return a loop that runs in a thread until the process ends."""
-  loop = asyncio.new_event_loop()
-  threading.Thread(target=loop.run_forever, daemon=True).start()
-  return loop
+def create(index: int, count: int) -> Links:
+  """Make the links of this process, one of several."""
+  global _current
+  _current = Links(index, count)
+  return _current
 
 
-def _client():
-  return distributed.global_state.client
+def current() -> Links | None:
+  """Return the links of this process; None if it is the only one."""
+  return _current
+
+
+def name(hosts: Sequence[int]) -> str:
+  """Return "host 1" or "hosts 1, 2"."""
+  numbers = ", ".join(map(str, hosts))
+  return f"host {numbers}" if len(hosts) == 1 else f"hosts {numbers}"
 
 
 def _write(writer, message):
   writer.write((json.dumps(message) + "\n").encode())
-
-
-def _watched(writer: asyncio.StreamWriter) -> asyncio.StreamWriter:
-  """Return the writer of a connection that breaks if the other is lost."""
-  link = writer.get_extra_info("socket")
-  link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-  for name, value in (  # Of Linux; other systems have some of them.
-    ("TCP_KEEPIDLE", _LOST_SECS // 4),
-    ("TCP_KEEPINTVL", _LOST_SECS // 4),
-    ("TCP_KEEPCNT", 3),
-    ("TCP_USER_TIMEOUT", 1000 * _LOST_SECS),
-  ):
-    if hasattr(socket, name):
-      link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-  return writer

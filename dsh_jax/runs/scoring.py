@@ -1,7 +1,7 @@
 """Scores of a network's weights: to choose an epoch, and to report it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ml_collections
@@ -35,11 +35,14 @@ class Scorer:
     self._splits = splits
     self._encoder = encoder
 
-  def validate(self, weights: Any) -> dict[str, float]:
+  def validate(
+    self, weights: Any, check: Callable[[], None] = lambda: None
+  ) -> dict[str, float]:
     """Scores the queries that choose an epoch.
 
     Args:
       weights: (params, batch_stats), on devices.
+      check: Called after each batch of images; may raise to break off.
 
     Returns:
       "validation/METRIC" -> score, or "test/METRIC" where test queries choose:
@@ -60,7 +63,7 @@ class Scorer:
     names = dict.fromkeys((self._config.eval.select_metric, "map@all"))
     report = self._score(
       *(
-        (self._encode(weights, split)[0], split)
+        (self._encode(weights, split, check)[0], split)
         for split in (queries, database)
       ),
       names=names,
@@ -114,8 +117,8 @@ class Scorer:
         arrays[f"{name}_outputs"] = ties.round_outputs(real)
     return report, arrays
 
-  def _encode(self, weights, split):
-    return self._encoder.with_outputs(weights, split.take, len(split))
+  def _encode(self, weights, split, *check):
+    return self._encoder.with_outputs(weights, split.take, len(split), *check)
 
   def _score(self, encoded_queries, encoded_database, names: Iterable[str]):
     (query_codes, queries), (database_codes, database) = (

@@ -59,9 +59,11 @@ def test_signals_are_raised_or_noted(number):
       signal.raise_signal(number)
     with pytest.raises(interrupts.Stopped) as stopped:
       with signals.deferred():
-        assert not signals.requested(1)
+        assert not signals.requested()
         signal.raise_signal(number)
-        assert signals.requested(1)
+        assert signals.requested()
+        with pytest.raises(interrupts.StopRequested):
+          signals.check()
     assert stopped.value.code == 128 + number
   assert signal.getsignal(number) == before
 
