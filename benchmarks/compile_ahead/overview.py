@@ -23,7 +23,7 @@ Compiled, not run: {versions}. Memory is that of one chip. Milliseconds and MFU
 follow from the TPU compiler's cycles; what chips send each other is not in
 them. The plug-in for GPUs estimates no time. "Of the plain step" divides the
 cycles for an image by those of a ResNet-50 classifier of stock Flax layers in
-bfloat16, per-device BatchNorm, on one chip of the same kind. Written by
+bfloat16, per-device BatchNorm, on the same kind of chip. Written by
 `python -m benchmarks.compile_ahead.overview`.
 """
 _HEADER = (
@@ -54,7 +54,7 @@ def write(folder: pathlib.Path) -> str:
     for program, found in page["programs"].items():
       rows.append(_row(name, page, program, found, plain))
     sent += _sent(page)
-  versions = "; ".join(sorted({page["versions"] for page in pages.values()}))
+  versions = ";\n".join(sorted({page["versions"] for page in pages.values()}))
   text = "\n".join(
     [
       _INTRODUCTION.format(versions=versions),
@@ -87,13 +87,13 @@ def _order(page):
 
 
 def _plain_cycles(pages):
-  """Returns chip -> the plain classifier's cycles for an image."""
+  """Return chip -> cycles of the plain classifier for an image of a chip."""
   return {
     page["target"].partition(":")[0]: page["programs"]["reference"]["cycles"]
+    * targets.parse(page["target"]).num_chips
     / page["settings"]["batch"]
     for page in pages.values()
     if "reference" in page["programs"]
-    and targets.parse(page["target"]).num_chips == 1
   }
 
 
