@@ -1,7 +1,6 @@
-"""Small archives with exactly the layout and names of the real ones.
+"""Small archives with the layout and names of the real ones.
 
-Every maker takes a folder, fills it as a person's download folder looks, and
-returns the options under which `data.load_splits` reads it.
+Each function fills a folder and returns the options of `data.load_splits`.
 """
 
 import io
@@ -23,21 +22,21 @@ COCO_CATEGORIES = 80
 
 
 def jpeg(seed: int, size: tuple[int, int] = (40, 30)) -> bytes:
-  """Returns a JPEG of one colour with some noise."""
+  """Return a JPEG of one colour with some noise."""
   rng = np.random.default_rng(seed)
   pixels = rng.uniform(0, 255, 3) + rng.normal(0, 9, (*size[::-1], 3))
   return encode(Image.fromarray(pixels.clip(0, 255).astype(np.uint8)))
 
 
 def encode(image: Image.Image, format: str = "JPEG", **options) -> bytes:
-  """Returns an image as the bytes of a file."""
+  """Return an image as the bytes of a file."""
   buffer = io.BytesIO()
   image.save(buffer, format, **options)
   return buffer.getvalue()
 
 
 def write(folder: pathlib.Path, files: dict[str, bytes]) -> None:
-  """Writes files by relative path."""
+  """Write files by relative path."""
   for path, content in files.items():
     full = folder / path
     full.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +44,7 @@ def write(folder: pathlib.Path, files: dict[str, bytes]) -> None:
 
 
 def write_zip(path: pathlib.Path, files: dict[str, bytes]) -> None:
-  """Writes files into a zip archive."""
+  """Write files into a zip archive."""
   path.parent.mkdir(parents=True, exist_ok=True)
   with zipfile.ZipFile(path, "w") as archive:
     for name, content in files.items():
@@ -53,7 +52,7 @@ def write_zip(path: pathlib.Path, files: dict[str, bytes]) -> None:
 
 
 def write_tar(path: pathlib.Path, files: dict[str, bytes]) -> None:
-  """Writes files into a tar archive."""
+  """Write files into a tar archive."""
   path.parent.mkdir(parents=True, exist_ok=True)
   with tarfile.open(path, "w") as archive:
     for name, content in files.items():
@@ -63,7 +62,7 @@ def write_tar(path: pathlib.Path, files: dict[str, bytes]) -> None:
 
 
 def random_labels(num_images: int, num_classes: int) -> np.ndarray:
-  """Returns bool [N,L] with one to four labels in every row."""
+  """Return bool [N,L] with one to four labels in every row."""
   rng = np.random.default_rng(num_images)
   labels = np.zeros((num_images, num_classes), bool)
   for row in labels:
@@ -74,7 +73,7 @@ def random_labels(num_images: int, num_classes: int) -> np.ndarray:
 def mirflickr25k(
   folder: pathlib.Path, num_images: int = 60, zipped: bool = False
 ) -> dict:
-  """Makes MIRFLICKR-25K; image 7 has no label."""
+  """Make MIRFLICKR-25K; image 7 has no label."""
   names = mirflickr25k_lib.CLASS_NAMES
   labels = random_labels(num_images, len(names))
   labels[6] = False
@@ -97,7 +96,7 @@ def mirflickr25k(
 
 
 def nuswide(folder: pathlib.Path, num_images: int = 120) -> dict:
-  """Makes NUS-WIDE; concepts 30 to 50 are frequent, image 5 has none."""
+  """Make NUS-WIDE; concepts 30 to 50 are frequent, image 5 has none."""
   concepts = [f"concept{n:02d}" for n in range(NUSWIDE_CONCEPTS)]
   labels = random_labels(num_images, NUSWIDE_CONCEPTS)
   rng = np.random.default_rng(0)
@@ -119,7 +118,7 @@ def nuswide(folder: pathlib.Path, num_images: int = 120) -> dict:
 
 
 def iaprtc12(folder: pathlib.Path, num_images: int = 60) -> dict:
-  """Makes IAPR TC-12 with the labels of SAIAPR; 30 words, 40 folders."""
+  """Make IAPR TC-12 with the labels of SAIAPR; 30 words, 40 folders."""
   labels = random_labels(num_images, 30)
   words = "".join(f"{n + 1}\tword {n}\r\n" for n in range(30))
   files = {"saiapr_tc-12/wlist.txt": words.encode()}
@@ -151,7 +150,7 @@ _VOC_CLASSES = (
 
 
 def voc(folder: pathlib.Path, year: str, num_images: int = 20) -> dict:
-  """Makes the two archives of a year of PASCAL VOC."""
+  """Make the two archives of a year of PASCAL VOC."""
   number = 0
   for archive, splits in (("trainval", ("train", "val")), ("test", ("test",))):
     files = {}
@@ -180,7 +179,7 @@ def voc(folder: pathlib.Path, year: str, num_images: int = 20) -> dict:
 
 
 def coco(folder: pathlib.Path, num_images: int = 30) -> dict:
-  """Makes the archives of COCO 2014; the third image has no label."""
+  """Make the archives of COCO 2014; the third image has no label."""
   categories = [
     {"id": n + 1 + n // 10, "name": f"thing {n}", "supercategory": "x"}
     for n in range(COCO_CATEGORIES)
@@ -225,7 +224,7 @@ def _json(content):
 
 
 def any_checksum():
-  """Lets TFDS accept fake archives, whose checksums are not the real ones."""
+  """Make TFDS accept fake archives, whose checksums are not the real ones."""
   return mock.patch(
     "tensorflow_datasets.core.download.download_manager.DownloadManager"
     "._register_or_validate_checksums"
@@ -233,7 +232,7 @@ def any_checksum():
 
 
 def prepare_by_tfds(folder: pathlib.Path) -> None:
-  """Prepares VOC and COCO at 16 pixels in the subfolder `data`."""
+  """Prepare VOC and COCO at 16 pixels in the subfolder `data`."""
   with any_checksum():
     for name, options in (
       ("voc2007", voc(folder / "voc2007", "2007")),
@@ -249,7 +248,7 @@ def prepare_by_tfds(folder: pathlib.Path) -> None:
 
 
 def listfiles(folder: pathlib.Path, num_images: int = 60) -> dict:
-  """Makes pictures and three list files of 5 labels; train is in database."""
+  """Make pictures and three list files of 5 labels; train is in database."""
   labels = random_labels(num_images, 5).astype(int)
   write(folder, {f"pictures/{n:03d}.jpg": jpeg(n) for n in range(num_images)})
   lines = [
@@ -266,7 +265,7 @@ def listfiles(folder: pathlib.Path, num_images: int = 60) -> dict:
 
 
 def csv(folder: pathlib.Path, num_images: int = 60) -> dict:
-  """Makes pictures and one CSV file of 5 labels."""
+  """Make pictures and one CSV file of 5 labels."""
   labels = random_labels(num_images, 5)
   write(folder, {f"pictures/{n:03d}.jpg": jpeg(n) for n in range(num_images)})
   lines = ["path,labels"] + [

@@ -63,7 +63,7 @@ def load_splits(
     protocol: A protocol of that data set; "" is its first.
     data_dir: Folder of prepared data; "" is the user's cache folder.
     image_size: H and W of the images, pixels, at least 1.
-    seed: Seed of the protocol's random choices.
+    seed: Seed of the protocol's draws.
     manual_dir: Folder of downloaded archives.
     resize: See `images.decode`.
     labels: A label set of the data set, a number N for its N most frequent
@@ -83,10 +83,7 @@ def load_splits(
   dataset = DATASETS[name]
   if protocol and protocol not in dataset.protocols:
     raise errors.unknown(
-      f"protocol of {name}",
-      protocol,
-      dataset.protocols,
-      "config.data.protocol",
+      f"protocol of {name}", protocol, dataset.protocols, "config.data.protocol"
     )
   if resize not in images.RESIZE_RULES:
     raise errors.unknown(

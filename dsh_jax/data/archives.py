@@ -120,13 +120,10 @@ class Zip:
 def open_first(
   manual_dir: str, places: Sequence[str], probe: str, where: str
 ) -> Folder | Zip:
-  """Open the first place that exists.
+  """Open the first place with a file that ends with `probe`.
 
-  Args:
-    manual_dir: Folder of downloaded files.
-    places: Folders in it, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
-    probe: Suffix of a file that the place must contain.
-    where: Address of the files, for the error message.
+  Places are folders in `manual_dir`, or "ARCHIVE.zip" or "ARCHIVE.zip/PREFIX".
+  The error message says `where` to download them.
   """
   root = pathlib.Path(manual_dir).expanduser()
   for place in places:
@@ -152,12 +149,7 @@ def read_lines(source: Folder | Zip, path: str) -> list[str]:
 
 
 def decode_lines(encoded: bytes, name: str) -> list[str]:
-  """Return the stripped lines of UTF-8 text, without empty ones at the end.
-
-  Args:
-    encoded: The text, with any line ends.
-    name: Name of the file, for the error message.
-  """
+  """Return the stripped lines of UTF-8 text, without empty ones at the end."""
   try:
     text = encoded.decode("utf-8-sig")
   except UnicodeDecodeError as error:

@@ -16,29 +16,17 @@ import numpy as np
 from dsh_jax import errors, files
 
 _SAFETENSORS_TYPES = {
-  "F64": "<f8",
-  "F32": "<f4",
-  "F16": "<f2",
-  "I64": "<i8",
-  "I32": "<i4",
-  "I16": "<i2",
-  "I8": "i1",
-  "U8": "u1",
-  "BOOL": "?",
-}
+  "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4",
+  "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
 _LOCAL_HEADER = struct.Struct("<26xHH")  # Of zip: lengths of name and extra.
 
 
 def read(path: str, field: str) -> dict[str, np.ndarray]:
-  """Read the arrays of a file by name.
+  """Return name -> array of a file; `field` gave its path, for errors.
 
-  Args:
-    path: A .npy, whose array is called "", .npz, .safetensors or .parquet file.
-    field: The config field or flag that gave the path, for errors.
-
-  Returns:
-    Name -> array. A Parquet column of lists of numbers becomes a matrix; lists
-    of words are joined by ";".
+  The array of a .npy is called "". A Parquet column of lists of numbers becomes
+  a matrix; lists of words are joined by ";".
 
   Raises:
     UserError: The file cannot be read, its suffix is unknown, or it holds
@@ -69,10 +57,7 @@ def _read_npy(file):
 
 def _read_npz(file):
   # NumPy leaves a damaged file open.
-  with (
-    open(file, "rb") as raw,
-    np.load(raw, allow_pickle=False) as arrays,
-  ):
+  with open(file, "rb") as raw, np.load(raw, allow_pickle=False) as arrays:
     files.check_archive(arrays.zip)
     return {
       name: _map_member(file, f"{name}.npy", arrays) for name in arrays.files

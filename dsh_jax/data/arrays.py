@@ -39,15 +39,8 @@ def load(
 ) -> splits.Items:
   """Open the arrays of a data set, building them on first use.
 
-  Args:
-    dataset: How to build and read it.
-    data_dir: Folder of prepared data.
-    manual_dir: Folder of downloaded archives.
-    image_size: H and W, pixels.
-    resize: See `images.decode`.
-    max_missing: Share of the listed images that may be absent, 0 to 1.
-    options: Options of the data set.
-    num_threads: Decoding threads; 0 is one per core.
+  Arguments are as for `data.load_splits`; `num_threads` threads decode images
+  (0: one per core).
   """
   options = options or {}
   key = dataset.key(manual_dir, **options)

@@ -52,14 +52,8 @@ def prefetch(
 ) -> Iterator[T]:
   """Yield make_batch(start), ..., make_batch(stop - 1) from threads, in order.
 
-  Up to one batch per core is prepared at a time. An exception is raised to the
-  consumer of its batch. Closing the iterator ends the threads.
-
-  Args:
-    make_batch: Step number -> batch.
-    start: The first step.
-    stop: The step after the last.
-    depth: Number of batches to prepare ahead, >= 1.
+  `depth` >= 1 batches are prepared ahead, up to one per core at a time. The
+  consumer of a batch gets its exception. Closing the iterator ends the threads.
   """
   # The length of the queue bounds the memory.
   pool = futures.ThreadPoolExecutor(

@@ -33,16 +33,13 @@ class CheckedArray:
   def __init__(
     self, array: np.memmap, sums: np.ndarray, rebuilt_without: pathlib.Path
   ):
-    """Wrap an array without reading it.
+    """Wrap an array [M,...] without reading it.
 
     Args:
-      array: [M,...].
-      sums: uint32 [M], `checksums` of its rows.
+      array: The array.
+      sums: uint32 [M], `checksums` of its rows, else ValueError.
       rebuilt_without: File to remove if a row is damaged, so that the next
         command rebuilds the array.
-
-    Raises:
-      ValueError: The number of checksums is not M.
     """
     if sums.shape != array.shape[:1]:
       raise ValueError(f"{len(sums)} checksums of {len(array)} rows")

@@ -26,14 +26,7 @@ def create_info(
   description: str,
   homepage: str = "",
 ) -> tfds.core.DatasetInfo:
-  """Return the DatasetInfo of a builder with the common features.
-
-  Args:
-    builder: The builder.
-    class_names: Names of the L labels, in the order of their numbers.
-    description: Text for people.
-    homepage: Address of the data.
-  """
+  """Return the DatasetInfo of a builder with the features of all data sets."""
   return tfds.core.DatasetInfo(
     builder=builder,
     description=description,
@@ -105,6 +98,23 @@ class Dataset:
   unused_fields: tuple[str, ...] = ()
 
 
+def from_tfds(name: str, version: str, **fields: Any) -> Dataset:
+  """Return a data set of TFDS, such as "coco/2014", with other `fields`."""
+
+  def create_builder(data_dir, manual_dir, max_missing):
+    del manual_dir, max_missing
+    return tfds.builder(
+      f"{name}:{version}", data_dir=data_dir, file_format="array_record"
+    )
+
+  return Dataset(
+    key=lambda manual_dir: f"{name}/{version}",
+    create_builder=create_builder,
+    by_tfds=True,
+    **fields,
+  )
+
+
 def prepare(
   builder: tfds.core.DatasetBuilder, manual_dir: str, by_tfds: bool
 ) -> None:
@@ -112,11 +122,6 @@ def prepare(
 
   TFDS writes to a temporary folder and renames it at the end. The caller must
   keep other processes from preparing the same data.
-
-  Args:
-    builder: The builder.
-    manual_dir: Folder of downloaded archives.
-    by_tfds: See `Dataset.by_tfds`.
   """
   with quiet():  # It warns if the folder does not exist yet.
     if builder.is_prepared():

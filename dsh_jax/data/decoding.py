@@ -28,15 +28,9 @@ def build(
   resize: str,
   num_threads: int,
 ) -> None:
-  """Decode all images into `folder`, which appears when it is complete.
+  """Decode all images of a prepared builder; see `arrays.load`.
 
-  Args:
-    data: How to read the examples of the builder.
-    builder: The prepared builder.
-    folder: The folder to create.
-    image_size: H and W, pixels.
-    resize: See `images.decode`.
-    num_threads: Decoding threads; 0 is one per core.
+  `folder` appears when it is complete.
   """
   names = data.splits or tuple(builder.info.splits)
   lengths = [builder.info.splits[name].num_examples for name in names]
@@ -139,11 +133,8 @@ def _create_images(partial, total, image_size):
 def _create_info(builder, names, offsets, rows):
   """Return ids, checksums, groups and notes for info.json.
 
-  Args:
-    builder: The prepared builder.
-    names: Its splits.
-    offsets: First row of each split.
-    rows: (row, id, labels, problem, checksum) of each image.
+  `rows` are (row, id, labels, problem, checksum), `offsets` the first of each
+  split.
   """
   ids = [item for _, item, *_ in rows]
   if len(set(ids)) < len(ids):

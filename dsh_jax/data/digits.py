@@ -66,10 +66,6 @@ def compose(
 ) -> tuple[np.ndarray, list[int]]:
   """Draw a scene: different digits, one per quadrant, on a noisy background.
 
-  Args:
-    rng: Generator of all random numbers.
-    scans: From `load_scans`.
-
   Returns:
     uint8 [48,48,3] and the sorted digits of the scene.
   """
@@ -85,19 +81,12 @@ def compose(
 
 
 def compose_single(
-  rng: np.random.Generator,
-  scans: list[list[tuple[np.ndarray, ...]]],
-  side: int,
+  rng: np.random.Generator, scans: list[list[tuple[np.ndarray, ...]]], side: int
 ) -> tuple[np.ndarray, int]:
   """Draw one digit at a random place, in the style of a scene.
 
-  Args:
-    rng: Generator of all random numbers.
-    scans: From `load_scans`.
-    side: H and W, pixels, at least 24.
-
   Returns:
-    uint8 [side,side,3] and the digit.
+    uint8 [side,side,3], side >= 24, and the digit.
   """
   picture = _draw_background(rng, side)
   digit = int(rng.integers(10))
@@ -169,7 +158,7 @@ DATASET = dataset.Dataset(
       query=("query",),
       database=("database",),
       source="the scenes themselves",
-    ),
+    )
   },
   unused_fields=("manual_dir", "max_missing", "resize"),
 )

@@ -9,13 +9,7 @@ _SPARE = 2**20  # Bytes for labels, names and folders.
 
 
 def check_space(folder: pathlib.Path, num_bytes: int, what: str) -> None:
-  """Raise a UserError if a folder lacks space.
-
-  Args:
-    folder: An existing folder.
-    num_bytes: Bytes to write, without labels and names.
-    what: Name of the data, for the error message.
-  """
+  """Raise a UserError if an existing folder lacks space for `num_bytes`."""
   free = shutil.disk_usage(folder).free
   if free < num_bytes + _SPARE:
     raise errors.UserError(

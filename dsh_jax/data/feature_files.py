@@ -63,10 +63,10 @@ class Vectors:
 def read_vectors(
   path: str, field: str, num_features: int | None = None
 ) -> Vectors:
-  """Read features without labels.
+  """Read features, and ids if there are any, of a file.
 
   Args:
-    path: A file with an array `features` and perhaps `ids`; or a .npy.
+    path: A .npy, or a file with `features` and optionally `ids`.
     field: The config field or flag that gave the path, for errors.
     num_features: The required F; None allows any.
 
@@ -80,16 +80,10 @@ def read_vectors(
 
 
 def read(**options: str) -> dict[str, Column]:
-  """Read the columns of a data set.
-
-  Args:
-    **options: Values of `FIELDS`.
-
-  Returns:
-    Name -> column, "features" and "labels" among them.
+  """Return name -> column of a data set; `options` are values of `FIELDS`.
 
   Raises:
-    UserError: A file cannot be read, or has no such array.
+    UserError: A file cannot be read, or there are no features or labels.
   """
   path = options.get("features", "")
   if not path:
@@ -113,12 +107,7 @@ def read(**options: str) -> dict[str, Column]:
 def check_features(
   column: Column, num_features: int | None = None
 ) -> np.ndarray:
-  """Return features [N,F], float16 or float32, if they are finite.
-
-  Args:
-    column: The features.
-    num_features: The required F; None allows any.
-  """
+  """Return features float16 or float32 [N,F]; raise if they are not finite."""
   features, path, field = column
   if features.dtype.name not in _TYPES:
     raise column.error(

@@ -22,6 +22,10 @@ from dsh_jax.data.splits import Items
 _SPLITS = ("train", "validation", "query", "database")
 _MAX_LABELS = 100_000  # A higher class number is a mistake.
 _CHUNK = 1 << 16  # Rows hashed at a time.
+_UNUSED_FIELDS = (
+  "dir", "manual_dir", "resize", "max_missing", "image_size", "crop_size",
+  "crop_padding", "flip", "mean", "std",
+)  # fmt: skip
 
 
 def _multi_hot(column, class_names):
@@ -209,16 +213,5 @@ DATASET = dataset.Dataset(
   options=tuple(feature_files.FIELDS.values()),
   protocols=_PROTOCOLS,
   choose_loaded=_choose,
-  unused_fields=(
-    "dir",
-    "manual_dir",
-    "resize",
-    "max_missing",
-    "image_size",
-    "crop_size",
-    "crop_padding",
-    "flip",
-    "mean",
-    "std",
-  ),
+  unused_fields=_UNUSED_FIELDS,
 )

@@ -1,7 +1,7 @@
 """TFDS builder of image files in folders and archives."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
@@ -45,14 +45,9 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     find_items: Callable[[], list[Item]],
     max_missing: float,
   ):
-    """Set up the builder.
+    """Set up the builder of all images that `find_items` lists.
 
-    Args:
-      data_dir: Folder of prepared data.
-      variant: Folder name that distinguishes data sets of one builder.
-      class_names: Names of the L labels.
-      find_items: Returns all listed images.
-      max_missing: Share of the listed images that may be absent, 0 to 1.
+    A share `max_missing`, 0 to 1, may be absent. `variant` names the folder.
     """
     self._class_names = class_names
     self._find_items = find_items
@@ -108,3 +103,40 @@ class FileBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
           },
         )
         update(1)
+
+
+def create_dataset(
+  builder: type[FileBuilder],
+  num_images: int,
+  read_class_names: Callable[[str], Sequence[str]],
+  find_items: Callable[[str, Sequence[str], int], list[Item]],
+  **fields: Any,
+) -> dataset.Dataset:
+  """Return a data set of downloaded archives.
+
+  Args:
+    builder: Its builder.
+    num_images: Images in the archives; default of an option of this name.
+    read_class_names: manual_dir -> names of the L labels.
+    find_items: (manual_dir, names, num_images) -> all listed images.
+    **fields: Other fields of `dataset.Dataset`.
+  """
+  total = num_images
+
+  def key(manual_dir, num_images=total):
+    del manual_dir
+    return f"{builder.name}/{num_images}/{builder.VERSION}"
+
+  def create_builder(data_dir, manual_dir, max_missing, num_images=total):
+    class_names = read_class_names(manual_dir)
+    return builder(
+      data_dir=data_dir,
+      variant=str(num_images),
+      class_names=class_names,
+      find_items=lambda: find_items(manual_dir, class_names, num_images),
+      max_missing=max_missing,
+    )
+
+  return dataset.Dataset(
+    key=key, create_builder=create_builder, options=("num_images",), **fields
+  )

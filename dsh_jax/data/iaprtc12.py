@@ -6,10 +6,9 @@ has the labels of all its regions. Papers use 275, 255 or 22 of them:
 """
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, file_builder, protocols
+from dsh_jax.data import archives, file_builder, protocols
 
 WHERE = "https://www.imageclef.org/SIAPRdata"
-NUM_IMAGES = 20000
 
 
 class Iaprtc12(file_builder.FileBuilder):
@@ -40,7 +39,8 @@ def _read_words(annotations):
   return words
 
 
-def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
+def _find_items(manual_dir, class_names, num_images):
+  del class_names  # Their numbers are needed as well.
   annotations = _open_annotations(manual_dir)
   images = archives.open_first(
     manual_dir,
@@ -87,38 +87,19 @@ def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
   ]
 
 
-def _key(manual_dir: str, num_images: int = NUM_IMAGES) -> str:
-  del manual_dir
-  return f"iaprtc12/{num_images}/{Iaprtc12.VERSION}"
-
-
-def _create_builder(
-  data_dir: str,
-  manual_dir: str,
-  max_missing: float,
-  num_images: int = NUM_IMAGES,
-) -> Iaprtc12:
-  words = _read_words(_open_annotations(manual_dir))
-  return Iaprtc12(
-    data_dir=data_dir,
-    variant=str(num_images),
-    class_names=list(words.values()),
-    find_items=lambda: _find_items(manual_dir, num_images),
-    max_missing=max_missing,
-  )
+def _read_class_names(manual_dir):
+  return list(_read_words(_open_annotations(manual_dir)).values())
 
 
 _IDHN = dict(
-  query=1000,
-  database=protocols.REST,
-  validation=500,
-  train_in_database=True,
+  query=1000, database=protocols.REST, validation=500, train_in_database=True
 )
 
-DATASET = dataset.Dataset(
-  key=_key,
-  create_builder=_create_builder,
-  options=("num_images",),
+DATASET = file_builder.create_dataset(
+  Iaprtc12,
+  20000,
+  _read_class_names,
+  _find_items,
   protocols={
     "idhn": protocols.Protocol(
       **_IDHN,

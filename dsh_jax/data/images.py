@@ -70,16 +70,9 @@ def decode_whole(
   max_side: int,
   reserve: Reserve = contextlib.nullcontext,
 ) -> np.ndarray:
-  """Decode an image like `decode`, but keep its aspect ratio.
+  """Decode an image like `decode`, but keep its aspect ratio: uint8 [H,W,3].
 
-  Args:
-    encoded: As for `decode`.
-    max_side: The longer side of the result, pixels; smaller images keep their
-      size.
-    reserve: As for `decode`.
-
-  Returns:
-    uint8 [H,W,3].
+  Sides longer than `max_side` pixels are scaled down to it.
   """
 
   def plan(width, height):
@@ -100,14 +93,9 @@ def num_pixels(file: BinaryIO) -> int:
 
 
 def _decode(encoded, min_size, plan, sampling, reserve):
-  """Decode and resize an image.
+  """Decode at no less than `min_size` (width, height) and resize.
 
-  Args:
-    encoded: Bytes or file.
-    min_size: Smallest width and height to decode at.
-    plan: (width, height) -> size of the result, and box of the image to show.
-    sampling: Resampling filter.
-    reserve: See `decode`.
+  plan(width, height) is the size of the result and the box that it shows.
   """
   file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
   file.seek(0)
@@ -148,11 +136,9 @@ def _unreadable() -> Iterator[None]:
 
 
 def _decoding_bytes(image: Image.Image, num_pixels: int) -> int:
-  """Return the memory that decoding an opened image takes, bytes.
+  """Return the bytes of memory that decoding takes.
 
-  Args:
-    image: The image, after `draft`.
-    num_pixels: Its pixels before `draft`.
+  `num_pixels` is the number of pixels before `draft`.
   """
   decoded = image.width * image.height
   # Pillow stores RGB in four bytes a pixel; a strip has five copies.

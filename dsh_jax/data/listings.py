@@ -37,9 +37,7 @@ class Listing(NamedTuple):
 def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
   """Read one list file per split.
 
-  Args:
-    paths: Split -> list file.
-    classes: File with one label name per line; "" names labels by number.
+  `classes` is a file with one label name per line; "" names labels by number.
   """
   labels, groups, num_classes = {}, {}, 0
   names = _read_class_names(classes) if classes else ()
@@ -82,11 +80,10 @@ def read_csv(path: str, classes: str = "") -> Listing:
   The labels are one column of names separated by ";", optionally followed by a
   column of groups; or a column of 0 and 1 for each label, named in the header.
 
-  Args:
-    path: The file. Its first row is a header if it begins with "path", or if
-      only the second row begins with the name of an image file.
-    classes: File with one label name per line; "" takes the columns of the
-      header, or all labels of the file in alphabetical order.
+  The first row is a header if it begins with "path", or if only the second row
+  begins with the name of an image file. `classes` is a file with one label name
+  per line; "" takes the columns of the header, or all labels in the file in
+  alphabetical order.
   """
   table = _read_table(path)
   header = (
@@ -147,11 +144,9 @@ def _check_separator(names, path):
 
 
 def read_folder(root: str) -> Listing:
-  """Read images whose label is the name of their folder.
+  """Read images whose label is their top folder below `root`.
 
-  Args:
-    root: A folder with a folder for each label, searched recursively. Images
-      directly in it have no label.
+  Images directly in `root` have no label.
   """
   paths = find_pictures(pathlib.Path(root).expanduser())
   names = sorted({path.split("/")[0] for path in paths if "/" in path})

@@ -5,10 +5,9 @@ of the 25,000 images have no label.
 """
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, file_builder, protocols
+from dsh_jax.data import archives, file_builder, protocols
 
 WHERE = "https://press.liacs.nl/mirflickr/mirdownload.html"
-NUM_IMAGES = 25000
 CLASS_NAMES = (
   "animals", "baby", "baby_r1", "bird", "bird_r1", "car", "car_r1", "clouds",
   "clouds_r1", "dog", "dog_r1", "female", "female_r1", "flower", "flower_r1",
@@ -23,7 +22,7 @@ class Mirflickr25k(file_builder.FileBuilder):
   """MIRFLICKR-25K with the labels of its annotations v080."""
 
 
-def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
+def _find_items(manual_dir, class_names, num_images):
   images = archives.open_first(
     manual_dir,
     ("mirflickr", "mirflickr25k.zip/mirflickr/", "mirflickr25k/mirflickr"),
@@ -37,7 +36,7 @@ def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
     WHERE,
   )
   labels = [[] for _ in range(num_images)]
-  for number, name in enumerate(CLASS_NAMES):
+  for number, name in enumerate(class_names):
     lines = archives.read_lines(annotations, f"{name}.txt")
     for line_number, line in enumerate(lines, 1):
       image = int(line) if line.isascii() and line.isdigit() else 0
@@ -56,30 +55,11 @@ def _find_items(manual_dir: str, num_images: int) -> list[file_builder.Item]:
   ]
 
 
-def _key(manual_dir: str, num_images: int = NUM_IMAGES) -> str:
-  del manual_dir
-  return f"mirflickr25k/{num_images}/{Mirflickr25k.VERSION}"
-
-
-def _create_builder(
-  data_dir: str,
-  manual_dir: str,
-  max_missing: float,
-  num_images: int = NUM_IMAGES,
-) -> Mirflickr25k:
-  return Mirflickr25k(
-    data_dir=data_dir,
-    variant=str(num_images),
-    class_names=CLASS_NAMES,
-    find_items=lambda: _find_items(manual_dir, num_images),
-    max_missing=max_missing,
-  )
-
-
-DATASET = dataset.Dataset(
-  key=_key,
-  create_builder=_create_builder,
-  options=("num_images",),
+DATASET = file_builder.create_dataset(
+  Mirflickr25k,
+  25000,
+  lambda manual_dir: CLASS_NAMES,
+  _find_items,
   label_sets={
     "38": CLASS_NAMES,
     "24": tuple(name for name in CLASS_NAMES if not name.endswith("_r1")),

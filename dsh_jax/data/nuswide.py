@@ -6,13 +6,12 @@ Images without any of the 81 concepts (about a fifth) are never built.
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, file_builder, protocols
+from dsh_jax.data import archives, file_builder, protocols
 
 WHERE = (
   "https://lms.comp.nus.edu.sg/wp-content/uploads/2019/research/nuswide/"
   "NUS-WIDE.html"
 )
-NUM_IMAGES = 269648
 
 
 class Nuswide(file_builder.FileBuilder):
@@ -21,7 +20,7 @@ class Nuswide(file_builder.FileBuilder):
   KEEP_UNLABELLED = False  # No protocol uses them.
 
 
-def _read_class_names(manual_dir: str) -> list[str]:
+def _read_class_names(manual_dir):
   source = archives.open_first(
     manual_dir,
     ("ConceptsList", "ConceptsList.zip/ConceptsList/", "ConceptsList.zip"),
@@ -31,9 +30,7 @@ def _read_class_names(manual_dir: str) -> list[str]:
   return archives.read_lines(source, "Concepts81.txt")
 
 
-def _find_items(
-  manual_dir: str, class_names: list[str], num_images: int
-) -> list[file_builder.Item]:
+def _find_items(manual_dir, class_names, num_images):
   image_list = archives.open_first(
     manual_dir,
     ("ImageList", "ImageList.zip/ImageList/", "ImageList.zip"),
@@ -84,27 +81,6 @@ def _read_exactly(source, path, count):
   return lines
 
 
-def _key(manual_dir: str, num_images: int = NUM_IMAGES) -> str:
-  del manual_dir
-  return f"nuswide/{num_images}/{Nuswide.VERSION}"
-
-
-def _create_builder(
-  data_dir: str,
-  manual_dir: str,
-  max_missing: float,
-  num_images: int = NUM_IMAGES,
-) -> Nuswide:
-  class_names = _read_class_names(manual_dir)
-  return Nuswide(
-    data_dir=data_dir,
-    variant=str(num_images),
-    class_names=class_names,
-    find_items=lambda: _find_items(manual_dir, class_names, num_images),
-    max_missing=max_missing,
-  )
-
-
 _BY_CLASS = dict(
   train=500,
   query=100,
@@ -115,10 +91,11 @@ _BY_CLASS = dict(
   labels="21",
 )
 
-DATASET = dataset.Dataset(
-  key=_key,
-  create_builder=_create_builder,
-  options=("num_images",),
+DATASET = file_builder.create_dataset(
+  Nuswide,
+  269648,
+  _read_class_names,
+  _find_items,
   protocols={
     "hyp2": protocols.Protocol(
       **_BY_CLASS, source="released code of HyP2 Loss (Xu et al. 2022)"

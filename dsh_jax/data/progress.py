@@ -11,12 +11,7 @@ import tqdm
 def bar(
   title: str, total: int, unit: str = "images"
 ) -> Iterator[Callable[[int], object]]:
-  """Show the progress of a task.
-
-  Args:
-    title: Name of the task.
-    total: Total number of units.
-    unit: Plural noun.
+  """Show the progress of a task of `total` units.
 
   Yields:
     A function to call with the number of units just finished.

@@ -26,7 +26,7 @@ class Items:
       "unreadable" ones among them, and "unlabelled" ones, which were left out;
       "first_unreadable" is id -> reason, at most ten.
     together: str [M]; items of one name stay on one side of drawn splits. None
-      draws each item by itself.
+      draws items independently.
     content_sha256: SHA-256 of the pixels of all images, or of the features.
   """
 

@@ -83,9 +83,7 @@ def test_killed_builds_resume_with_equal_results(built, options, tmp_path):
   parts = []
   for pause in (0.0, 0.05, 0.1, 0.2, 0.3):
     process = subprocess.Popen(
-      [sys.executable, "-c", code],
-      stderr=subprocess.PIPE,
-      text=True,
+      [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True
     )
     for line in process.stderr:  # Wait until it builds.
       if "reading" in line or "decoding" in line:

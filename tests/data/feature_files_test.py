@@ -21,27 +21,15 @@ NAMES = np.array(
   [";".join(name for name, has in zip("abc", row, strict=True) if has)
    for row in Y]
 )  # fmt: skip
-SPLIT = np.array(
-  ["train;database"] * 20
-  + ["database"] * 8
-  + ["query"] * 7
-  + ["validation"] * 5
+SPLIT = np.repeat(
+  ["train;database", "database", "query", "validation"], [20, 8, 7, 5]
 )
 
 
-def _safetensors(path, **arrays):
-  header, body = {}, b""
-  for name, array in arrays.items():
-    kind = {"float16": "F16", "uint8": "U8"}[array.dtype.name]
-    first = len(body)
-    body += array.tobytes()
-    header[name] = {
-      "dtype": kind,
-      "shape": array.shape,
-      "data_offsets": [first, len(body)],
-    }
-  text = json.dumps(header).encode()
-  path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+def _write_safetensors(path):
+  entry = {"dtype": "F16", "shape": X.shape, "data_offsets": [0, X.nbytes]}
+  header = json.dumps({"features": entry}).encode()
+  path.write_bytes(struct.pack("<Q", len(header)) + header + X.tobytes())
 
 
 def _write(folder, kind):
@@ -61,7 +49,7 @@ def _write(folder, kind):
     (folder / "ids.txt").write_text("\n".join(IDS))
     np.save(folder / "split.npy", SPLIT)
     if kind == "safetensors":
-      _safetensors(path, features=X)
+      _write_safetensors(path)
     else:
       np.save(path, X)
     (folder / "labels.txt").write_text("\n".join(NAMES))
@@ -102,27 +90,20 @@ def test_without_splits_a_tenth_are_queries_and_groups_stay_together(tmp_path):
 
 NAN = X.copy()
 NAN[5, 2] = np.nan
+GOOD = {"features": X, "labels": Y}
 BAD = {
   "has no array 'labels'": {"features": X},
   "has no array 'features'": {"vectors": X, "labels": Y},
-  "Row 5 of the features": {"features": NAN, "labels": Y},
-  "of type int64": {"features": np.arange(6).reshape(3, 2), "labels": Y},
-  "have shape": {"features": X[0], "labels": Y},
-  "labels of 39 items; there are 40": {"features": X, "labels": Y[:39]},
-  "hold 2": {"features": X, "labels": Y * 2},
-  "hold -1": {"features": X, "labels": np.full(N, -1)},
-  "name no class": {"features": X, "labels": Y * 0},
-  "is there 40 times": {"features": X, "labels": Y, "ids": np.zeros(N)},
-  "Unknown split in row 0:": {
-    "features": X,
-    "labels": Y,
-    "split": np.full(N, "tarin"),
-  },
-  "in the split 'query'": {
-    "features": X,
-    "labels": Y,
-    "split": np.full(N, "train"),
-  },
+  "Row 5 of the features": GOOD | {"features": NAN},
+  "of type int64": GOOD | {"features": np.arange(6).reshape(3, 2)},
+  "have shape": GOOD | {"features": X[0]},
+  "labels of 39 items; there are 40": GOOD | {"labels": Y[:39]},
+  "hold 2": GOOD | {"labels": Y * 2},
+  "hold -1": GOOD | {"labels": np.full(N, -1)},
+  "name no class": GOOD | {"labels": Y * 0},
+  "is there 40 times": GOOD | {"ids": np.zeros(N)},
+  "Unknown split in row 0:": GOOD | {"split": np.full(N, "tarin")},
+  "in the split 'query'": GOOD | {"split": np.full(N, "train")},
 }
 
 

@@ -87,18 +87,11 @@ def test_large_jpegs_are_decoded_at_a_fraction_of_their_size():
   assert _is_left_red(images.decode(encoded, 16))
 
 
-@pytest.mark.parametrize("kept", [0, 3, 100, 400])
+@pytest.mark.parametrize("kept", [0, 3, 100, 400, -2000])
 def test_truncated_jpeg(kept):
-  encoded = fake_archives.jpeg(0)
-  assert len(encoded) > 400
-  with pytest.raises(images.UnreadableError):
-    images.decode(encoded[:kept], 16)
-
-
-def test_truncated_in_the_last_rows():
-  encoded = fake_archives.jpeg(0, (500, 375))
-  with pytest.raises(images.UnreadableError, match="truncated"):
-    images.decode(encoded[: len(encoded) - 2000], 256)
+  encoded = fake_archives.jpeg(0, (500, 375))[:kept]
+  with pytest.raises(images.UnreadableError, match="trunc" if kept < 0 else ""):
+    images.decode(encoded, 256)
 
 
 def test_other_formats_are_refused_unparsed():
@@ -175,14 +168,14 @@ def test_memory_is_reserved_before_an_image_is_decoded():
     raise MemoryError
 
   large = Image.new("RGB", (800, 600))
-  for kind, options in (
-    ("JPEG", {}),
-    ("JPEG", {"progressive": True}),
-    ("PNG", {}),
-    ("WEBP", {}),
+  for encoded in (
+    _save(large),
+    _save(large, progressive=True),
+    _save(large, "PNG"),
+    _save(large, "WEBP"),
   ):
     with pytest.raises(MemoryError):
-      images.decode(_save(large, kind, **options), 64, reserve=reserve)
+      images.decode(encoded, 64, reserve=reserve)
   draft, progressive, png, webp = reserved
   assert draft < 5e5 < 2.8e6 < progressive < 4e6 < 480_000 * 24 <= png < webp
 

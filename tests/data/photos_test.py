@@ -22,14 +22,10 @@ def _load(name, folder, options, protocol="", **more):
 
 def _all_labels(splits):
   """Return {id: set of label names} of queries and database."""
+  parts = splits.query, splits.database, splits.train, splits.validation
   return {
     item: {splits.class_names[n] for n in np.flatnonzero(row)}
-    for split in (
-      splits.query,
-      splits.database,
-      splits.train,
-      splits.validation,
-    )
+    for split in parts
     for item, row in zip(split.ids, split.labels, strict=True)
   }
 
@@ -151,26 +147,18 @@ def test_nuswide(tmp_path):
   assert splits.notes["unlabelled"] == 1
 
 
+LABELS = "Groundtruth/AllLabels/Labels_concept07.txt"
+LIST = "ImageList/Imagelist.txt"
+
+
 @pytest.mark.parametrize(
   ("path", "change", "words"),
   [
+    (LABELS, lambda text: text[:-2], "concept07.txt has 119 lines.*120 images"),
+    (LABELS, lambda text: b"2" + text[1:], "Line 1 of .*concept07.txt is '2'"),
+    (LIST, lambda text: text + b"a\\b.jpg\r\n", "Imagelist.txt has 121 lines"),
     (
-      "Groundtruth/AllLabels/Labels_concept07.txt",
-      lambda text: text[:-2],
-      "Labels_concept07.txt has 119 lines.*120 images",
-    ),
-    (
-      "Groundtruth/AllLabels/Labels_concept07.txt",
-      lambda text: b"2" + text[1:],
-      "Line 1 of .*concept07.txt is '2'",
-    ),
-    (
-      "ImageList/Imagelist.txt",
-      lambda text: text + b"folder0\\more.jpg\r\n",
-      "Imagelist.txt has 121 lines",
-    ),
-    (
-      "ImageList/Imagelist.txt",
+      LIST,
       lambda text: b"..\\..\\x.jpg\r\n" + text.split(b"\r\n", 1)[1],
       "not allowed",
     ),
@@ -198,14 +186,11 @@ def test_iaprtc12(tmp_path):
 
 
 def test_voc(tfds_folder):
-  splits = _load("voc2007", tfds_folder, {"num_validation": 3})
-  assert splits.num_classes == 20
-  sizes = [len(splits.train), len(splits.query), len(splits.database)]
-  assert sizes == [37, 20, 40]
-  assert splits.train_in_database
-  splits = _load("voc2012", tfds_folder, {"num_validation": 3}, "hyp2")
-  sizes = [len(splits.train), len(splits.query), len(splits.database)]
-  assert sizes == [17, 20, 20]
+  for name, sizes in (("voc2007", [37, 20, 40]), ("voc2012", [17, 20, 20])):
+    splits = _load(name, tfds_folder, {"num_validation": 3}, "hyp2")
+    assert splits.num_classes == 20 and splits.train_in_database
+    parts = splits.train, splits.query, splits.database
+    assert [len(part) for part in parts] == sizes
   splits = _load("voc2012", tfds_folder, NUMBERS, "deephash-pytorch")
   assert not splits.train_in_database
   labels = _all_labels(splits)

@@ -16,6 +16,13 @@ COUNTED = protocols.Protocol(
   train=30, query=20, database=protocols.REST, validation=10
 )
 
+BY_GROUPS = protocols.Protocol(
+  train=("first",),
+  query=("second",),
+  database=("first",),
+  keep_unlabelled=True,
+)
+
 
 def _apply(protocol, seed=0, ids=IDS, labels=LABELS, groups=GROUPS):
   items = splits.Items(
@@ -64,27 +71,14 @@ def test_unlabelled_images_can_be_kept():
 
 
 def test_groups_keep_their_order_and_shares_are_counted():
-  protocol = protocols.Protocol(
-    train=("first",),
-    query=("second",),
-    database=("first",),
-    validation=0.1,
-    keep_unlabelled=True,
-  )
-  parts = _apply(protocol)
+  parts = _apply(dataclasses.replace(BY_GROUPS, validation=0.1))
   np.testing.assert_array_equal(parts.database.rows, np.arange(60))
   assert len(parts.validation) == 6 and len(parts.train) == 54
   assert parts.train_in_database
 
 
 def test_a_number_is_drawn_from_the_groups_of_its_split():
-  by_groups = protocols.Protocol(
-    train=("first",),
-    query=("second",),
-    database=("first",),
-    validation=("second",),
-    keep_unlabelled=True,
-  )
+  by_groups = dataclasses.replace(BY_GROUPS, validation=("second",))
   parts = _apply(by_groups.with_numbers(train=30, validation=8, query=-1))
   rows = _rows(parts)
   assert len(rows["train"]) == 30 and rows["train"] <= set(range(60))
@@ -98,14 +92,9 @@ def test_a_number_is_drawn_from_the_groups_of_its_split():
 
 
 def test_per_class():
-  protocol = protocols.Protocol(
-    train=5,
-    query=3,
-    database=protocols.REST,
-    per_class=True,
-    train_in_database=True,
+  parts = _apply(
+    dataclasses.replace(COUNTED, train=5, query=3, validation=0, per_class=True)
   )
-  parts = _apply(protocol)
   assert parts.query.labels.sum(axis=0).tolist() == [3] * 5
   assert parts.train.labels.sum(axis=0).tolist() == [5] * 5
 
@@ -134,10 +123,7 @@ def test_an_image_keeps_its_split_when_others_are_left_out():
 def test_a_changed_label_changes_the_hash():
   labels = LABELS.copy()
   labels[0, 4] = 1
-  protocol = protocols.Protocol(
-    train=("first",), query=("second",), database=("first",)
-  )
-  before, after = _apply(protocol), _apply(protocol, labels=labels)
+  before, after = _apply(BY_GROUPS), _apply(BY_GROUPS, labels=labels)
   assert before.sha256["train"] != after.sha256["train"]
   assert before.sha256["query"] == after.sha256["query"]
 
