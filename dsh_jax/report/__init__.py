@@ -1,8 +1,7 @@
-"""The report of one or several runs, a single self-contained HTML file.
+"""The report of one or several runs, a self-contained HTML file.
 
-run_files.py reads a run, curves.py computes what figures.py draws with
-drawing.py, gallery.py shows queries with their nearest items, and page.py
-writes the page.
+run_files.py reads runs, curves.py computes what figures.py and code_figures.py
+draw with drawing.py, gallery.py shows nearest items, page.py writes the page.
 """
 
 from dsh_jax.report.page import write as write

@@ -1,4 +1,4 @@
-"""What is behind the mean scores of a run: labels, codes and ties."""
+"""Scores by label, and statistics of codes and ties."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from dsh_jax.runs import diagnostics
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """The scores of some queries.
+  """The scores of a group of queries.
 
   Attributes:
-    name: What they have in common.
-    num_queries: Sampled queries among them, at least one.
-    num_items: Items of the database that have the same in common.
-    scores: Mean of each setting.
+    name: Label or number of labels of the group.
+    num_queries: Sampled queries of the group, at least one.
+    num_items: Database items of the group.
+    scores: Mean score of each setting.
   """
 
   name: str
@@ -55,8 +55,8 @@ def by_number_of_labels(block: Block, metric: str) -> list[Row]:
     block.settings,
     metric,
     [
-      (str(number), queries == number, int((items == number).sum()))
-      for number in np.unique(queries)
+      (str(count), queries == count, int((items == count).sum()))
+      for count in np.unique(queries)
     ],
   )
 
@@ -80,17 +80,16 @@ def _rows(
 
 
 def describe_codes(run: RunFiles) -> dict[str, Any]:
-  """Describe the codes of the database and the ties of a run's rankings.
+  """Return statistics of the database codes and of the ties of a run.
 
   Returns:
     items: N.
     distinct: Number of different codes.
     most_common: Items that have the most frequent code.
-    dead_bits: Places of the bits that are the same in all items.
-    entropy: Mean over bits, in bits: 1 for balanced ones.
+    dead_bits: Indices of bits that are equal in all items.
+    entropy: Mean entropy of a bit, in bits.
     nearest: (mean, largest) number of items at a query's nearest distance.
-    effective_rank: Of the logits, see `diagnostics.describe`; None if it was
-      not recorded.
+    effective_rank: See `diagnostics.describe`; None if not recorded.
     real_valued: See `scoring.compare_outputs`; None if not recorded.
   """
   _, counts = np.unique(run.database_codes, axis=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""The figures of the codes of one run."""
+"""Figures of the codes of one run."""
 
 import re
 
@@ -10,7 +10,7 @@ from dsh_jax.report.run_files import RunFiles
 
 
 def of_run(run: RunFiles) -> list[drawing.Figure]:
-  """Return the figures that show one run."""
+  """Return the figures of a run's codes."""
   return [_distances(run), _balance(run), _correlation(run), _map(run)]
 
 
@@ -42,7 +42,7 @@ def _distances(run: RunFiles) -> drawing.Figure:
     f"{file_name(run)}_distances",
     "Distance by number of shared labels",
     "Pairs of a query and a database item. The more labels they share, the"
-    " smaller their distances should be.",
+    " smaller their distance should be.",
     draw,
   )
 
@@ -115,5 +115,5 @@ def _map(run: RunFiles) -> drawing.Figure:
 
 
 def file_name(run: RunFiles) -> str:
-  """Return a run's name in a form fit for file names and element ids."""
+  """Return a run's name for files and element ids."""
   return re.sub(r"\W+", "-", run.name, flags=re.ASCII).strip("-") or "run"

@@ -1,4 +1,4 @@
-"""Runs side by side: which may be compared, what differs, which is best."""
+"""Groups of comparable runs, their differences, and the best of them."""
 
 import dataclasses
 import functools
@@ -13,20 +13,18 @@ from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import significance
 from dsh_jax.runs import changes
 
-_RESAMPLES = 2000  # Of queries, for intervals of single seeds.
-_RULES = ("eval.normalizer", "eval.drop_empty")  # Of the scores.
-# Fields that come first where configurations differ; those of the loss follow
-# from the method.
-_FIRST = ("method", "bits")
+_RESAMPLES = 2000  # Of the bootstrap over queries.
+_RULES = ("eval.normalizer", "eval.drop_empty")  # Fields that change scores.
+_FIRST = ("method", "bits")  # Fields to list first.
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-  """Runs that differ in nothing but the seed.
+  """Runs that differ in the seed only.
 
   Attributes:
     name: Name on the page, unique.
-    place: Place among the colours, from 0.
+    place: Index of its colour, from 0.
     runs: The runs, at least one.
   """
 
@@ -46,7 +44,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """Settings that are scored on the same queries and items by one rule.
+  """Settings scored on the same queries and items by the same rules.
 
   Attributes:
     settings: At least one.
@@ -70,7 +68,7 @@ class Block:
 
   @property
   def metrics(self) -> list[str]:
-    """Metrics that all runs have; the one that chose the epochs comes first."""
+    """Metrics of all runs; the one that chose the epochs comes first."""
     first = self.runs[0]
     names = [
       name
@@ -82,7 +80,7 @@ class Block:
 
   @functools.cached_property
   def table(self) -> list[tuple[Setting, dict[str, "Cell"]]]:
-    """The settings, best first, and their score by every metric."""
+    """The settings, best first, and their score by each metric."""
     marks = {metric: _marks(self, metric) for metric in self.metrics}
     rows = [
       (
@@ -101,10 +99,10 @@ class Cell:
   """A setting's score by one metric.
 
   Attributes:
-    mean: Over queries and seeds.
+    mean: Mean over queries and seeds.
     over_seeds: Half-width of the 95 % interval over seeds; nan for one seed.
-    over_queries: The same over queries, of the seeds' mean.
-    mark: "best", "equal" if it cannot be told from the best, or "".
+    over_queries: Half-width over queries, of the mean over seeds.
+    mark: "best", "equal" if not significantly below the best, or "".
   """
 
   mean: float
@@ -113,28 +111,9 @@ class Cell:
   mark: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Difference:
-  """How far a setting is below the best one.
-
-  Attributes:
-    name: Of the setting.
-    mean: Of the difference, best less this.
-    low: Lower end of its 95 % interval.
-    high: Upper end.
-    p_value: Of no difference, after Holm; nan where a setting has one seed.
-  """
-
-  name: str
-  mean: float
-  low: float
-  high: float
-  p_value: float
-
-
 def group(runs: Sequence[RunFiles]) -> list[Block]:
   """Return blocks of comparable settings, in the order of the runs."""
-  found: dict[tuple, dict[tuple, list[RunFiles]]] = {}
+  groups: dict[tuple, dict[tuple, list[RunFiles]]] = {}
   for run in runs:
     digests = run.result["split_sha256"]
     block = (
@@ -147,8 +126,8 @@ def group(runs: Sequence[RunFiles]) -> list[Block]:
       for name, value in sorted(run.config.items())
       if name not in changes.WITHOUT_EFFECT | {"seed"}
     )
-    found.setdefault(block, {}).setdefault(key, []).append(run)
-  members = [runs for settings in found.values() for runs in settings.values()]
+    groups.setdefault(block, {}).setdefault(key, []).append(run)
+  members = [runs for settings in groups.values() for runs in settings.values()]
   names = iter(_names(members))
   places = iter(range(len(members)))
   return [
@@ -158,12 +137,12 @@ def group(runs: Sequence[RunFiles]) -> list[Block]:
         for runs in settings.values()
       )
     )
-    for settings in found.values()
+    for settings in groups.values()
   ]
 
 
 def _names(members: Sequence[Sequence[RunFiles]]) -> list[str]:
-  """Return a name of each setting: that of its run, or method and bits."""
+  """Return a name for each setting: that of its run, or method and bits."""
   short = [
     f"{runs[0].result['method']}, {runs[0].num_bits} bits, {len(runs)} seeds"
     for runs in members
@@ -177,14 +156,14 @@ def _names(members: Sequence[Sequence[RunFiles]]) -> list[str]:
 
 
 def warnings(blocks: Sequence[Block]) -> list[str]:
-  """Return what forbids or limits a comparison, a sentence each."""
-  found = []
+  """Return a sentence for each reason not to compare runs or trust scores."""
+  sentences = []
   if len(blocks) > 1:
     parts = "; ".join(
       f"{block.name}: {', '.join(s.name for s in block.settings)}"
       for block in blocks
     )
-    found.append(
+    sentences.append(
       "These runs were not all scored on the same queries, items and rules"
       f" ({parts}). Compare inside a table, not across tables."
     )
@@ -194,17 +173,17 @@ def warnings(blocks: Sequence[Block]) -> list[str]:
       for run in block.runs
     }
     if len(trained) > 1:
-      found.append(
+      sentences.append(
         f"The runs on {block.name} were trained on different images."
       )
   for block in blocks:
     for run in block.runs:
       if run.result["select"] == "test_best":
-        found.append(
+        sentences.append(
           f"{run.name} chose its epoch on the test queries, so its scores are"
           " too high."
         )
-  return found
+  return sentences
 
 
 def differences(settings: Sequence[Setting]) -> list[tuple[str, list[Any]]]:
@@ -240,7 +219,7 @@ def over_queries(setting: Setting, metric: str) -> float:
 
 
 def _scores(block: Block, metric: str) -> dict[str, np.ndarray]:
-  """Return setting -> float64 [seeds, queries]; {} where nothing is tested."""
+  """Return setting -> float64 [seeds, queries]; {} if there is no test."""
   scores = {
     setting.name: np.stack([run.averaged(metric) for run in setting.runs])
     for setting in block.settings
@@ -253,43 +232,17 @@ def _marks(block: Block, metric: str) -> dict[str, str]:
   scores = _scores(block, metric)
   if not scores:
     return {}
-  best, equal = significance.best_and_equal(scores, num_resamples=_RESAMPLES)
+  best, equal = significance.best_and_equal(scores, _RESAMPLES)
   return dict.fromkeys(equal, "equal") | {best: "best"}
 
 
-def below_best(block: Block) -> tuple[str, list[Difference]]:
-  """Test every setting against the best by the block's first metric.
+def below_best(block: Block) -> tuple[str, list[significance.Gap]]:
+  """Return the best setting by the block's first metric, and gaps to it.
 
-  Returns:
-    The best setting and its differences to the others; "" and [] without any.
+  Without a test they are "" and [].
   """
   scores = _scores(block, block.metrics[0]) if block.metrics else {}
   if not scores:
     return "", []
-  best = max(scores, key=lambda name: scores[name].mean())
-  others = {name: values for name, values in scores.items() if name != best}
-  if min(map(len, scores.values())) > 1:
-    tests = [
-      significance.compare(scores[best], values) for values in others.values()
-    ]
-    p_values = significance.holm([test.p_value for test in tests])
-    rows = [
-      (test.mean, test.mean - test.half_width, test.mean + test.half_width, p)
-      for test, p in zip(tests, p_values, strict=True)
-    ]
-  else:
-    means = np.stack(
-      [
-        scores[best].mean(axis=0) - values.mean(axis=0)
-        for values in others.values()
-      ]
-    )
-    low, high = significance.paired_bootstrap(means, _RESAMPLES)
-    rows = [
-      (float(mean), *map(float, bounds), math.nan)
-      for mean, *bounds in zip(means.mean(axis=1), low, high, strict=True)
-    ]
-  found = [
-    Difference(name, *row) for name, row in zip(others, rows, strict=True)
-  ]
-  return best, sorted(found, key=lambda difference: difference.mean)
+  best, gaps = significance.gaps_to_best(scores, _RESAMPLES)
+  return best, sorted(gaps, key=lambda gap: gap.mean)

@@ -1,14 +1,14 @@
-"""Numbers for the figures, computed from the codes of a run."""
+"""Curves and statistics for the figures, from the codes of a run."""
 
 import numpy as np
 
 from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import codes, evaluation, metrics
 
-_POINTS = 18  # On a curve over the cut-off k.
+_POINTS = 18  # Of a curve over the cut-off k.
 _MAX_ITEMS = 3000  # Database items in the figures of bits and the map.
 _DRAWN_LABELS = 6  # Panels of the map.
-_FEW_PAIRS = 20  # Fewer pairs make peaks that dwarf the others.
+_FEW_PAIRS = 20  # Distributions of fewer pairs are mostly noise.
 
 
 def cut_offs(num_items: int) -> list[int]:

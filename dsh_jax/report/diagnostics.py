@@ -1,4 +1,4 @@
-"""The figure of what codes are like, in the course of a training."""
+"""The figure of code diagnostics during training."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import matplotlib.figure
 from dsh_jax.report import drawing
 from dsh_jax.report.run_files import RunFiles
 
-# What `runs.diagnostics` logs; the first has its own scale.
+# Logged by `runs.diagnostics`; the first has its own scale.
 _RANK = "effective_rank"
 _SHARES = (
   "bit_imbalance",
@@ -19,7 +19,7 @@ _SHARES = (
 
 
 def of_runs(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
-  """Return the figure of a run that has logged them, else none."""
+  """Return the figure of a single run that logged diagnostics, else []."""
   if len(runs) > 1 or not runs[0].series(f"codes/{_RANK}")[0]:
     return []
   run = runs[0]

@@ -1,7 +1,6 @@
-"""Draws a figure once, as SVG for light and dark pages and as PNG.
+"""Render figures as SVG for light and dark pages, and as PNG.
 
-Lines, ticks and text have one colour that occurs nowhere else. In the SVG it
-becomes `currentColor`, the text colour of the page.
+In the SVG, INK becomes `currentColor`, the text colour of the page.
 """
 
 import dataclasses
@@ -15,8 +14,8 @@ import matplotlib
 import matplotlib.axes
 import matplotlib.figure
 
-INK = "#010203"
-# Distinct on white and on black, and for most colour-blind readers.
+INK = "#010203"  # Of lines, ticks and text; occurs nowhere else.
+# Distinct on white and on black, also for most colour-blind readers.
 COLOURS = ("#3f8fd2", "#d9772b", "#2f9e77", "#b46ad0", "#cf5066", "#948a1f")
 _STYLE = {
   "font.size": 10,
@@ -77,7 +76,7 @@ def render(
   """
   style = _STYLE | {"svg.hashsalt": name}
   with matplotlib.rc_context(style), warnings.catch_warnings():
-    # Glyphs that the font lacks become boxes, which is no error.
+    # Glyphs that the font lacks become boxes.
     warnings.simplefilter("ignore", UserWarning)
     figure = matplotlib.figure.Figure(size, layout="constrained")
     draw(figure)
@@ -95,7 +94,7 @@ def _to_element(svg: str, name: str, title: str) -> str:
   svg = svg[svg.index("<svg") :]
   svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
   svg = svg.replace(INK, "currentColor")
-  # matplotlib numbers ids alike in every figure; ids of a page are unique.
+  # matplotlib repeats ids in every figure; ids of a page must be unique.
   svg = re.sub(r'\bid="([A-Za-z]+[\w.]*_\d+)"', rf'id="{name}-\1"', svg)
   head, rest = svg.split(">", 1)
   head = re.sub(r' (width|height)="[^"]*"', "", head)
@@ -114,7 +113,7 @@ def line(place: int) -> dict[str, str]:
 
 
 def legend(axes: matplotlib.axes.Axes, **options) -> None:
-  """Add a legend if a line has a name; `options` are matplotlib's."""
+  """Add a legend if any line has a label; `options` are matplotlib's."""
   handles, _ = axes.get_legend_handles_labels()
   if len(handles) > 6:
     options = {"fontsize": 6, "ncols": 2} | options
@@ -123,5 +122,5 @@ def legend(axes: matplotlib.axes.Axes, **options) -> None:
 
 
 def label(name: str) -> str:
-  """Return a legend's text; matplotlib hides names that begin with _."""
+  """Return the legend text; matplotlib hides names that begin with _."""
   return f" {name}" if name.startswith("_") else name

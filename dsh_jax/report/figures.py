@@ -1,15 +1,17 @@
-"""The figures that show all runs of the report together."""
+"""Figures that show all runs of the report together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import matplotlib.axes
 import numpy as np
 
 from dsh_jax.report import curves, drawing
 from dsh_jax.report.comparison import Setting
+from dsh_jax.report.run_files import RunFiles
 
-_CHOOSERS = ("validation", "test")  # Splits whose queries choose the epoch.
-_MOST_BANDS = 4  # More would hide each other.
+_SELECTION_SPLITS = ("validation", "test")  # Their queries choose the epoch.
+_MAX_BANDS = 4  # More would hide each other.
 
 
 def shared(settings: Sequence[Setting]) -> list[drawing.Figure]:
@@ -42,7 +44,7 @@ def shared(settings: Sequence[Setting]) -> list[drawing.Figure]:
 def _plot(
   axes: matplotlib.axes.Axes, setting: Setting, name: str, **options
 ) -> None:
-  """Plot a logged scalar of every seed; the first has the name."""
+  """Plot a logged scalar of every seed; only the first has a label."""
   for place, run in enumerate(setting.runs):
     axes.plot(
       *run.series(name),
@@ -52,7 +54,7 @@ def _plot(
 
 
 def _loss(settings: Sequence[Setting]) -> drawing.Figure:
-  """One panel a loss: values of different losses have nothing in common."""
+  """Draw one panel per loss: values of different losses do not compare."""
   names = list(dict.fromkeys(s.runs[0].config["loss.name"] for s in settings))
   columns = 1 if len(names) < 3 else 2
   rows = -(-len(names) // columns)
@@ -81,7 +83,11 @@ def _loss(settings: Sequence[Setting]) -> drawing.Figure:
     "loss",
     "Training loss",
     "The loss of single batches"
-    + (", with its terms." if len(settings) == 1 else ", each loss by itself."),
+    + (
+      ", with its terms."
+      if len(settings) == 1
+      else ", each loss on its own axes."
+    ),
     draw,
     size=(5.0, max(3.3, 1.7 * rows)),
   )
@@ -98,12 +104,14 @@ def _plot_terms(axes, setting):
 
 def _validation_names(setting: Setting) -> list[str]:
   names = {name for line in setting.runs[0].log for name in line}
-  return sorted(name for name in names if name.split("/")[0] in _CHOOSERS)
+  return sorted(
+    name for name in names if name.split("/")[0] in _SELECTION_SPLITS
+  )
 
 
 def _validation(settings: Sequence[Setting]) -> drawing.Figure:
   names = list(dict.fromkeys(n for s in settings for n in _validation_names(s)))
-  if len(settings) > 1:  # One score: that which chose the epoch.
+  if len(settings) > 1:  # Only the metric that chose the epoch.
     chosen = settings[0].runs[0].config["eval.select_metric"]
     names = [name for name in names if name.endswith(f"/{chosen}")] or names[:1]
 
@@ -132,18 +140,18 @@ def _validation(settings: Sequence[Setting]) -> drawing.Figure:
 
 
 def _over_k(
-  settings: Sequence[Setting], metric: str, title: str, words: str
+  settings: Sequence[Setting], metric: str, title: str, meaning: str
 ) -> drawing.Figure:
-  banded = len(settings) <= _MOST_BANDS
+  banded = len(settings) <= _MAX_BANDS
 
   def draw(figure):
     axes = figure.subplots()
     for setting in settings:
-      found = [curves.by_cut_off(run, metric) for run in setting.runs]
-      ks = found[0][0]
+      seeds = [curves.by_cut_off(run, metric) for run in setting.runs]
+      ks = seeds[0][0]
       means = {
-        kind: np.mean([means[kind] for _, means in found], axis=0)
-        for kind in found[0][1]
+        kind: np.mean([means[kind] for _, means in seeds], axis=0)
+        for kind in seeds[0][1]
       }
       if banded:
         axes.fill_between(
@@ -179,24 +187,27 @@ def _over_k(
   band = " Band: worst to best order." if banded else ""
   line = " Line: mean over all orders of tied items."
   return drawing.render(
-    metric, f"{title} over k", f"{words}{line}{band} Dotted: chance.", draw
+    metric, f"{title} over k", f"{meaning}{line}{band} Dotted: chance.", draw
   )
+
+
+def _lines(
+  settings: Sequence[Setting],
+) -> Iterator[tuple[RunFiles, dict[str, Any]]]:
+  """Yield every run and the options of its line; first seeds have labels."""
+  for setting in settings:
+    for place, run in enumerate(setting.runs):
+      label = None if place else drawing.label(setting.name)
+      options = {"marker": ".", "markersize": 4, "label": label}
+      yield run, options | drawing.line(setting.place)
 
 
 def _precision_recall(settings: Sequence[Setting]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
-    for setting in settings:
-      for place, run in enumerate(setting.runs):
-        precision, recall = curves.precision_recall(run)
-        axes.plot(
-          recall,
-          precision,
-          marker=".",
-          markersize=4,
-          label=None if place else drawing.label(setting.name),
-          **drawing.line(setting.place),
-        )
+    for run, options in _lines(settings):
+      precision, recall = curves.precision_recall(run)
+      axes.plot(recall, precision, **options)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     drawing.legend(axes)
 
@@ -213,16 +224,9 @@ def _precision_recall(settings: Sequence[Setting]) -> drawing.Figure:
 def _ties(settings: Sequence[Setting]) -> drawing.Figure:
   def draw(figure):
     axes = figure.subplots()
-    for setting in settings:
-      for place, run in enumerate(setting.runs):
-        counts = run.histogram.sum(axis=(0, 2)) / len(run.histogram)
-        axes.plot(
-          np.where(counts > 0, counts, np.nan),
-          marker=".",
-          markersize=4,
-          label=None if place else drawing.label(setting.name),
-          **drawing.line(setting.place),
-        )
+    for run, options in _lines(settings):
+      counts = run.histogram.sum(axis=(0, 2)) / len(run.histogram)
+      axes.plot(np.where(counts > 0, counts, np.nan), **options)
     axes.set(xlabel="Hamming distance", ylabel="items of a query")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:,.9g}")

@@ -1,4 +1,4 @@
-"""Images of queries and of their nearest database items."""
+"""Images of queries and their nearest database items."""
 
 import base64
 import dataclasses
@@ -16,10 +16,10 @@ from dsh_jax.retrieval import evaluation, neighbors
 METRIC = "ndcg@100"
 _TOP = 10
 _PER_GROUP = 3
-_MAX_SIDE = 256  # Pixels in the page; larger images are scaled down.
-_LOSSLESS_SIDE = 128  # Larger images become JPEG files.
+_MAX_SIDE = 256  # Pixels; larger images are scaled down.
+_LOSSLESS_SIDE = 128  # Pixels; larger images become JPEG.
 # Border colours for 0, 1, 2, 3 or more shared labels.
-_EDGES = ("#a3a5ab", "#7fb2e5", "#3f7fc4", "#1f4f96")
+_BORDERS = ("#a3a5ab", "#7fb2e5", "#3f7fc4", "#1f4f96")
 _INK = "#1b1d22"  # Border of the query.
 
 
@@ -49,34 +49,33 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-  """What a run finds for a query.
+  """The result of a run for a query.
 
   Attributes:
-    name: Of the run.
+    name: Name of the run.
     score: The query's score by `METRIC`.
-    found: Database items, nearest first.
+    tiles: Database items, nearest first.
   """
 
   name: str
   score: float
-  found: tuple[Tile, ...]
+  tiles: tuple[Tile, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A query and its nearest database items by every run.
-
-  Attributes:
-    query: The query.
-    answers: Of each run.
-  """
+  """A query and the answer of each run."""
 
   query: Tile
   answers: tuple[Answer, ...]
 
 
 def load_splits(run: RunFiles) -> data.Splits:
-  """Return the splits of a run, which must be those it was scored on."""
+  """Load the splits that a run was scored on.
+
+  Raises:
+    UserError: They are features, or differ from those of the run.
+  """
   config = fields.unflatten(run.config)
   if config.model.backbone == models.VECTORS:
     raise errors.UserError("the items of this run are features.")
@@ -84,7 +83,7 @@ def load_splits(run: RunFiles) -> data.Splits:
   for name in ("query", "database"):
     if splits.sha256[name] != run.result["split_sha256"][name]:
       raise errors.UserError(
-        f"The {name} split of {config.data.name} is not the one of the run."
+        f"The {name} split of {config.data.name} is not that of the run."
       )
   return splits
 
@@ -100,12 +99,11 @@ def create(
 
   Returns:
     "Best", "Median" and "Worst" -> at most three rows each, one for several
-    runs, without queries that have no relevant item; empty if no query has
-    one.
+    runs; empty if no query has a relevant item.
   """
   scores = [evaluation.per_query(run.histogram, METRIC) for run in runs]
-  able = np.flatnonzero(runs[0].is_able)
-  order = able[np.argsort(-np.mean(scores, axis=0)[able], kind="stable")]
+  rows = np.flatnonzero(runs[0].has_relevant)
+  order = rows[np.argsort(-np.mean(scores, axis=0)[rows], kind="stable")]
   count = min(_PER_GROUP if len(runs) == 1 else 1, max(1, len(order) // 3))
   middle = (len(order) - count) // 2
   groups = {
@@ -133,26 +131,26 @@ def _rows(runs, splits, chosen, scores) -> list[Row]:
 
 
 def _answers(run, splits, queries, scores) -> list[Answer]:
-  distances, found = neighbors.top_k(
+  distances, items = neighbors.top_k(
     run.query_codes[queries],
     run.database_codes,
     min(_TOP, len(run.database_codes)),
   )
   answers = []
-  for place, query in enumerate(queries):
+  for row, query in enumerate(queries):
     labels = run.query_labels[query]
-    shared = run.database_labels[found[place]] @ labels.astype(np.int64)
+    shared = run.database_labels[items[row]] @ labels.astype(np.int64)
     tiles = tuple(
       dataclasses.replace(
         _tile(splits.database, item, run.class_names),
         distance=int(distance),
-        shared=int(number),
+        shared=int(overlap),
       )
-      for item, distance, number in zip(
-        found[place], distances[place], shared, strict=True
+      for item, distance, overlap in zip(
+        items[row], distances[row], shared, strict=True
       )
     )
-    answers.append(Answer(run.name, float(scores[place]), tiles))
+    answers.append(Answer(run.name, float(scores[row]), tiles))
   return answers
 
 
@@ -166,33 +164,29 @@ def _tile(split: data.Split, item: int, class_names: Sequence[str]) -> Tile:
 
 
 def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
-  """Draw the first query of each group with what the first run finds.
+  """Draw the first query of each group with the answer of the first run.
 
   Args:
     groups: From `create`; at least one.
     side: Side of an image, pixels.
 
   Returns:
-    A PNG file: a row for each group, the query on the left.
+    A PNG file, one row per group, the query on the left.
   """
-  edge, gap = 5, 6
-  step = side + 2 * edge + gap
+  border, gap = 5, 6
+  step = side + 2 * border + gap
   rows = [rows[0] for rows in groups.values()]
-  columns = max(len(row.answers[0].found) for row in rows) + 1
+  columns = max(len(row.answers[0].tiles) for row in rows) + 1
   size = (columns * step + gap, len(rows) * step - gap)
   sheet = Image.new("RGBA", size, (0, 0, 0, 0))
   for y, row in enumerate(rows):
-    found = row.answers[0].found
-    edges = [_EDGES[min(tile.shared, len(_EDGES) - 1)] for tile in found]
-    for x, (tile, colour) in enumerate(
-      zip((row.query, *found), (_INK, *edges), strict=True)
-    ):
-      corner = (x * step + (gap if x else 0), y * step)
-      framed = Image.new("RGB", (side + 2 * edge,) * 2, colour)
-      framed.paste(
-        Image.fromarray(tile.image).resize((side, side)), (edge,) * 2
-      )
-      sheet.paste(framed, corner)
+    tiles = (row.query, *row.answers[0].tiles)
+    for x, tile in enumerate(tiles):
+      colour = _BORDERS[min(tile.shared, len(_BORDERS) - 1)] if x else _INK
+      framed = Image.new("RGB", (side + 2 * border,) * 2, colour)
+      image = Image.fromarray(tile.image).resize((side, side))
+      framed.paste(image, (border,) * 2)
+      sheet.paste(framed, (x * step + (gap if x else 0), y * step))
   buffer = io.BytesIO()
   sheet.quantize(128).save(buffer, "png", optimize=True)
   return buffer.getvalue()
@@ -201,7 +195,7 @@ def draw(groups: Mapping[str, Sequence[Row]], side: int = 72) -> bytes:
 def data_uri(image: np.ndarray) -> str:
   """Return an image uint8 [H,W,3] as a data URI.
 
-  Photographs are JPEG, at most `_MAX_SIDE` pixels a side; small images PNG.
+  Large images become JPEG of at most `_MAX_SIDE` pixels a side, small ones PNG.
   """
   scaled = Image.fromarray(image)
   kind = "jpeg" if max(scaled.size) > _LOSSLESS_SIDE else "png"

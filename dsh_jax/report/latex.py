@@ -8,17 +8,17 @@ NEEDS = "% Needs \\usepackage{booktabs}."
 
 
 def escape(text: str) -> str:
-  """Return a text as LaTeX, with a true sign for <=."""
+  """Return text escaped for LaTeX; <= becomes its sign."""
   text = "".join(_ESCAPED.get(letter, letter) for letter in text)
   return text.replace("<=", r"$\leq$")
 
 
 def score(mean: float, half_width: float, mark: str) -> str:
-  """Return a score; nan leaves out what it stands for.
+  """Return a cell of a table.
 
   Args:
-    mean: The score.
-    half_width: Of its interval.
+    mean: The score; nan makes the cell empty.
+    half_width: Half-width of its interval; nan omits it.
     mark: "best" is bold, "equal" has a star.
   """
   if math.isnan(mean):
@@ -37,9 +37,9 @@ def tabular(
   """Return a tabular.
 
   Args:
-    title: For a comment above it.
-    head: Plain names of the columns; the first is that of the rows.
-    rows: LaTeX; an empty row is a rule.
+    title: Comment above it, plain text.
+    head: Names of the columns, plain text.
+    rows: Cells in LaTeX; an empty row is a rule.
   """
   lines = [
     f"% {escape(title)}",

@@ -25,19 +25,18 @@ from dsh_jax.report import (
 from dsh_jax.report.comparison import Block
 from dsh_jax.report.run_files import RunFiles
 
-# Runs with figures and galleries of their own; more would make a page of
-# hundreds of megabytes.
+# Runs with own figures and galleries; more make pages of hundreds of megabytes.
 MAX_DETAILED = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-  """Queries with what each run finds for them.
+  """The gallery of a block.
 
   Attributes:
-    block: The runs, all with these queries.
+    block: The runs.
     rows: "Best", "Median", "Worst" -> rows; empty if there is no gallery.
-    problem: Why there is none; "" if there is one.
+    problem: Why there is none, else "".
   """
 
   block: Block
@@ -50,8 +49,8 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
 
   Args:
     workdirs: Folders of finished runs, at least one; several are compared.
-    out: The HTML file; figures are written as PNG files to a folder beside it,
-      and a comparison as .csv and .tex. "" is report.html (comparison.html for
+    out: The HTML file; PNG figures are written to a folder next to it, and a
+      comparison also as .csv and .tex. "" is report.html (comparison.html for
       several runs) in the folder of the first run.
   """
   runs = run_files.read_all(workdirs)
@@ -93,11 +92,11 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     for figure in (*shared, *(figure for _, drawn in own for figure in drawn)):
       (folder / f"{figure.name}.png").write_bytes(figure.png)
-    for found in galleries:
-      if found.rows:
-        name = code_figures.file_name(found.block.runs[0])
-        drawn = gallery.draw(found.rows)
-        (folder / f"{name}_gallery.png").write_bytes(drawn)
+    for shown in galleries:
+      if shown.rows:
+        name = code_figures.file_name(shown.block.runs[0])
+        png = gallery.draw(shown.rows)
+        (folder / f"{name}_gallery.png").write_bytes(png)
     for end, text in ({path.suffix: html} | texts).items():
       with files.replacing(path.with_suffix(end)) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -134,7 +133,7 @@ def _environment() -> jinja2.Environment:
     trim_blocks=True,
     lstrip_blocks=True,
   )
-  # Drawn here, with all text in it escaped.
+  # matplotlib has escaped its text.
   environment.filters["drawn"] = lambda figure: markupsafe.Markup(figure.svg)
   environment.filters["plain"] = _plain
   environment.filters["number"] = lambda x: "{:,}".format(x)  # noqa: UP032

@@ -13,8 +13,8 @@ from dsh_jax import errors
 from dsh_jax.retrieval import evaluation, histogram, metrics, rankings
 from dsh_jax.runs import workdir
 
-# Curves hold the histogram of every query in memory; more queries would change
-# a mean by less than the width of its line.
+# Curves hold the histogram of every query in memory; with more queries a mean
+# would move by less than the width of its line.
 MAX_QUERIES = 2000
 
 
@@ -27,7 +27,7 @@ class RunFiles:
     folder: Its workdir.
     config: The contents of config.json, dotted field -> value.
     result: The contents of result.json.
-    log: The lines of metrics.jsonl; empty if there is no such file.
+    log: The lines of metrics.jsonl; empty if it is missing.
     query_codes: uint32 [Q,ceil(K/32)].
     query_labels: uint8 [Q,L].
     database_codes: uint32 [N,ceil(K/32)].
@@ -50,7 +50,7 @@ class RunFiles:
 
   @functools.cached_property
   def sample(self) -> np.ndarray:
-    """Queries that curves average over, int64 [<= MAX_QUERIES], rising."""
+    """Rows of the queries of curves, int64 [<= MAX_QUERIES], rising."""
     num_queries = len(self.query_codes)
     count = min(num_queries, MAX_QUERIES)
     return np.arange(count) * num_queries // count
@@ -67,24 +67,26 @@ class RunFiles:
     )
 
   @functools.cached_property
-  def is_able(self) -> np.ndarray:
-    """Which queries of `sample` have a relevant item, bool."""
+  def has_relevant(self) -> np.ndarray:
+    """Whether each query of `sample` has a relevant item, bool."""
     return ~metrics.without_relevant(self.histogram)
 
   @functools.cached_property
   def per_query(self) -> Mapping[str, np.ndarray]:
     """Metric -> score of each query of `sample`, float64."""
-    found = rankings.read(self.histogram)
+    ranking = rankings.read(self.histogram)
     normalizer = self.config["eval.normalizer"]
     return {
-      name: evaluation.per_query(found, name, normalizer=normalizer)
+      name: evaluation.per_query(ranking, name, normalizer=normalizer)
       for name in self.result["metrics"]
     }
 
   def averaged(self, name: str) -> np.ndarray:
-    """Return the scores that the mean of a metric is over, float64."""
+    """Return the scores that enter the mean of a metric, float64."""
     scores = self.per_query[name]
-    return scores[self.is_able] if self.config["eval.drop_empty"] else scores
+    return (
+      scores[self.has_relevant] if self.config["eval.drop_empty"] else scores
+    )
 
   def series(self, name: str) -> tuple[list[float], list[float]]:
     """Return epochs and values of a logged scalar, such as "train/loss"."""
@@ -95,10 +97,10 @@ class RunFiles:
 def read(directory: str, name: str = "") -> RunFiles:
   """Read the finished run in a folder; `name` defaults to the folder name."""
   folder = pathlib.Path(directory).expanduser()
-  held = workdir.Workdir(str(folder))
-  config = held.read_json("config.json")
-  result = held.read_json("result.json")
-  arrays = held.read_arrays("codes.npz")
+  run = workdir.Workdir(str(folder))
+  config = run.read_json("config.json")
+  result = run.read_json("result.json")
+  arrays = run.read_arrays("codes.npz")
   for file, content in (
     ("config.json", config),
     ("result.json", result),
@@ -110,7 +112,7 @@ def read(directory: str, name: str = "") -> RunFiles:
         " is missing. Give the folder of a finished run, or run its command"
         " again to finish it."
       )
-  held.check_files(result, "config.json", "codes.npz", "metrics.jsonl")
+  run.check_files(result, "config.json", "codes.npz", "metrics.jsonl")
   try:
     return RunFiles(
       name=name or folder.resolve().name,
@@ -127,13 +129,13 @@ def read(directory: str, name: str = "") -> RunFiles:
     )
   except (KeyError, TypeError, ValueError) as error:
     raise errors.UserError(
-      f"{folder / 'codes.npz'} is not a file of a run: {error}. Restore it from"
-      " a copy, or give another --workdir."
+      f"{folder / 'codes.npz'} is not the file of a run: {error}. Restore it"
+      " from a copy, or give another --workdir."
     ) from error
 
 
 def read_all(directories: Sequence[str]) -> list[RunFiles]:
-  """Read runs, each once, and name them by the ends of their paths."""
+  """Read runs, each once; name them by the shortest unique path ends."""
   unique = {pathlib.Path(d).expanduser().resolve(): d for d in directories}
   runs = [read(directory) for directory in unique.values()]
   parts = [folder.parts for folder in unique]
@@ -147,7 +149,7 @@ def read_all(directories: Sequence[str]) -> list[RunFiles]:
 
 
 def _read_log(path: pathlib.Path) -> list[dict[str, float]]:
-  """Return the lines of a log, none if the file is missing."""
+  """Return the lines of a log, [] if the file is missing."""
   try:
     content = path.read_bytes()
   except FileNotFoundError:

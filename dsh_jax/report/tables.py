@@ -1,4 +1,4 @@
-"""A comparison as CSV, for programs, and as LaTeX, for papers."""
+"""A comparison as CSV and as LaTeX."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ _TIES = ("expected", "pessimistic", "optimistic", "chance")
 
 
 def to_csv(blocks: Sequence[Block]) -> str:
-  """Return one line a run and metric.
+  """Return one line per run and metric.
 
-  comparable: Runs of equal number may be compared. over_queries: half-width of
-  the 95 % interval over queries.
+  Runs of equal `comparable` may be compared; `over_queries` is the half-width
+  of the 95 % interval over queries.
   """
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator="\n")
@@ -39,13 +39,13 @@ def to_csv(blocks: Sequence[Block]) -> str:
 
 
 def to_tex(blocks: Sequence[Block]) -> str:
-  """Return one tabular a block; needs the package booktabs.
+  """Return one tabular per block.
 
   ± is the 95 % interval over seeds, or over queries for a single seed.
   """
   parts = [
     latex.NEEDS,
-    "% Bold: best. Star: not told from the best at the 5 % level.",
+    "% Bold: best. Star: not significantly below the best (5 % level).",
   ]
   for block in blocks:
     rows = []

@@ -16,14 +16,9 @@ def num_words(num_bits: int) -> int:
 
 
 def pack_bits(bits: np.ndarray) -> np.ndarray:
-  """Pack booleans into words, 32 to a word, lowest bit first.
+  """Pack bool [N, M], M >= 1, into uint32 [N, ceil(M/32)].
 
-  Args:
-    bits: bool [N, M], M >= 1.
-
-  Returns:
-    uint32 [N, ceil(M/32)]. Bit j of a row is bit j % 32 of word j // 32; the
-    unused high bits of the last word are zero.
+  Bit j of a row is bit j % 32 of word j // 32; unused high bits are zero.
   """
   num_rows, width = bits.shape
   packed = np.zeros((num_rows, num_words(width) * 4), np.uint8)
@@ -91,11 +86,7 @@ def pack_traced(relaxed: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def check_numbers(has_nan: np.ndarray) -> None:
-  """Raise a UserError if the relaxed code of any item holds NaN.
-
-  Args:
-    has_nan: bool [N].
-  """
+  """Raise a UserError if any item has NaN, bool [N]."""
   if np.any(has_nan):
     raise errors.UserError(
       f"Codes hold NaN in {int(np.sum(has_nan))} of {len(has_nan)} items; all"
@@ -104,15 +95,7 @@ def check_numbers(has_nan: np.ndarray) -> None:
 
 
 def unpack(packed: np.ndarray, num_bits: int) -> np.ndarray:
-  """Unpack words into bits, the inverse of `pack`.
-
-  Args:
-    packed: uint32 [N, ceil(K/32)].
-    num_bits: K, 1 to 256.
-
-  Returns:
-    bool [N, K].
-  """
+  """Unpack words uint32 [N, ceil(K/32)] into bits bool [N, K]."""
   packed = check(packed, num_bits, "codes")
   as_bytes = np.ascontiguousarray(packed.astype("<u4", copy=False)).view(
     np.uint8

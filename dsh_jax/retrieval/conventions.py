@@ -17,18 +17,15 @@ class Convention:
   """
 
   names: tuple[str, ...]
-  normalizer: str
-  drop_empty: bool
-  drop_unretrieved: bool
-  source: str
+  normalizer: str = "retrieved"
+  drop_empty: bool = False
+  drop_unretrieved: bool = False
+  source: str = ""
 
 
 CONVENTIONS = {
   "deephash-pytorch": Convention(
     names=("map@5000",),
-    normalizer="retrieved",
-    drop_empty=False,
-    drop_unretrieved=False,
     source=(
       "DeepHash-pytorch, utils/tools.py, CalcTopMap: a query that retrieves"
       " nothing adds 0, and all queries are counted; topK is 5000 on NUS-WIDE,"
@@ -37,7 +34,6 @@ CONVENTIONS = {
   ),
   "hashnet": Convention(
     names=("map@5000",),
-    normalizer="retrieved",
     drop_empty=True,
     drop_unretrieved=True,
     source=(
@@ -49,9 +45,6 @@ CONVENTIONS = {
   ),
   "dsrh": Convention(
     names=("ndcg@100", "acg@100", "wmap@5000"),
-    normalizer="retrieved",
-    drop_empty=False,
-    drop_unretrieved=False,
     source=(
       "Deep semantic ranking based hashing (Zhao et al., CVPR 2015), released"
       " evaluation code: NDCG and ACG of the first 100, weighted mAP of the"

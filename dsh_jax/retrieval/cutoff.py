@@ -50,9 +50,7 @@ class Cut:
   def average(self, added: np.ndarray, m: np.ndarray) -> np.ndarray:
     """Return (score + added) / (relevant + m), [Q]; 0 if nothing is retrieved.
 
-    Args:
-      added: [Q], sum of ACG@rank over the relevant ranks of the slots.
-      m: [Q], number of those ranks.
+    `added` is the sum of ACG@rank over the m relevant ranks of the slots.
     """
     count = self.relevant + m
     return np.divide(
@@ -145,11 +143,8 @@ def _runs(
 ) -> np.ndarray:
   """Sum ACG@rank over consecutive runs of items of equal gain, [Q].
 
-  Args:
-    items: float64 [Q], items before the first run.
-    gain: float64 [Q], sum of gains before it.
-    counts: float64 [Q, S], items of each run, in rank order.
-    each: float64 [S], their gains.
+  `items` [Q] with the sum of gains `gain` [Q] precede runs of `counts` [Q, S]
+  items, in rank order, of gains `each` [S].
   """
   order = np.triu(np.ones((len(each),) * 2), 1)
   before = items[:, None] + counts @ order
@@ -160,12 +155,10 @@ def _runs(
 def _last_true(
   test: Callable[[np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-  """Bisect for the last whole number in (low, high] where `test` holds.
+  """Bisect for the last whole number in (low, high] where `test` holds, [Q].
 
-  Args:
-    test: True up to some number, false after it; called with float64 [Q].
-    low: float64 [Q], the result where the test never holds.
-    high: float64 [Q], >= low.
+  The test is true up to some number and false after it; where it never holds,
+  the result is low.
   """
   while np.any(low < high):
     middle = np.ceil((low + high) / 2)

@@ -10,14 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dsh_jax import errors
-from dsh_jax.retrieval import (
-  codes,
-  histogram,
-  labels,
-  metrics,
-  rankings,
-  threads,
-)
+from dsh_jax.retrieval import histogram, labels, metrics, rankings, threads
 
 METRICS = (
   "ndcg@k",
@@ -58,11 +51,9 @@ class Metric:
 
 
 def parse(name: str, field: str = "config.eval.metrics") -> Metric:
-  """Parse a metric name.
+  """Parse one of `METRICS`, with a number or "all" for k.
 
-  Args:
-    name: One of `METRICS`, with a number or "all" for k.
-    field: Field or flag to change, for the error message.
+  The error message names the field or flag to change.
   """
   match = None
   if isinstance(name, str) and len(name) <= _MAX_NAME:
@@ -181,8 +172,8 @@ def evaluate_codes(
     drop_unretrieved: Whether means of map@k and wmap@k leave out queries for
       which no tie order puts a relevant item among the first k.
     over_hosts: See `histogram.joint_histogram`.
-    backend: See `histogram.joint_histogram`.
-    devices: See `histogram.joint_histogram`.
+    backend: See `histogram.Accumulator`.
+    devices: See `histogram.Accumulator`.
 
   Returns:
     {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
@@ -196,35 +187,27 @@ def evaluate_codes(
     raise errors.unknown(
       "normalizer", normalizer, metrics.NORMALIZERS, "config.eval.normalizer"
     )
-  query_packed = codes.check(query_packed, num_bits, "query codes")
-  query_labels = np.asarray(query_labels)
-  query_sets = labels.pack(query_labels, "query labels")
-  if len(query_packed) != len(query_sets):
-    raise errors.UserError(
-      f"There are {len(query_packed)} query codes but {len(query_sets)} query"
-      " labels; every item needs one of each."
-    )
-  num_labels = labels.count(query_sets)
-  most = int(num_labels.max(initial=0))
+  query_packed, query_labels = histogram.check_items(
+    query_packed, query_labels, num_bits, "query"
+  )
+  num_labels = labels.count(labels.pack(query_labels, "query labels"))
+  most = int(num_labels.max())
   block = max(1, MAX_CELLS // ((num_bits + 1) * (most + 1)))
-
-  def histograms():
-    # One block even without queries, for which the histogram raises.
-    for start in range(0, max(1, len(query_packed)), block):
-      rows = slice(start, start + block)
-      yield histogram.joint_histogram(
-        query_packed[rows],
-        database_packed,
-        query_labels[rows],
-        database_labels,
-        num_bits,
-        over_hosts=over_hosts,
-        backend=backend,
-        devices=devices,
-      )
-
+  histograms = (
+    histogram.joint_histogram(
+      query_packed[start : start + block],
+      database_packed,
+      query_labels[start : start + block],
+      database_labels,
+      num_bits,
+      over_hosts=over_hosts,
+      backend=backend,
+      devices=devices,
+    )
+    for start in range(0, len(query_packed), block)
+  )
   means, counts = average(
-    histograms(), names, normalizer, drop_empty, drop_unretrieved
+    histograms, names, normalizer, drop_empty, drop_unretrieved
   )
   counts = {
     "queries": len(query_packed),
@@ -243,14 +226,9 @@ def average(
   drop_empty: bool,
   drop_unretrieved: bool = False,
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-  """Average the metrics over blocks of queries.
+  """Average the metrics over blocks of queries; see `evaluate_codes`.
 
-  Args:
-    histograms: At least one block, int64 [q, D, S+1], q >= 1.
-    names: See `evaluate_codes`.
-    normalizer: See `evaluate_codes`.
-    drop_empty: See `evaluate_codes`.
-    drop_unretrieved: See `evaluate_codes`.
+  There is at least one histogram, int64 [q, D, S+1], q >= 1.
 
   Returns:
     name -> {"expected", "optimistic", "pessimistic", "chance": float}, and

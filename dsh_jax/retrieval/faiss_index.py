@@ -22,13 +22,8 @@ def write_index(
 ) -> None:
   """Write codes as an index that FAISS searches; row i becomes id i.
 
-  FAISS needs whole bytes; zero bits between K and the next multiple of 8 change
-  no distance.
-
-  Args:
-    path: File to write, whole or not at all.
-    packed: uint32 [N, ceil(K/32)].
-    num_bits: K, 1 to 256.
+  `packed` is uint32 [N, ceil(K/32)]. FAISS needs whole bytes; zero bits between
+  K and the next multiple of 8 change no distance. Writing is atomic.
   """
   faiss = _import_faiss()
   packed = codes.check(packed, num_bits, "codes")
@@ -47,15 +42,9 @@ def write_index(
 def read_index(
   path: str | os.PathLike, num_bits: int | None = None
 ) -> tuple[np.ndarray, int]:
-  """Read the codes of an IndexBinaryFlat.
+  """Return the codes of an IndexBinaryFlat, uint32 [N, ceil(K/32)], and K.
 
-  Args:
-    path: File to read.
-    num_bits: K; None takes the index's own number, a multiple of 8.
-
-  Returns:
-    packed: uint32 [N, ceil(K/32)].
-    num_bits: K.
+  If `num_bits` is None, K is the number of the index, a multiple of 8.
   """
   try:
     kind, width, rows = _read_flat(pathlib.Path(path))

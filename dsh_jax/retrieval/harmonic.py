@@ -32,12 +32,7 @@ def difference(start: np.ndarray, count: np.ndarray) -> np.ndarray:
   The relative error stays near 1e-15 even if `count` is much smaller than
   `start`, where a difference of harmonic numbers loses six digits.
 
-  Args:
-    start: float64, whole numbers >= 0.
-    count: float64 of the same shape, whole numbers >= 0.
-
-  Returns:
-    float64 of the same shape.
+  Both are float64 arrays of one shape with whole numbers >= 0.
   """
   first = np.maximum(start, _SMALL)
   a = 1 / first
@@ -58,17 +53,10 @@ def difference(start: np.ndarray, count: np.ndarray) -> np.ndarray:
 def run(
   items: np.ndarray, gain: np.ndarray, count: np.ndarray, each: np.ndarray
 ) -> np.ndarray:
-  """Sum ACG@rank over a run of items of equal gain.
+  """Sum ACG@rank over a run of `count` items of gain `each`.
 
-  Args:
-    items: float64, whole numbers: items before the run.
-    gain: float64, sum of the gains before the run.
-    count: float64 of the shape of `items`, whole numbers: items of the run.
-    each: float64, gain of each of them.
-
-  Returns:
-    float64 of that shape: the sum over u = 1 ... count of
-    (gain + each u) / (items + u).
+  `items` with the sum of gains `gain` precede the run. The result is the sum
+  over u = 1 ... count of (gain + each u) / (items + u). All are float64 arrays.
   """
   return each * count + (gain - each * items) * difference(items, count)
 
@@ -77,11 +65,7 @@ def run(
 def discount_sums(num_ranks: int) -> np.ndarray:
   """Return running sums of 1 / log2(rank + 1), read-only because cached.
 
-  Args:
-    num_ranks: The last rank, >= 0.
-
-  Returns:
-    float64 [num_ranks + 1]; entry n is the sum over the ranks 1 ... n.
+  Entry n of float64 [num_ranks + 1] is the sum over the ranks 1 ... n.
   """
   discounts = 1 / np.log2(np.arange(2, num_ranks + 2))
   sums = np.zeros(num_ranks + 1)

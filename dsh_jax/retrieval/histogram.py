@@ -56,15 +56,16 @@ class Accumulator:
     """Start with an empty database.
 
     Args:
-      query_packed: uint32 [Q, ceil(K/32)], Q >= 1.
+      query_packed: uint32 [Q, ceil(K/32)] of `codes.pack`, Q >= 1.
       query_labels: [Q, L] of 0 and 1.
       num_bits: K.
       max_shared: Upper bound on the labels that two items share; None takes
         the largest number of labels of a query.
-      backend: "numba", "xla", or None for the default of the platform.
+      backend: "numba", "xla", or None for the default of the platform; both
+        count the same.
       devices: For "xla"; None takes all local devices.
     """
-    self._queries, query_labels = _check_items(
+    self._queries, query_labels = check_items(
       query_packed, query_labels, num_bits, "query"
     )
     self._query_sets = labels.pack(query_labels, "query labels")
@@ -91,14 +92,11 @@ class Accumulator:
     database_labels: ArrayLike,
     chunk_rows: int | None = None,
   ) -> None:
-    """Add database items.
+    """Add codes uint32 [N, ceil(K/32)] and labels [N, L], N >= 1.
 
-    Args:
-      database_packed: uint32 [N, ceil(K/32)], N >= 1.
-      database_labels: [N, L] of 0 and 1.
-      chunk_rows: Items at a time, >= 1; affects only the speed.
+    `chunk_rows` >= 1 items are counted at a time.
     """
-    database, item_labels = _check_items(
+    database, item_labels = check_items(
       database_packed, database_labels, self._num_bits, "database"
     )
     num_classes = item_labels.shape[1]
@@ -169,18 +167,9 @@ def joint_histogram(
 ) -> np.ndarray:
   """Count database items by distance and by shared labels, for every query.
 
-  Args:
-    query_packed: uint32 [Q, ceil(K/32)], see `codes.pack`; Q >= 1.
-    database_packed: uint32 [N, ceil(K/32)], N >= 1.
-    query_labels: [Q, L] of 0 and 1.
-    database_labels: [N, L] of 0 and 1.
-    num_bits: K.
-    over_hosts: Whether all processes call this with the same items; each
-      counts its share of the database, and all get the sum.
-    backend: "numba", "xla", or None for the default of the platform; all
-      return the same counts.
-    devices: For "xla"; None takes all local devices.
-    chunk_rows: Database items at a time, >= 1; affects only the speed.
+  Arguments are as for `Accumulator`. If `over_hosts`, all processes call this
+  with the same items, each counts its share of the database, and all get the
+  sum.
 
   Returns:
     int64 [Q, K+1, S+1]; every query's counts add up to N. S is the smaller of
@@ -201,10 +190,13 @@ def joint_histogram(
   return np.ascontiguousarray(accumulator.result())
 
 
-def _check_items(
+def check_items(
   packed: ArrayLike, item_labels: ArrayLike, num_bits: int, kind: str
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Return codes and labels as arrays, checked except for label values."""
+  """Return codes and labels as arrays of equal length, not empty.
+
+  Only the values of labels are not checked. `kind` is "query" or "database".
+  """
   packed = codes.check(packed, num_bits, f"{kind} codes")
   item_labels = np.asarray(item_labels)
   labels.pack(item_labels[:1], f"{kind} labels")

@@ -72,14 +72,9 @@ def add(
 ) -> None:
   """Add every pair of a query and a database item to `counts`.
 
-  Args:
-    queries: uint32 [Q, words], the codes.
-    query_sets: uint32 [Q, words], the label sets.
-    database: uint32 [N, words].
-    database_sets: uint32 [N, words].
-    counts: int64 [Q, K+1, S+1], added to; no pair may share more than S.
-    chunk_rows: Database rows at a time, `CHUNK_ROWS` if None; affects only
-      the speed.
+  Codes and label sets are uint32 [Q or N, words], `counts` is int64
+  [Q, K+1, S+1]; no pair may share more than S labels. `chunk_rows` bounds the
+  database rows in memory.
   """
   queries = np.ascontiguousarray(queries)
   query_sets = np.ascontiguousarray(query_sets)

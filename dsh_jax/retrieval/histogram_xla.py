@@ -66,10 +66,7 @@ def _onehot(counts, queries, query_sets, database, database_sets, valid):
     by_overlap = jax.nn.one_hot(overlaps[0], num_overlaps, dtype=jnp.bfloat16)
     by_overlap = by_overlap * valid[:, None].astype(jnp.bfloat16)
     return jnp.einsum(
-      "nd,ns->ds",
-      by_distance,
-      by_overlap,
-      preferred_element_type=jnp.float32,
+      "nd,ns->ds", by_distance, by_overlap, preferred_element_type=jnp.float32
     ).astype(jnp.int32)
 
   return counts + jax.lax.map(
@@ -139,18 +136,10 @@ def add(
   devices: Sequence[jax.Device] | None = None,
   binning: str | None = None,
 ) -> None:
-  """Add every pair of a query and a database item to `counts`.
+  """Add every pair to `counts`; see `histogram_numba.add`.
 
-  Args:
-    queries: uint32 [Q, words], the codes.
-    query_sets: uint32 [Q, words], the label sets.
-    database: uint32 [N, words].
-    database_sets: uint32 [N, words].
-    counts: int64 [Q, K+1, S+1], added to; no pair may share more than S.
-    chunk_rows: Database rows at a time over all devices, at most 2^24 a
-      device; affects only the speed.
-    devices: Devices that share the work; None takes all local ones.
-    binning: "scatter" or "onehot"; None chooses by platform.
+  At most 2^24 of `chunk_rows` are on a device. `devices` are all local ones by
+  default; `binning` is "scatter" or "onehot", by default that of the platform.
   """
   devices = tuple(devices if devices is not None else jax.local_devices())
   binning = binning or default_binning(devices[0].platform)

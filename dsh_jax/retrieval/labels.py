@@ -8,15 +8,9 @@ from dsh_jax.retrieval import codes
 
 
 def pack(labels: ArrayLike, name: str = "labels") -> np.ndarray:
-  """Pack 0/1 label vectors.
+  """Pack labels [N, L] of 0 and 1, L >= 1, into uint32 [N, ceil(L/32)].
 
-  Args:
-    labels: [N, L] of 0 and 1, any real or boolean type, L >= 1. Rows of zeros
-      are allowed.
-    name: Name of the labels in error messages, such as "query labels".
-
-  Returns:
-    uint32 [N, ceil(L/32)].
+  Any real or boolean type is allowed. `name` is for error messages.
   """
   labels = np.asarray(labels)
   if labels.ndim != 2 or labels.shape[1] == 0:

@@ -82,9 +82,9 @@ def ndcg(
   def discount(ranks: np.ndarray) -> np.ndarray:
     return sums[np.minimum(ranks, k).astype(np.intp)]
 
-  def in_order(some: Rankings, buckets: slice, order: str) -> np.ndarray:
-    first = getattr(some, order)[0][:, buckets]
-    last = discount(first + some.cells[:, buckets])
+  def in_order(target: Rankings, buckets: slice, order: str) -> np.ndarray:
+    first = getattr(target, order)[0][:, buckets]
+    last = discount(first + target.cells[:, buckets])
     return ((last - discount(first)) @ gains).sum(axis=(1, 2))
 
   buckets = slice(ranking.first(k))
@@ -104,15 +104,11 @@ def average_precision(
   normalizer: str = "relevant",
   ties: str = "expected",
 ) -> np.ndarray:
-  """Return the mean of precision@rank over the relevant ranks, 0 to 1.
+  """Return the mean of precision@rank over the relevant ranks up to k, 0 to 1.
 
-  Args:
-    hist: int64 [Q, K+1, S+1].
-    k: Cut-off, >= 1; None is the size of the database.
-    normalizer: Divides the sum over the relevant ranks up to k. "relevant":
-      min(k, relevant items in the database). "retrieved": relevant items among
-      the first k, as in most released hashing code.
-    ties: "expected", "optimistic" or "pessimistic".
+  The normalizer divides the sum: "relevant" is min(k, relevant items in the
+  database), "retrieved" the relevant items among the first k, as in most
+  released hashing code.
   """
   ranking = rankings.read(hist, ties).binary
   return weighted_average_precision(ranking, k, normalizer, ties)

@@ -66,13 +66,7 @@ def within_radius(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Find all database items within a Hamming radius of each query.
 
-  Args:
-    queries: uint32 [Q, words] from `codes.pack`, Q >= 1.
-    database: uint32 [N, words] with the same number of bits, N >= 1.
-    radius: Largest distance, >= 0.
-    backend: As in `top_k`.
-    devices: As in `top_k`.
-    chunk_rows: As in `top_k`.
+  Arguments are as for `top_k`, with the largest distance, `radius` >= 0.
 
   Returns:
     offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].

@@ -210,13 +210,7 @@ def count_within(
 def within_radius(
   queries: np.ndarray, database: np.ndarray, radius: int, chunk_rows: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """List the items within a radius in row order; see `neighbors`.
-
-  Returns:
-    offsets: int64 [Q+1]; the items of query q are offsets[q] : offsets[q+1].
-    distances: int32 [M].
-    rows: int64 [M], rising for each query.
-  """
+  """List the items within a radius in row order; see `neighbors`."""
   queries = np.ascontiguousarray(queries)
   counts = count_within(queries, database, radius, chunk_rows)
   offsets = np.concatenate([[0], np.cumsum(counts)])

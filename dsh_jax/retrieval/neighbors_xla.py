@@ -129,7 +129,7 @@ def within_radius(
   chunk_rows: int | None = None,
   devices: Sequence[jax.Device] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """List the items within a radius; see `neighbors_numba`."""
+  """List the items within a radius in row order; see `neighbors`."""
   devices = tuple(devices if devices is not None else jax.local_devices())
   whole = NamedSharding(histogram_xla.make_mesh(devices), PartitionSpec())
   words = jax.device_put(np.ascontiguousarray(queries.T), whole)

@@ -26,12 +26,7 @@ class Rankings:
   """
 
   def __init__(self, hist: np.ndarray):
-    """Read a histogram.
-
-    Args:
-      hist: Integers [Q, D, S+1], Q, D >= 1; each query's add up to the same
-        N >= 1.
-    """
+    """Read integers [Q, D, S+1]; each query's add up to the same N >= 1."""
     hist = np.asarray(hist)
     whole = np.issubdtype(hist.dtype, np.integer)
     if hist.ndim != 3 or 0 in hist.shape or not whole:
@@ -119,9 +114,7 @@ class Rankings:
     if k not in self._chances:
       chosen = np.arange(len(self.items)), self.edge(k)
       self._chances[k] = hypergeometric.weights(
-        self.items[chosen],
-        self.relevant[chosen],
-        k - self.items_before[chosen],
+        self.items[chosen], self.relevant[chosen], k - self.items_before[chosen]
       )
     return self._chances[k]
 
@@ -152,11 +145,7 @@ class Rankings:
 
 
 def check_shared(most: int) -> None:
-  """Raise a UserError if items share more than 4,096 labels.
-
-  Args:
-    most: S, the largest number of labels that two items share.
-  """
+  """Raise a UserError if two items share more than 4,096 labels."""
   if most > _MAX_SHARED:
     raise errors.UserError(
       f"Items share up to {most:,} labels; rankings are scored with at most"
@@ -166,12 +155,7 @@ def check_shared(most: int) -> None:
 
 
 def read(hist: "np.ndarray | Rankings", ties: str = "expected") -> Rankings:
-  """Return the rankings of a histogram; check the tie mode.
-
-  Args:
-    hist: Integers [Q, D, S+1], or `Rankings`, returned unchanged.
-    ties: One of `TIES`.
-  """
+  """Return the rankings of a histogram or themselves; check the tie mode."""
   if ties not in TIES:
     raise errors.unknown("tie mode", ties, TIES, "ties")
   return hist if isinstance(hist, Rankings) else Rankings(hist)

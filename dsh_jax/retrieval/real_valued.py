@@ -20,12 +20,7 @@ _MAX_CELLS = 1 << 22
 def check_features(
   features: ArrayLike, num_features: int | None = None
 ) -> np.ndarray:
-  """Return features as a finite float64 matrix [N,F].
-
-  Args:
-    features: Real numbers [N,F], N, F >= 1.
-    num_features: Required F; None allows any.
-  """
+  """Return real features as a finite float64 matrix [N,F], N, F >= 1."""
   features = np.asarray(features, np.float64)
   if features.ndim != 2 or 0 in features.shape:
     raise errors.UserError(
@@ -44,18 +39,10 @@ def check_features(
 def rank_histogram(
   similarity: np.ndarray, query_labels: ArrayLike, database_labels: ArrayLike
 ) -> np.ndarray:
-  """Return the histogram of a ranking by real-valued similarity.
+  """Return the histogram int64 [Q,N,S+1] of a ranking by similarity [Q,N].
 
   Bucket d holds the items with the d-th largest distinct similarity, so only
   exactly equal values are tied.
-
-  Args:
-    similarity: Float [Q,N], larger first; Q, N >= 1.
-    query_labels: [Q,L] of 0 and 1.
-    database_labels: [N,L] of 0 and 1.
-
-  Returns:
-    int64 [Q,N,S+1]; a query's counts add up to N.
   """
   shared = (
     np.asarray(query_labels, np.int64) @ np.asarray(database_labels, np.int64).T
@@ -83,21 +70,11 @@ def evaluate_cosine(
   drop_empty: bool = False,
   normalizer: str = "retrieved",
 ) -> dict[str, dict]:
-  """Score the ranking of the database by the cosine of features.
+  """Score the ranking of the database by the cosine of features [Q or N,F].
 
-  Args:
-    query_features: [Q,F].
-    database_features: [N,F].
-    query_labels: [Q,L] of 0 and 1.
-    database_labels: [N,L] of 0 and 1.
-    names: Metric names; those within a Hamming radius are skipped.
-    drop_empty: See `evaluation.evaluate_codes`.
-    normalizer: See `evaluation.evaluate_codes`.
-
-  Returns:
-    {"metrics": {name: {"expected", "optimistic", "pessimistic", "chance":
-    float}}, "counts": {"queries", "database", "queries_without_relevant":
-    int}}. A mean over no query is 0.
+  Other arguments and the result are as for `evaluation.evaluate_codes`, whose
+  counts are "queries", "database" and "queries_without_relevant" here. Metrics
+  within a Hamming radius are skipped.
   """
   names = [n for n in names if evaluation.parse(n).kind != "ball"]
   query = unit(check_features(query_features))

@@ -148,20 +148,43 @@ def holm(p_values: Sequence[float]) -> list[float]:
   return corrected
 
 
-def best_and_equal(
-  scores: Mapping[str, np.ndarray], **bootstrap
-) -> tuple[str, set[str]]:
-  """Return the best method and those not significantly below it.
+@dataclasses.dataclass(frozen=True)
+class Gap:
+  """How far a method is below the best one.
 
-  If all methods have several seeds, these have a p-value of at least 0.05 by
-  `compare`, corrected by `holm` for all comparisons with the best. Otherwise
-  their `paired_bootstrap` interval contains 0; it takes no account of seeds or
-  of the number of methods.
+  Attributes:
+    name: Name of the method.
+    mean: Mean of best minus this.
+    low: Lower end of its 95 % interval.
+    high: Upper end.
+    p_value: Corrected by `holm`; nan if any method has one seed.
+  """
+
+  name: str
+  mean: float
+  low: float
+  high: float
+  p_value: float
+
+  @property
+  def is_significant(self) -> bool:
+    """Whether p is below 0.05, or else the interval is above 0."""
+    return self.low > 0 if math.isnan(self.p_value) else self.p_value < 0.05
+
+
+def gaps_to_best(
+  scores: Mapping[str, np.ndarray], num_resamples: int = 10_000
+) -> tuple[str, list[Gap]]:
+  """Compare every method with the best one.
+
+  Methods with several seeds each are compared by `compare`. Otherwise the
+  intervals are those of `paired_bootstrap`, which ignores seeds and the number
+  of methods.
 
   Args:
     scores: Method -> float64 [seeds,Q], higher is better, the same queries for
       all.
-    **bootstrap: See `paired_bootstrap`.
+    num_resamples: Resamples of the bootstrap.
 
   Returns:
     (method of the highest mean, the others).
@@ -169,17 +192,32 @@ def best_and_equal(
   best = max(scores, key=lambda name: scores[name].mean())
   others = [name for name in scores if name != best]
   if not others:
-    return best, set()
+    return best, []
   if min(map(len, scores.values())) > 1:
-    p_values = holm(
-      [compare(scores[best], scores[name]).p_value for name in others]
-    )
-    return best, {
-      name for name, p in zip(others, p_values, strict=True) if p >= 0.05
-    }
+    tests = [compare(scores[best], scores[name]) for name in others]
+    p_values = holm([test.p_value for test in tests])
+    return best, [
+      Gap(
+        name,
+        test.mean,
+        test.mean - test.half_width,
+        test.mean + test.half_width,
+        p_value,
+      )
+      for name, test, p_value in zip(others, tests, p_values, strict=True)
+    ]
   means = {name: values.mean(axis=0) for name, values in scores.items()}
   differences = np.stack([means[best] - means[name] for name in others])
-  low, _ = paired_bootstrap(differences, **bootstrap)
-  return best, {
-    name for name, bound in zip(others, low, strict=True) if bound <= 0
-  }
+  low, high = paired_bootstrap(differences, num_resamples)
+  ends = zip(others, differences.mean(axis=1), low, high, strict=True)
+  return best, [
+    Gap(name, *map(float, numbers), math.nan) for name, *numbers in ends
+  ]
+
+
+def best_and_equal(
+  scores: Mapping[str, np.ndarray], num_resamples: int = 10_000
+) -> tuple[str, set[str]]:
+  """Return the best method and those not significantly below it."""
+  best, gaps = gaps_to_best(scores, num_resamples)
+  return best, {gap.name for gap in gaps if not gap.is_significant}

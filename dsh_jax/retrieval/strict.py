@@ -20,13 +20,9 @@ def evaluate_cosine(
   query_labels: np.ndarray,
   database_labels: np.ndarray,
 ) -> dict[str, float]:
-  """Score the ranking of the database by the cosine of features.
+  """Score the ranking of the database by the cosine of features [Q or N,F].
 
-  Args:
-    query_features: Float [Q,F].
-    database_features: Float [N,F].
-    query_labels: [Q,L] of 0 and 1.
-    database_labels: [N,L] of 0 and 1.
+  Labels are [Q or N,L] of 0 and 1.
 
   Returns:
     Metric of `METRICS` -> its mean over all queries.

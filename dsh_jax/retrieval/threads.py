@@ -12,11 +12,8 @@ def map_blocks(
 ) -> list:
   """Return the results of `work(first, last)` for blocks of rows, in order.
 
-  Args:
-    work: Processes rows first to last - 1; should release the GIL, as NumPy
-      and the compiled loops do.
-    num_rows: Total number of rows.
-    block: Rows per call, at least 1.
+  It processes rows first to last - 1, and should release the GIL, as NumPy and
+  the compiled loops do.
   """
   starts = range(0, num_rows, block)
   if len(starts) < 2:

@@ -123,17 +123,7 @@ METHODS: dict[str, Callable[..., Encoder]] = {
 def fit(
   name: str, features: ArrayLike, num_bits: int, seed: int = 0
 ) -> Encoder:
-  """Fit a method by name.
-
-  Args:
-    name: A key of `METHODS`.
-    features: [N,F] of the training images, of any real type.
-    num_bits: K, at least 1.
-    seed: Seed of the method's random numbers, >= 0.
-
-  Returns:
-    features [M,F] -> float64 [M,K] whose signs are the code.
-  """
+  """Fit a method of `METHODS` to real features [N,F]; K >= 1."""
   if name not in METHODS:
     raise errors.unknown("unsupervised method", name, METHODS, "the method")
   if num_bits < 1:

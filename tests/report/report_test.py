@@ -1,4 +1,4 @@
-"""The report of runs on disk, a self-contained page."""
+"""The report of runs on disk."""
 
 import csv
 import html.parser
@@ -31,7 +31,7 @@ NASTY = "<script>alert(1)</script>&\"'$_^{"
 
 @pytest.fixture(scope="module")
 def folder(command):
-  """The folder of a finished run, whose data set is available."""
+  """The folder of a finished run."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XDG_CACHE_HOME", command.environment["XDG_CACHE_HOME"])
     yield command.finished[0]
@@ -45,13 +45,13 @@ def copy(folder, target, config=(), **changed):
   read, write = workdir.Workdir(folder), workdir.Workdir(target)
   for name, fields in (("result.json", changed), ("config.json", config)):
     content = read.read_json(name) | dict(fields)
-    content.pop("files", None)  # Tests change them.
+    content.pop("files", None)  # Digests of files that tests change.
     write.write_json(name, content)
   return target
 
 
 def copy_worse(folder, target, seed, share=0.4, **changed):
-  """Copy a run as if by another loss, with random bits in its codes."""
+  """Copy a run under another loss, with random bits in its codes."""
   config = {"method": "dpsh", "loss.name": "dpsh", "seed": seed}
   copy(folder, target, config, method="dpsh", seed=seed, **changed)
   with np.load(target / "codes.npz") as saved:
@@ -80,17 +80,14 @@ class Page(html.parser.HTMLParser):
 
 
 def check_alone(text):
-  """Check that the page loads nothing else and has no scripts."""
+  """Return the parsed page; it must load nothing and have no scripts."""
   page = Page(text)
   for tag, attributes in page.elements:
     assert tag not in {"script", "iframe", "object", "link"} or (
       attributes.get("href") == "data:,"
     )
-    assert (
-      (tag != "a")
-      or attributes["href"][:1] == "#"
-      or ("download" in attributes)
-    )
+    is_local = attributes.get("href", "#")[:1] == "#"
+    assert tag != "a" or is_local or "download" in attributes
     for name in ("src", "href", "xlink:href"):
       value = attributes.get(name, "data:")
       assert value.startswith(("data:", "#")), value
@@ -109,9 +106,7 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
   for name in ("serve", "encode", "export"):
     assert f"python -m dsh_jax {name} --" in out
   page = check_alone((workdir / "report.html").read_text())
-  ids = [
-    attributes["id"] for _, attributes in page.elements if "id" in attributes
-  ]
+  ids = [a["id"] for _, a in page.elements if "id" in a]
   assert len(ids) == len(set(ids))
   result = json.loads((workdir / "result.json").read_text())
   text = " ".join(page.words)
@@ -119,7 +114,7 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
     assert name in text and f"{score['expected']:.4f}" in text
   real = result["real_valued"]
   assert f"{real['outputs']['map@all']:.4f}" in text
-  for name, score in real["codes"].items():  # Of all queries, as they are few.
+  for name, score in real["codes"].items():  # They are few: all are scored.
     assert score == pytest.approx(result["metrics"][name]["expected"])
   pictures = [a for tag, a in page.elements if tag == "img"]
   assert len(pictures) == 3 * 3 * 11
@@ -130,7 +125,7 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
 
 @pytest.fixture(scope="module")
 def four(folder, tmp_path_factory):
-  """A folder of two seeds of two settings, and of a run that is not done."""
+  """A folder of two seeds of two settings, and of an unfinished run."""
   runs = tmp_path_factory.mktemp("runs")
   copy(folder, runs / "a0")
   copy(folder, runs / "a1", {"seed": 1}, seed=1)
@@ -143,7 +138,7 @@ def four(folder, tmp_path_factory):
 
 def test_a_pattern_of_runs_is_compared(four, tmp_path, capsys):
   out = tmp_path / "out.html"
-  # What a shell makes of --workdir four/*, after which flags may follow.
+  # As a shell expands --workdir four/*.
   folders = [str(path) for path in sorted(four.iterdir())]
   compare.main(["--workdir", *folders, f"--out={out}"])
   printed = capsys.readouterr()
@@ -156,7 +151,7 @@ def test_a_pattern_of_runs_is_compared(four, tmp_path, capsys):
   words = " ".join(page.words)
   assert "4 runs side by side" in words
   assert "dpsh, 16 bits, 2 seeds" in words
-  # Of the many fields, those that differ stand on top.
+  # Only fields that differ are on top.
   head = text[: text.index('id="scores"')]
   assert "config.loss.name" in head and "config.train.batch_size" not in head
   # Losses of different methods have axes of their own.
@@ -195,13 +190,13 @@ def test_runs_are_listed(command, four, capsys):
   assert (code, err) == (0, "")
   head, *lines = [line.split() for line in out.splitlines()]
   assert head[:4] == ["run", "method", "bits", "seed"]
-  found = {line[0].rpartition("/")[2]: line[1:] for line in lines}
+  cells = {line[0].rpartition("/")[2]: line[1:] for line in lines}
   scores = json.loads((four / "a0" / "result.json").read_text())["metrics"]
   expected = f"{scores['ndcg@100']['expected']:.4f}"
-  assert found["a0"] == [
+  assert cells["a0"] == [
     *("idhn", "16", "0", "digits", "4", "of", "4", "ndcg@100", expected)
   ]
-  assert found["stopped"][4:] == ["0", "of", "4", "not", "finished"]
+  assert cells["stopped"][4:] == ["0", "of", "4", "not", "finished"]
   list_runs.main(["--metric=map@all", str(four / "a0"), str(four / "b0")])
   best, worse = capsys.readouterr().out.splitlines()[1:]
   assert best.startswith(str(four / "a0"))
@@ -223,12 +218,12 @@ def test_seeds_and_queries_decide_what_is_best(four):
   best, (below,) = comparison.below_best(block)
   assert (best, below.name) == (first.name, second.name)
   assert 0 < below.low < below.mean < below.high and below.p_value < 0.05
-  # Of single seeds, queries alone speak.
+  # Single seeds are compared over queries.
   (block,) = comparison.group([runs[0], runs[2]])
   assert [setting.name for setting in block.settings] == ["a0", "b0"]
   _, (below,) = comparison.below_best(block)
   assert below.low > 0 and math.isnan(below.p_value)
-  # A copy of the best cannot be told from it.
+  # A copy of the best equals it.
   twin = copy(four / "a0", four.parent / "twin", {"bits": 17})
   (block,) = comparison.group(run_files.read_all([str(four / "a0"), str(twin)]))
   assert [cells["map@all"].mark for _, cells in block.table] == [
@@ -280,7 +275,7 @@ def test_names_are_escaped_and_missing_images_have_a_reason(folder, tmp_path):
   page = check_alone(text)
   assert "<script" not in text
   assert any(NASTY in words for words in page.words)
-  assert "No images: The query split of digits is not the one" in text
+  assert "No images: The query split of digits is not that" in text
   assert "No images: None of the 40 sampled queries shares a label" in text
   assert "The query is on the left" not in text
 
@@ -367,18 +362,17 @@ def test_labels_and_codes_equal_hand_computed_numbers():
   (row,) = breakdown.by_number_of_labels(block, "map@all")
   assert (row.name, row.num_queries, row.num_items) == ("1", 2, 2)
   assert row.scores[0] == pytest.approx(np.mean(scores))
-  found = breakdown.describe_codes(run)
+  facts = breakdown.describe_codes(run)
   entropy = -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
-  assert found["entropy"] == pytest.approx((1 + 0 + entropy) / 3)
-  assert (found["distinct"], found["most_common"]) == (3, 2)
-  assert found["dead_bits"] == [1]
-  assert found["nearest"] == (1.5, 2)
-  assert found["effective_rank"] is None and found["real_valued"] is None
+  assert facts["entropy"] == pytest.approx((1 + 0 + entropy) / 3)
+  assert (facts["distinct"], facts["most_common"]) == (3, 2)
+  assert facts["dead_bits"] == [1]
+  assert facts["nearest"] == (1.5, 2)
+  assert facts["effective_rank"] is None and facts["real_valued"] is None
 
 
-@pytest.mark.parametrize("num_bits", [1])
-def test_degenerate_codes_are_drawn(num_bits):
-  bits = np.zeros((1, num_bits))
+def test_degenerate_codes_are_drawn():
+  bits = np.zeros((1, 1))
   labels = np.zeros((1, 2), np.uint8)
   run = tiny_run(bits, labels, labels)
   assert all(

@@ -39,20 +39,10 @@ def test_chunks_and_database_order_change_no_bit():
     64, 21, 5, 300
   )
   order = np.random.default_rng(2).permutation(len(database))
-  for backend, chunk_rows in [
-    ("numba", 1),
-    ("numba", 77),
-    ("xla", 64),
-    ("xla", 300),
-  ]:
+  arguments = queries, database[order], query_labels, database_labels[order], 64
+  for backend, rows in (("numba", 1), ("numba", 77), ("xla", 64), ("xla", 300)):
     hist = histogram.joint_histogram(
-      queries,
-      database[order],
-      query_labels,
-      database_labels[order],
-      64,
-      backend=backend,
-      chunk_rows=chunk_rows,
+      *arguments, backend=backend, chunk_rows=rows
     )
     np.testing.assert_array_equal(hist, expected)
 
@@ -109,25 +99,19 @@ def test_items_without_labels_share_none():
 def test_bad_input_is_refused():
   packed = np.zeros((3, 1), np.uint32)
   some = np.zeros((3, 4), np.uint8)
-  call = histogram.joint_histogram
-  with pytest.raises(errors.UserError, match="3 query codes but 2 query"):
-    call(packed, packed, some[:2], some, 8)
-  with pytest.raises(errors.UserError, match="3 database codes but 2"):
-    call(packed, packed, some, some[:2], 8)
-  with pytest.raises(errors.UserError, match="same classes"):
-    call(packed, packed, some, some[:, :3], 8)
-  with pytest.raises(errors.UserError, match="no query items"):
-    call(packed[:0], packed, some[:0], some, 8)
-  with pytest.raises(errors.UserError, match="no database items"):
-    call(packed, packed[:0], some, some[:0], 8)
-  with pytest.raises(errors.UserError, match="40 needs 2"):
-    call(packed, packed, some, some, 40)
-  with pytest.raises(errors.UserError, match="hold 2"):
-    call(packed, packed, some + 2, some, 8)
-  with pytest.raises(errors.UserError, match="Did you mean 'numba'"):
-    call(packed, packed, some, some, 8, backend="number")
-  with pytest.raises(errors.UserError, match="chunk_rows"):
-    call(packed, packed, some, some, 8, chunk_rows=0)
+  for message, arguments, options in (
+    ("3 query codes but 2 query", (packed, packed, some[:2], some, 8), {}),
+    ("3 database codes but 2", (packed, packed, some, some[:2], 8), {}),
+    ("same classes", (packed, packed, some, some[:, :3], 8), {}),
+    ("no query items", (packed[:0], packed, some[:0], some, 8), {}),
+    ("no database items", (packed, packed[:0], some, some[:0], 8), {}),
+    ("40 needs 2", (packed, packed, some, some, 40), {}),
+    ("hold 2", (packed, packed, some + 2, some, 8), {}),
+    ("mean 'numba'", (packed, packed, some, some, 8), {"backend": "number"}),
+    ("chunk_rows", (packed, packed, some, some, 8), {"chunk_rows": 0}),
+  ):
+    with pytest.raises(errors.UserError, match=message):
+      histogram.joint_histogram(*arguments, **options)
   accumulator = histogram.Accumulator(packed, some + 1, 8, max_shared=2)
   with pytest.raises(errors.UserError, match="max_shared is 2"):
     accumulator.add(packed, some + 1)

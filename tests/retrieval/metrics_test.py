@@ -127,15 +127,17 @@ def big_problem():
   )
 
 
+def items_of(hist):
+  """Return distance and overlap of every item of a histogram [D,S+1]."""
+  return (np.repeat(x.ravel(), hist.ravel()) for x in np.indices(hist.shape))
+
+
 def test_shuffles_lie_between_the_bounds_and_average_to_the_expectation():
   num_orders = 10000
   rng = np.random.default_rng(6)
   hist = big_problem()
   for query in range(len(hist)):
-    distances, overlaps = (
-      np.repeat(x.ravel(), hist[query].ravel())
-      for x in np.indices(hist[query].shape)
-    )
+    distances, overlaps = items_of(hist[query])
     keys = distances[None] + rng.random((num_orders, len(distances)))
     orders = overlaps[np.argsort(keys, axis=1)]
     for k in (10, 90, 250, 400):
@@ -154,10 +156,7 @@ def test_shuffles_lie_between_the_bounds_and_average_to_the_expectation():
 def test_ndcg_equals_scikit_learn():
   hist = big_problem()
   for query in range(len(hist)):
-    distances, overlaps = (
-      np.repeat(x.ravel(), hist[query].ravel())
-      for x in np.indices(hist[query].shape)
-    )
+    distances, overlaps = items_of(hist[query])
     for k in (1, 7, 100, 400):
       theirs = sklearn.metrics.ndcg_score(
         2.0 ** overlaps[None] - 1, -distances[None].astype(float), k=k
@@ -240,12 +239,6 @@ def test_balls_and_the_precision_recall_curve():
   assert metrics.without_relevant(hist).tolist() == [False, True]
   # A radius beyond K holds everything.
   np.testing.assert_allclose(metrics.precision_within_radius(hist, 9), [0.5, 0])
-
-
-def test_nothing_relevant_scores_zero():
-  hist = np.array([[[3], [2]]])
-  for function, ties in itertools.product(FUNCTIONS.values(), rankings.TIES):
-    assert function(hist, 3, ties=ties).tolist() == [0.0]
 
 
 def test_bad_arguments_are_refused():

@@ -98,19 +98,16 @@ def test_bad_input_is_refused():
   for k in (0, 4, -1):
     with pytest.raises(errors.UserError, match="1 to 3"):
       neighbors.top_k(some, some, k)
-  with pytest.raises(errors.UserError, match="whole number"):
-    neighbors.top_k(some, some, 1.5)
-  with pytest.raises(errors.UserError, match="same number of bits"):
-    neighbors.top_k(some, some[:, :1], 1)
-  with pytest.raises(errors.UserError, match="no query items"):
-    neighbors.top_k(some[:0], some, 1)
-  with pytest.raises(errors.UserError, match="no database items"):
-    neighbors.within_radius(some, some[:0], 1)
-  with pytest.raises(errors.UserError, match="float64"):
-    neighbors.top_k(some * 1.0, some, 1)
+  for message, arguments, options in (
+    ("whole number", (some, some, 1.5), {}),
+    ("same number of bits", (some, some[:, :1], 1), {}),
+    ("no query items", (some[:0], some, 1), {}),
+    ("no database items", (some, some[:0], 1), {}),
+    ("float64", (some * 1.0, some, 1), {}),
+    ("backend 'gpu'", (some, some, 1), {"backend": "gpu"}),
+    ("chunk_rows", (some, some, 1), {"chunk_rows": 0}),
+  ):
+    with pytest.raises(errors.UserError, match=message):
+      neighbors.top_k(*arguments, **options)
   with pytest.raises(errors.UserError, match="0 or more"):
     neighbors.within_radius(some, some, -1)
-  with pytest.raises(errors.UserError, match="backend 'gpu'"):
-    neighbors.top_k(some, some, 1, backend="gpu")
-  with pytest.raises(errors.UserError, match="chunk_rows"):
-    neighbors.top_k(some, some, 1, chunk_rows=0)

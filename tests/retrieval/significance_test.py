@@ -9,13 +9,6 @@ from scipy import stats
 from dsh_jax.retrieval import significance
 
 
-def test_t_interval_by_hand():
-  # Mean 2, standard deviation 1, quantile 4.303 of two degrees of freedom.
-  mean, half = significance.t_interval([1.0, 2.0, 3.0])
-  assert mean == 2.0
-  assert half == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)
-
-
 @pytest.mark.parametrize("count", [2, 3, 5, 30])
 def test_t_interval_against_scipy(count):
   values = np.random.default_rng(count).normal(0.7, 0.02, count)
@@ -29,15 +22,6 @@ def test_t_interval_against_scipy(count):
 def test_t_interval_of_one_value_is_unknown():
   mean, half = significance.t_interval([0.5])
   assert mean == 0.5 and math.isnan(half)
-
-
-def test_t_interval_covers_the_mean_with_its_confidence():
-  rng = np.random.default_rng(0)
-  inside = 0
-  for _ in range(2000):
-    mean, half = significance.t_interval(rng.normal(3.0, 2.0, 3))
-    inside += abs(mean - 3.0) <= half
-  assert inside / 2000 == pytest.approx(0.95, abs=0.015)
 
 
 def test_bootstrap_against_scipy():
@@ -69,13 +53,8 @@ def _draw(rng, effect, num_seeds, num_queries, queries):
   """Return scores [seeds,Q] with effects of seeds, queries and both."""
   own = rng.normal(0, 0.03, num_queries)  # Method by query.
   seeds = rng.normal(0, 0.02, (num_seeds, 1))
-  return (
-    effect
-    + queries
-    + own
-    + seeds
-    + rng.normal(0, 0.05, (num_seeds, num_queries))
-  )
+  noise = rng.normal(0, 0.05, (num_seeds, num_queries))
+  return effect + queries + own + seeds + noise
 
 
 @pytest.mark.parametrize("num_seeds", [(2, 3), (8, 8)])
