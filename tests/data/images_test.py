@@ -90,8 +90,9 @@ def test_large_jpegs_are_decoded_at_a_fraction_of_their_size():
 @pytest.mark.parametrize("kept", [0, 3, 100, 400, -2000])
 def test_truncated_jpeg(kept):
   encoded = fake_archives.jpeg(0, (500, 375))[:kept]
-  with pytest.raises(images.UnreadableError, match="trunc" if kept < 0 else ""):
+  with pytest.raises(images.UnreadableError) as caught:
     images.decode(encoded, 256)
+  assert kept >= 0 or "truncated" in str(caught.value)
 
 
 def test_other_formats_are_refused_unparsed():
