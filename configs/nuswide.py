@@ -13,7 +13,7 @@ from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
-  """Returns the config; `arg` is like "method=dsrh,bits=32"."""
-  # num_images: how many the archives have to list.
+  """Return the config; `arg` is like "method=dsrh,bits=32"."""
+  # num_images: number of images in the lists.
   config = photos.get_config("nuswide", num_images=269648)
   return fields.build(config, methods.METHODS, arg)

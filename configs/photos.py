@@ -1,7 +1,7 @@
-"""What the data sets of photographs have in common; no config by itself.
+"""Fields shared by the data sets of photographs; not a config by itself.
 
-Images are stored at 256 pixels; the network sees 224, at random places and
-mirrored at random in training, the centre otherwise.
+Images are stored at 256 pixels. The network gets 224: a random crop, flipped at
+random, in training, else the centre.
 """
 
 import ml_collections
@@ -10,11 +10,11 @@ from configs import default
 
 
 def get_config(name: str, **data) -> ml_collections.ConfigDict:
-  """Returns the config of a data set, before a method is applied.
+  """Return the config of a data set, before a method is applied.
 
   Args:
     name: Of `dsh_jax.data.DATASETS`.
-    **data: Further fields of config.data, or other values for them.
+    **data: Further or other values of config.data.
   """
   config = default.get_config()
   with config.unlocked():

@@ -12,6 +12,6 @@ from dsh_jax.config import fields
 
 
 def get_config(arg: str = ""):
-  """Returns the config; `arg` is like "method=dsrh,bits=32"."""
+  """Return the config; `arg` is like "method=dsrh,bits=32"."""
   config = photos.get_config("voc2012")
   return fields.build(config, methods.METHODS, arg)

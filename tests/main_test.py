@@ -10,13 +10,13 @@ import pytest
 SMALL = commands.SMALL
 
 
-def test_a_run_prints_the_table_and_leaves_its_files(command):
+def test_a_run_prints_the_table_and_writes_its_files(command):
   workdir, out, err = command.finished
   assert "ndcg@100" in out and "pessimistic" in out
   about_data, steps = err[: err.index("step 1/16")], err[err.index("step ") :]
   assert about_data.startswith("Data: 64 training items, 40 validation queries")
-  held = json.loads((workdir / "data.json").read_text())
-  assert held["items"]["database"] == 200 and held["labels"] == 10
+  metadata = json.loads((workdir / "data.json").read_text())
+  assert metadata["items"]["database"] == 200 and metadata["labels"] == 10
   assert "Warning" not in err and len(steps.splitlines()) == 7
   result = json.loads((workdir / "result.json").read_text())
   counts = result["counts"]
@@ -54,9 +54,7 @@ def test_the_same_command_again_prints_without_training(command):
   assert (workdir / "result.json").stat().st_mtime_ns == before
 
 
-def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
-  command, tmp_path
-):
+def test_selection_of_the_epoch(command, tmp_path):
   none = (
     *SMALL,
     "--config.data.num_validation=0",
@@ -79,7 +77,7 @@ def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
     for folder in folders.values()
   )
   assert (last["selected_step"], last["validation"]) == (8, {})
-  # The bad habit of released code, under its name: the test queries choose.
+  # As some released code does: selected on the test queries.
   assert (best["select"], best["selected_step"]) == ("test_best", 8)
   assert best["validation"] == {
     f"test/{name}": best["metrics"][name]["expected"]
@@ -96,7 +94,7 @@ def test_an_epoch_is_chosen_by_validation_queries_or_is_the_last(
   ],
   ids=["training", "saving", "evaluating"],
 )
-def test_killed_and_run_again_is_bit_identical(command, tmp_path, moment):
+def test_a_killed_run_resumes_bit_identically(command, tmp_path, moment):
   code, _, err = command.run_and_signal(signal.SIGKILL, moment, tmp_path)
   assert code == -signal.SIGKILL, err
   assert not (tmp_path / "result.json").exists()
@@ -133,7 +131,7 @@ BAD_INPUT = [
   (["--config.data.protocol=x"], ["config.data.protocol", "digits"]),
   ([*SMALL, "--config.train.batch_size=10000"], ["config.train.batch_size"]),
   (
-    # XLA ends a process that was given a flag it does not know.
+    # XLA aborts on an unknown flag.
     [*SMALL, "--config.deterministic=True", "--config.train.batch_size=10000"],
     ["config.train.batch_size"],
   ),
@@ -147,7 +145,7 @@ BAD_INPUT = [
     ["'ndgc@100'", "config.eval.select_metric"],
   ),
   (["--config.eval.metrics=('map@0',)"], ["'map@0'", "config.eval.metrics"]),
-  (["--config.profile=(5,3)"], ["config.profile", "(5, 3)", "do not fall"]),
+  (["--config.profile=(5,3)"], ["config.profile", "(5, 3)", "first <= last"]),
   (
     ["--config.model.sync_batch_norm=False", "--config.parallel=jit"],
     ["config.parallel", "'jit'", "config.model.sync_batch_norm"],
@@ -166,7 +164,7 @@ BAD_INPUT = [
 ]
 
 
-def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path):
+def test_bad_input_gives_one_line_and_no_files(command, tmp_path):
   finished, *_ = command.finished
   workdir = tmp_path / "run"
   cases = [
@@ -177,12 +175,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path):
     ([*SMALL, f"--workdir={finished}", "--config.seed=7"], ["seed was 0"]),
     ([*SMALL, f"--workdir={finished / 'config.json'}"], ["not a folder"]),
   ]
-  found = command.run_forked([arguments for arguments, _ in cases])
-  for (code, out, err), (arguments, words) in zip(found, cases, strict=True):
+  results = command.run_forked([arguments for arguments, _ in cases])
+  for (code, out, err), (arguments, words) in zip(results, cases, strict=True):
     assert (code, out) == (2, ""), (arguments, err)
     assert len(err.splitlines()) == 1, err
     assert err.startswith("dsh_jax: "), err
     assert all(word in err for word in words), err
     assert "Error" not in err and 'File "' not in err, err
   assert not workdir.exists()
-  assert "is now 7" in found[-2][2]
+  assert "is now 7" in results[-2][2]

@@ -1,4 +1,4 @@
-"""IDHN's settings on the digit scenes, one or two at a time, beside DHN.
+"""IDHN's settings on the digit scenes, one or two at a time, and DHN.
 
 python -m benchmarks.tables.study --config=configs/studies/idhn.py --workdir=DIR
 
@@ -9,7 +9,7 @@ from configs.tables import default
 
 
 def get_config():
-  """Returns the study."""
+  """Return the study."""
   config = default.get_config()
   config.title = "IDHN's settings on digit scenes, warm start"
   config.config = "configs/digits.py"

@@ -5,14 +5,14 @@ python -m benchmarks.tables \\
   --override=model.pretrained=alexnet.pth
 
 The published numbers are of the best epoch on the test queries; to compare
-with them on their own terms add --override=eval.select=test_best.
+with them, add --override=eval.select=test_best.
 """
 
 from configs.tables import default, downloads
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "COCO, protocol of DeepHash-pytorch"
   config.config = "configs/coco.py"

@@ -5,8 +5,8 @@ taskset -c 0 python -m benchmarks.tables --config=configs/tables/digits.py \\
 taskset -c 1 python -m benchmarks.tables --config=configs/tables/digits.py \\
   --workdir=DIR --shard=1/2
 
-All start from the weights that tell single digits apart, with the backbone at
-a tenth of the head's rate. configs/tables/digits_cold.py has the same methods
+All start from weights that classify single digits, with the backbone at a tenth
+of the head's learning rate. configs/tables/digits_cold.py has the same methods
 from random weights, configs/tables/digits_more.py other code lengths and
 BatchNorm on the head.
 """
@@ -64,7 +64,7 @@ SIZES = dict(
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "Digit scenes, warm start"
   config.config = "configs/digits.py"
@@ -109,7 +109,7 @@ def get_config():
   config.references.methods = REFERENCES
   config.references.bits = (48,)
   config.metrics = METRICS
-  # Of a seed that no row has.
+  # A seed that no row uses.
   config.grid.seed = 100
   config.grid.learning_rates = (1e-2, 3e-2, 3e-3)
   config.grid.further_rates = (1e-4, 3e-4, 1e-3, 1e-1, 3e-1, 1.0)

@@ -2,7 +2,7 @@
 
 python -m benchmarks.tables --config=configs/tables/digits_cold.py --workdir=DIR
 
-It measures how methods get off the ground rather than which codes are best: see
+It shows how methods start to learn, not which codes are best: see
 configs/tables/digits.py for that.
 """
 
@@ -10,7 +10,7 @@ from configs.tables import default, digits
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "Digit scenes, cold start"
   config.config = "configs/digits.py"

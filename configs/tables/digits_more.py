@@ -1,19 +1,19 @@
-"""Other code lengths, and BatchNorm on the head, beside the table of digits.
+"""Other code lengths and BatchNorm on the head, for the digit scenes.
 
 python -m benchmarks.tables --config=configs/tables/digits_more.py --workdir=DIR
 
-The same start, budget and rates as configs/tables/digits.py.
+Start, budget and learning rates are those of configs/tables/digits.py.
 """
 
 from configs.tables import digits
 
-# The two methods of this project, the pairwise and the weighted likelihood, and
-# the best published ones that learn from class codes and proxies.
+# The subjects of this project, the pairwise likelihood of DHN and its weighted
+# form of HashNet, and the best published methods with class codes and proxies.
 LENGTHS_OF = ("idhn", "dsrh", "dhn", "hashnet", "csq", "hyp2")
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = digits.get_config()
   config.title = "Digit scenes, warm start: code lengths, BatchNorm"
   config.cells = (

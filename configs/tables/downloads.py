@@ -1,4 +1,4 @@
-"""What a person has to fetch for a table, and where to put it."""
+"""Files to download for the tables, and where to put them."""
 
 MIRFLICKR25K = (
   "mirflickr25k.zip and mirflickr25k_annotations_v080.zip, from"

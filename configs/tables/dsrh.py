@@ -4,9 +4,9 @@ python -m benchmarks.tables --config=configs/tables/dsrh.py:mirflickr25k \\
   --workdir=DIR --override=data.manual_dir=ARCHIVES \\
   --override=model.pretrained=alexnet.pth
 
-Behind the colon: mirflickr25k or nuswide. The paper's own numbers are not in
-benchmarks/tables/published.csv; rows added there with the protocol "dsrh" stand
-beside the measured ones.
+After the colon: mirflickr25k or nuswide. The paper's numbers are not in
+benchmarks/tables/published.csv; rows added there with the protocol "dsrh" are
+shown with the measured ones.
 """
 
 from configs.tables import default, downloads
@@ -30,7 +30,7 @@ _DATASETS = {
 
 
 def get_config(dataset: str = "mirflickr25k"):
-  """Returns the table of one data set."""
+  """Return the table of one data set."""
   if dataset not in _DATASETS:
     raise ValueError(
       f"Unknown data set {dataset!r}; allowed: {', '.join(_DATASETS)}."
@@ -54,8 +54,7 @@ def get_config(dataset: str = "mirflickr25k"):
       seeds=(0, 1, 2),
       overrides=("model.feature_layers=('fc6', 'fc7')",),
     ),
-    # The authors' own network and training, without the shared backbone; the
-    # weights of torchvision's AlexNet fit it.
+    # The authors' network and training; torchvision's AlexNet weights fit it.
     dict(
       methods=("dsrh_release",),
       bits=(64, 16, 32, 48),

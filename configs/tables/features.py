@@ -3,16 +3,16 @@
 python -m benchmarks.tables --config=configs/tables/features.py --workdir=DIR \\
   --override=data.features=features.npz
 
-192 heads. On 10,000 items of 512 features the pairwise losses and classifiers
-take about a second of one CPU core each, those of triplets and rankings up to
-ten.
+192 heads. On 10,000 items of 512 features, a head takes about a second of one
+CPU core with a pairwise loss or a classifier, up to ten with a triplet or
+ranking loss.
 """
 
 from configs.tables import default, digits
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "Features"
   config.config = "configs/features.py"

@@ -4,9 +4,9 @@ python -m benchmarks.tables --config=configs/tables/idhn.py:mirflickr25k \\
   --workdir=DIR --override=data.manual_dir=ARCHIVES \\
   --override=model.pretrained=alexnet.pth
 
-Behind the colon: mirflickr25k, nuswide, iaprtc12 or voc2012. The paper's own
-numbers are not in benchmarks/tables/published.csv; rows added there with the
-protocol "idhn" stand beside the measured ones.
+After the colon: mirflickr25k, nuswide, iaprtc12 or voc2012. The paper's numbers
+are not in benchmarks/tables/published.csv; rows added there with the protocol
+"idhn" are shown with the measured ones.
 """
 
 from configs.tables import default, downloads
@@ -44,7 +44,7 @@ _DATASETS = {
 
 
 def get_config(dataset: str = "mirflickr25k"):
-  """Returns the table of one data set."""
+  """Return the table of one data set."""
   if dataset not in _DATASETS:
     raise ValueError(
       f"Unknown data set {dataset!r}; allowed: {', '.join(_DATASETS)}."
@@ -61,7 +61,7 @@ def get_config(dataset: str = "mirflickr25k"):
       bits=(48, 12, 24, 36),
       seeds=(0, 1, 2),
     ),
-    # The authors' own network and training, without the shared backbone.
+    # The authors' network and training.
     dict(
       methods=("idhn_release",),
       bits=(48, 12, 24, 36),

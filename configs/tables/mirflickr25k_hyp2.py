@@ -9,7 +9,7 @@ from configs.tables import default, downloads
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "MIRFLICKR-25K, protocol of HyP2 Loss"
   config.config = "configs/mirflickr25k.py"

@@ -9,7 +9,7 @@ from configs.tables import default, downloads
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "NUS-WIDE with 21 labels, protocol of HyP2 Loss"
   config.config = "configs/nuswide.py"

@@ -4,14 +4,14 @@ python -m benchmarks.tables --config=configs/tables/voc2012_hyp2.py \\
   --workdir=DIR --override=model.pretrained=resnet50.pth
 
 The published numbers are of an Inception-v3 at 448 pixels, which this project
-does not have; they are listed below the table, not beside a measurement.
+lacks; they are listed below the table.
 """
 
 from configs.tables import default, downloads
 
 
 def get_config():
-  """Returns the table."""
+  """Return the table."""
   config = default.get_config()
   config.title = "PASCAL VOC 2012, protocol of HyP2 Loss"
   config.config = "configs/voc.py"

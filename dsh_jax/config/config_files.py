@@ -1,8 +1,8 @@
-"""Where the config files are, in the repository and where it is installed.
+"""Find the config files, in the repository or in the installed package.
 
-Config files lie in `configs` at the top of the repository, and in
-`dsh_jax/configs` of an installed package. They import each other as
-`from configs import default`, whichever folder the command is started in.
+They are in `configs` of the repository or in `dsh_jax/configs` of an installed
+package, and import each other as `from configs import default` whatever the
+working directory.
 """
 
 import importlib
@@ -19,25 +19,24 @@ from dsh_jax.config import fields
 
 _PACKAGE = "configs"
 _FLAG = "--config"
-# What the config files of data sets share.
+# Imported by the config files of data sets.
 _NO_JOBS = ("default.py", "methods.py", "photos.py")
 
 
 def folder() -> pathlib.Path:
-  """Returns the folder of the config files that belong to this code."""
+  """Return the folder of the config files."""
   package = pathlib.Path(__file__).parents[1]
   installed = package / _PACKAGE
   return installed if installed.is_dir() else package.parent / _PACKAGE
 
 
 def make_importable() -> None:
-  """Lets `from configs import ...` find this folder and no other.
+  """Make `from configs import ...` use `folder()`.
 
-  A folder named configs is a habit of many projects: without this, the one in
-  the working directory would be taken.
+  Otherwise a `configs` in the working directory would be imported instead.
   """
-  held = sys.modules.get(_PACKAGE)
-  if held is not None and str(folder()) in map(str, held.__path__):
+  loaded = sys.modules.get(_PACKAGE)
+  if loaded is not None and str(folder()) in map(str, loaded.__path__):
     return
   package = types.ModuleType(_PACKAGE, "The config files of dsh_jax.")
   package.__path__ = [str(folder())]
@@ -45,58 +44,51 @@ def make_importable() -> None:
 
 
 def presets() -> dict[str, dict[str, Any]]:
-  """Returns METHODS of configs/methods.py."""
+  """Return `METHODS` of configs/methods.py."""
   make_importable()
   return importlib.import_module(f"{_PACKAGE}.methods").METHODS
 
 
 def find(argv: Sequence[str]) -> list[str]:
-  """Lets `--config=configs/NAME.py` mean the installed file where none is.
+  """Replace `--config=configs/NAME.py` in a command line.
 
-  Args:
-    argv: A command line.
-
-  Returns:
-    The command line, with the path of a config file replaced if there is no
-    such file here but one in `folder()`.
+  If that file does not exist but `folder()` has it, the latter is used.
   """
-  found = list(argv)
-  for place, file, argument in _config_flags(argv):
+  result = list(argv)
+  for index, file, argument in _config_flags(argv):
     path = pathlib.Path(file)
     if not path.is_file() and path.parts[:1] == (_PACKAGE,):
       path = folder().joinpath(*path.parts[1:])
       if path.is_file():
-        prefix = f"{_FLAG}=" if argv[place].startswith(f"{_FLAG}=") else ""
-        found[place] = prefix + str(path) + argument
-  return found
+        prefix = f"{_FLAG}=" if argv[index].startswith(f"{_FLAG}=") else ""
+        result[index] = prefix + str(path) + argument
+  return result
 
 
 def check(argv: Sequence[str]) -> None:
-  """Checks that the config files of a command line are there.
+  """Check that the config files of a command line exist.
 
   Args:
-    argv: A command line, as `find` returned it.
+    argv: From `find`.
 
   Raises:
-    UserError: One is not; the nearest name is suggested.
+    UserError: One does not; suggests the nearest name.
   """
   for _, file, _ in _config_flags(argv):
     if not pathlib.Path(file).is_file():
       names = (path.name for path in folder().glob("*.py"))
       known = [f"{_PACKAGE}/{name}" for name in names if name not in _NO_JOBS]
-      field = f"{_FLAG}; a path of your own does too"
+      field = f"{_FLAG}, which also takes other paths"
       raise errors.unknown("config file", file, known, field)
 
 
 def answer(argv: Sequence[str]) -> str | None:
-  """Returns what can be chosen, if the command line asks with `=?`.
+  """Return the choices for a command line with `=?`, else None.
+
+  The text lists methods, bits, backbones and protocols.
 
   Args:
     argv: A command line, such as `--config=configs/digits.py:method=?`.
-
-  Returns:
-    The methods, bits, backbones and protocols, as lines of text; None if
-    nothing is asked.
   """
   for _, file, argument in _config_flags(argv):
     if argument.endswith("=?"):
@@ -105,16 +97,16 @@ def answer(argv: Sequence[str]) -> str | None:
 
 
 def _config_flags(argv: Sequence[str]) -> list[tuple[int, str, str]]:
-  """Returns place, file and ":argument" of the config flags."""
+  """Return index, file and ":argument" of the config flags."""
   flags = []
-  for place, word in enumerate(argv):
+  for index, word in enumerate(argv):
     name, equals, value = word.partition("=")
     if name == _FLAG and equals:
-      flags.append((place, value))
-    elif name == _FLAG and place + 1 < len(argv):
-      flags.append((place + 1, argv[place + 1]))
-  parts = [(place, *value.partition(":")) for place, value in flags]
-  return [(place, file, colon + rest) for place, file, colon, rest in parts]
+      flags.append((index, value))
+    elif name == _FLAG and index + 1 < len(argv):
+      flags.append((index + 1, argv[index + 1]))
+  parts = [(index, *value.partition(":")) for index, value in flags]
+  return [(index, file, colon + rest) for index, file, colon, rest in parts]
 
 
 def _choices(file: str) -> str:
@@ -123,7 +115,9 @@ def _choices(file: str) -> str:
   width = max(map(len, methods))
   lines = [f"method={config.method}   one of"]
   lines += [f"  {name:<{width}}  {methods[name]['source']}" for name in methods]
-  lines.append(f"  {fields.AUTO:<{width}}  Each on features, and one is kept")
+  lines.append(
+    f"  {fields.AUTO:<{width}}  On features: try each, keep the best"
+  )
   lines.append(f"bits={config.bits}   1 to {MAX_BITS}")
   lines.append(f"backbone={config.model.backbone}   one of")
   lines += _wrapped(models.BACKBONES)

@@ -1,12 +1,9 @@
-"""Weights to start from on the digit scenes: config.model.pretrained="digits".
+"""Pretrained weights for the digit scenes: config.model.pretrained="digits".
 
-As papers start from weights that tell apart the objects of ImageNet, the
-embedded data start from weights that tell apart single digits. They are made
-where they are first asked for and kept beside the prepared data, in the form of
-any pretrained file.
-
-The pictures have one digit each. Their scans are those of the training scenes:
-no query, database or validation scene has any of them.
+Papers start from ImageNet weights; the embedded data set starts from weights
+that classify single digits. They are trained on first use and stored next to
+the prepared data. Every image has one digit, a scan of the training scenes: no
+query, database or validation scene uses it.
 """
 
 import contextlib
@@ -28,12 +25,12 @@ from dsh_jax.models import hash_network, naming, pretrained
 
 NAME = "digits"
 BACKBONE = "tiny"
-# Of pictures and of how they are normalised; also that of the scenes.
+# The same as that of the scenes.
 PREPROCESSING = pretrained.Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-_VERSION = 1  # Of all below; weights of another one are made anew.
+_VERSION = 1  # Of all below; other versions are trained again.
 _FILES = ("config.json", "model.npz")
 _SIDE = 32  # Pixels; a digit has 16 or 24.
-_NUM_PICTURES = 8_000
+_NUM_IMAGES = 8_000
 _NUM_SCORED = 1_000
 _BATCH_SIZE = 128
 _NUM_STEPS = 250
@@ -41,30 +38,30 @@ _LEARNING_RATE = 1e-2
 _PADDING = 4
 
 
-# Two devices of one thread each, whatever the machine has: how many threads
-# share a sum decides its last bits.
+# Always two devices of one thread: the number of threads that share a sum
+# changes its last bits.
 _NUM_DEVICES = 2
 _ENVIRONMENT = {
   "JAX_PLATFORMS": "cpu",
   "XLA_FLAGS": f"--xla_force_host_platform_device_count={_NUM_DEVICES}"
   " --xla_cpu_multi_thread_eigen=false"
-  # Steps as fast as those of the default, compiled in two thirds of the time.
+  # Compiles in two thirds of the time; steps are as fast.
   " --xla_backend_optimization_level=1",
 }
 
 
 def prepare(backbone: str, data_dir: str) -> str:
-  """Return the path of the weights; makes them if they are not there.
+  """Return the path of the weights; train them if needed.
 
-  They are made by a process of its own, with a fixed number of steps and
-  devices, so that machines of a kind get the same bits.
+  A separate process trains them with a fixed number of steps and devices, so
+  that equal machines get the same bits.
 
   Args:
     backbone: "tiny".
-    data_dir: Where prepared data are kept.
+    data_dir: Folder of the prepared data.
 
   Raises:
-    UserError: There are none for the backbone, or they cannot be made.
+    UserError: Another backbone, or the training failed.
   """
   if backbone != BACKBONE:
     raise errors.UserError(
@@ -75,13 +72,12 @@ def prepare(backbone: str, data_dir: str) -> str:
   folder = pathlib.Path(data_dir) / "pretrained"
   folder /= f"{NAME}-v{_VERSION}-jax{jax.__version__}"
   path = folder / "model.npz"
-  # Not there, or damaged.
-  with contextlib.suppress(OSError, ValueError):
+  with contextlib.suppress(OSError, ValueError):  # Missing or damaged.
     files.check_seal(folder, *_FILES)
     return os.fspath(path)
   started = time.monotonic()
-  print("Training the weights to start from.", file=sys.stderr, flush=True)
-  made = subprocess.run(
+  print("Training the pretrained weights.", file=sys.stderr, flush=True)
+  process = subprocess.run(
     [sys.executable, "-m", __name__, os.fspath(folder.absolute())],
     env=os.environ | _ENVIRONMENT,
     cwd=pathlib.Path(__file__).parents[2],
@@ -89,15 +85,15 @@ def prepare(backbone: str, data_dir: str) -> str:
     stderr=subprocess.PIPE,
     text=True,
   )
-  if made.returncode or not path.exists():
-    reason = (made.stderr.strip().splitlines() or ["it ended"])[-1]
+  if process.returncode or not path.exists():
+    reason = (process.stderr.strip().splitlines() or ["no output"])[-1]
     raise errors.UserError(
-      f"Cannot make {path}: {reason}. Free space there, change"
-      " config.data.dir, or start without: --config=FILE:start=cold."
+      f"Cannot train {path}: {reason}. Free disk space, change"
+      " config.data.dir, or use random weights: --config=FILE:start=cold."
     )
   accuracy = json.loads((folder / "config.json").read_text())["accuracy"]
   print(
-    f"They tell apart {accuracy:.1%} of single digits:"
+    f"They classify {accuracy:.1%} of single digits:"
     f" {time.monotonic() - started:.0f} s.",
     file=sys.stderr,
     flush=True,
@@ -105,22 +101,22 @@ def prepare(backbone: str, data_dir: str) -> str:
   return os.fspath(path)
 
 
-def make() -> tuple[dict[str, np.ndarray], float]:
-  """Train the weights, on all devices.
+def train() -> tuple[dict[str, np.ndarray], float]:
+  """Train the weights on all devices.
 
   Returns:
-    Tensors by the names of torchvision, with the axes of PyTorch; and the share
-    of right answers on pictures with the scans of the validation scenes.
+    PyTorch name -> tensor, with PyTorch's axes; the accuracy on images with the
+    scans of the validation scenes.
   """
   mesh = parallel.DeviceMesh("pmap")
-  images, answers = _draw("train", _NUM_PICTURES)
+  images, answers = _draw("train", _NUM_IMAGES)
   labels = np.eye(10, dtype=np.uint8)[answers]
   rng = np.random.default_rng([2, 2])
-  num_epochs = -(-_NUM_STEPS * _BATCH_SIZE // _NUM_PICTURES)
+  num_epochs = -(-_NUM_STEPS * _BATCH_SIZE // _NUM_IMAGES)
   rows = np.concatenate(
-    [rng.permutation(_NUM_PICTURES) for _ in range(num_epochs)]
+    [rng.permutation(_NUM_IMAGES) for _ in range(num_epochs)]
   )
-  # A label of ten, each by itself, as a scene can have several.
+  # Ten independent labels, as a scene can have several.
   method = losses.make_loss("classifier_code", num_bits=1, num_classes=10)
   network = hash_network.create_network(
     BACKBONE, num_outputs=10, axis_name=mesh.axis_name
@@ -163,7 +159,7 @@ def make() -> tuple[dict[str, np.ndarray], float]:
     state, outcome = train_step(
       state, *mesh.shard_batch((images[batch], labels[batch]))
     )
-    # Devices that meet in a sum give up where too many steps wait for it.
+    # All-reduces of simulated devices time out if too many steps are queued.
     jax.block_until_ready(outcome)
   state = mesh.fetch(state)
   images, answers = _draw("validation", _NUM_SCORED)
@@ -177,21 +173,21 @@ def make() -> tuple[dict[str, np.ndarray], float]:
 
 
 def _draw(split, count):
-  """Return uint8 [count,H,W,3] and the digits int64 [count]."""
+  """Return uint8 [count,H,W,3] and digits int64 [count]."""
   scans = digits.load_scans(split)
   rng = np.random.default_rng([2, len(split)])
-  pictures = [digits.compose_single(rng, scans, _SIDE) for _ in range(count)]
-  images, answers = zip(*pictures, strict=True)
+  items = [digits.compose_single(rng, scans, _SIDE) for _ in range(count)]
+  images, answers = zip(*items, strict=True)
   return np.stack(images), np.array(answers)
 
 
 def _main(folder: pathlib.Path) -> None:
-  """Write the weights and their config.json, each whole or not at all."""
-  tensors, accuracy = make()
+  """Train and write the weights and their config.json."""
+  tensors, accuracy = train()
   folder.mkdir(parents=True, exist_ok=True)
-  facts = dataclasses.asdict(PREPROCESSING) | {"accuracy": accuracy}
+  metadata = dataclasses.asdict(PREPROCESSING) | {"accuracy": accuracy}
   with files.replacing(folder / "config.json") as partial:
-    partial.write_text(json.dumps(facts, indent=1) + "\n")
+    partial.write_text(json.dumps(metadata, indent=1) + "\n")
   with files.replacing(folder / "model.npz") as partial:
     with partial.open("wb") as file:
       np.savez(file, **tensors)

@@ -1,7 +1,6 @@
-"""From a configuration to the parts of a run; each part takes plain values."""
+"""Create the parts of a run from a configuration."""
 
 import functools
-from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -15,18 +14,13 @@ from dsh_jax.config import digit_weights, fields, optimizer
 from dsh_jax.data import augment
 from dsh_jax.models import pretrained
 
-_BLOCK = 1 << 14  # Rows of features that are float64 at a time.
-# What is done to the images of a batch; all other fields of config.data, those
-# of one data set among them, are arguments of `data.load_splits`.
+_BLOCK = 1 << 14  # Rows of features converted to float64 at a time.
+# All other fields of config.data are arguments of `data.load_splits`.
 _AUGMENTATION = {"crop_size", "crop_padding", "flip", "mean", "std"}
 
 
 def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
-  """Return train, validation, query and database of the protocol.
-
-  Raises:
-    UserError: As `data.load_splits`.
-  """
+  """Return the splits of the protocol; raise as `data.load_splits`."""
   settings = {
     name: value
     for name, value in config.data.items()
@@ -40,15 +34,12 @@ def create_method(
   num_classes: int,
   num_steps: int | None = None,
 ) -> losses.Method:
-  """Return the method's loss.
+  """Return the loss; raise as `losses.make_loss`.
 
   Args:
     config: loss, bits and seed are read.
     num_classes: L.
-    num_steps: Steps of the whole training; None where nothing is trained.
-
-  Raises:
-    UserError: As `losses.make_loss`.
+    num_steps: Training steps; None without training.
   """
   settings = dict(config.loss)
   return losses.make_loss(
@@ -57,10 +48,7 @@ def create_method(
     num_classes=num_classes,
     seed=config.seed,
     num_steps=num_steps,
-    **{
-      name: dict(value) if isinstance(value, Mapping) else value
-      for name, value in settings.items()
-    },
+    **settings,
   )
 
 
@@ -69,44 +57,37 @@ def create_network(
   method: losses.Method,
   axis_name: str | None = None,
 ) -> nn.Module:
-  """Return what is trained: backbone and head, as wide as the loss asks for.
+  """Return the trained network; raise as `models.create_network`.
+
+  It has a backbone and a head; with a frozen backbone, it takes its features.
 
   Args:
     config: model and dtype are read.
     method: From `create_method`.
-    axis_name: pmap axis over which BatchNorm takes its statistics; None under
-      jit.
-
-  Returns:
-    The network; of a frozen backbone the part behind it, which takes features.
-
-  Raises:
-    UserError: As `models.create_network`.
+    axis_name: pmap axis of BatchNorm's statistics; None under jit.
   """
-  if not config.model.frozen:
-    return _create_network(config, method, axis_name)
-  config = config.copy_and_resolve_references()
-  config.model.backbone, config.model.feature_layers = models.VECTORS, ()
-  return _create_network(config, method, axis_name)
+  backbone, layers = config.model.backbone, config.model.feature_layers
+  if config.model.frozen:
+    backbone, layers = models.VECTORS, ()
+  return _create_network(config, method, backbone, layers, axis_name=axis_name)
 
 
 def create_joined_network(
   config: ml_collections.ConfigDict, method: losses.Method
 ) -> nn.Module:
-  """Returns the frozen backbone with what was trained behind it."""
-  backbone = config.model.backbone
-  config = config.copy_and_resolve_references()
-  config.model.backbone = models.VECTORS
-  return _create_network(config, method, None, frozen=backbone)
+  """Return the frozen backbone followed by the trained network."""
+  backbone, layers = config.model.backbone, config.model.feature_layers
+  return _create_network(
+    config, method, models.VECTORS, layers, frozen=backbone
+  )
 
 
-def _create_network(config, method, axis_name, **more):
+def _create_network(config, method, backbone, feature_layers, **options):
   return models.create_network(
-    backbone=config.model.backbone,
+    backbone=backbone,
     num_outputs=method.num_outputs,
     dtype=jnp.dtype(config.dtype),
-    feature_layers=tuple(config.model.feature_layers),
-    axis_name=axis_name,
+    feature_layers=tuple(feature_layers),
     head={
       "use_bias": config.model.head_bias,
       "batch_norm": config.model.head_batch_norm,
@@ -114,19 +95,19 @@ def _create_network(config, method, axis_name, **more):
     remat=config.model.remat,
     normalization=config.model.normalization,
     hidden_layers=tuple(config.model.hidden_layers),
-    **more,
+    **options,
   )
 
 
 def takes_vectors(config: ml_collections.ConfigDict) -> bool:
-  """Returns whether what is trained takes features in place of images."""
+  """Return whether the trained network takes features, not images."""
   return config.model.frozen or config.model.backbone == models.VECTORS
 
 
 def create_augmentation(
   config: ml_collections.ConfigDict,
 ) -> augment.Augmentation | augment.Unchanged:
-  """Return what is done to images before the network sees them."""
+  """Return the augmentation and normalisation of images."""
   if config.model.backbone == models.VECTORS:
     return augment.Unchanged()
   return augment.Augmentation(
@@ -141,7 +122,7 @@ def create_augmentation(
 def create_schedule(
   config: ml_collections.ConfigDict, num_steps: int
 ) -> optax.Schedule:
-  """Return the learning rate of a training of `num_steps` steps."""
+  """Return the learning-rate schedule of a training of `num_steps` steps."""
   options = config.optimizer
   return optimizer.create_schedule(
     options.schedule,
@@ -155,14 +136,13 @@ def create_schedule(
 def create_optimizer(
   config: ml_collections.ConfigDict, method: losses.Method, num_steps: int
 ) -> optax.GradientTransformation:
-  """Return the update rule of a training of `num_steps` steps.
+  """Return the optimizer of a training of `num_steps` steps.
 
-  It is for parameters {"backbone", "head", "loss"}, as `steps.create_state`
-  makes them; to the config's learning-rate factors is added that of the loss.
-  Those of a backbone that starts from random weights are left out.
+  The learning-rate multiplier of the loss is added to those of the config.
+  Multipliers of the backbone apply only if it is pretrained.
   """
   options = config.optimizer
-  slows_backbone = fields.trains_pretrained(config)
+  is_pretrained = fields.trains_pretrained(config)
   return optimizer.create_optimizer(
     options.name,
     create_schedule(config, num_steps),
@@ -172,7 +152,7 @@ def create_optimizer(
       *(
         (path, factor)
         for path, factor in options.multipliers
-        if slows_backbone or not fields.is_of_backbone(path)
+        if is_pretrained or not fields.is_of_backbone(path)
       ),
       ("loss", method.learning_rate_multiplier),
     ),
@@ -193,11 +173,10 @@ def create_state(
     network: From `create_network`.
     method: From `create_method`.
     tx: From `create_optimizer`.
-    features: float [N,F] of the training items, where `takes_vectors`.
+    features: float [N,F] of the training items, if `takes_vectors`.
 
   Raises:
-    UserError: The pretrained weights cannot be used, or the images are too
-      small for the network.
+    UserError: The pretrained weights do not fit, or the images are too small.
   """
   size = config.data.crop_size or config.data.image_size
   shape = (size, size, 3) if features is None else features.shape[1:]
@@ -224,7 +203,7 @@ def _make_create_state(device):
 
 
 def _with_statistics(config, state, features):
-  """Return the state with mean and deviation of the training features."""
+  """Return the state with the mean and scale of the training features."""
   if config.model.normalization != "standardise":
     return state
   blocks = range(0, len(features), _BLOCK)
@@ -238,42 +217,41 @@ def _with_statistics(config, state, features):
 
   mean = mean_of(lambda x: x)
   scale = np.sqrt(mean_of(lambda x: np.square(x - mean)))
-  found = {
+  statistics = {
     "mean": mean.astype(np.float32),
-    # What never differs in training says nothing.
+    # A constant feature is not scaled.
     "scale": np.where(scale > 1e-6, scale, 1).astype(np.float32),
   }
-  backbone = state.params["backbone"] | found
+  backbone = state.params["backbone"] | statistics
   return state.replace(params=state.params | {"backbone": backbone})
 
 
 def with_preprocessing(
   config: ml_collections.ConfigDict,
 ) -> ml_collections.ConfigDict:
-  """Return the configuration with the mean and std of pretrained weights.
+  """Return the configuration with mean and std of the pretrained weights.
 
   Raises:
-    UserError: The pretrained weights cannot be found.
+    UserError: There are no such weights.
   """
   if not config.model.pretrained:
     return config
   config = config.copy_and_resolve_references()
   if config.model.pretrained == digit_weights.NAME:
-    # Known before they are made, which is left until the data are there.
-    wanted = digit_weights.PREPROCESSING
+    # Known before the weights are trained.
+    stats = digit_weights.PREPROCESSING
   else:
-    wanted = pretrained.preprocessing(
+    stats = pretrained.preprocessing(
       config.model.pretrained, config.model.backbone
     )
-  config.data.mean, config.data.std = wanted.mean, wanted.std
+  config.data.mean, config.data.std = stats.mean, stats.std
   return config
 
 
 def weights_source(config: ml_collections.ConfigDict) -> str:
-  """Return the file or Hub id of the pretrained weights, made if need be.
+  """Return the file or Hub id of the pretrained weights.
 
-  Raises:
-    UserError: They are to be made, and cannot be.
+  Those of the digits are trained if needed; raise as `digit_weights.prepare`.
   """
   if config.model.pretrained != digit_weights.NAME:
     return config.model.pretrained

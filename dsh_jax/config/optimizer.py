@@ -1,4 +1,4 @@
-"""The learning-rate schedule and the chain of optax transformations."""
+"""Learning-rate schedules and optimizers."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ def create_schedule(
   halve_every_steps: int,
   drop_at: Sequence[float] = (),
 ) -> optax.Schedule:
-  """Returns step, from 0, -> learning rate.
+  """Return the learning rate as a function of the step, from 0.
 
   Args:
-    name: "one_cycle" (up over 30 % of the steps, then down, both as a
-      cosine; Smith & Topin 2018), "cosine" (from the first step down to 0),
-      "constant", "halve", or "drop" (to a tenth, one or several times).
-    learning_rate: The highest value, > 0.
-    num_steps: Steps of the whole training, at least 1.
-    halve_every_steps: Steps between two halvings of "halve", at least 1.
-    drop_at: Shares of the training, between 0 and 1, at which "drop" drops.
+    name: "one_cycle" (cosine up over 30 % of the steps, then down; Smith &
+      Topin 2018), "cosine" (down to 0), "constant", "halve", or "drop" (to a
+      tenth, once or several times).
+    learning_rate: Peak, > 0.
+    num_steps: Training steps, at least 1.
+    halve_every_steps: Steps between halvings of "halve", at least 1.
+    drop_at: Fractions of the training at which "drop" drops.
   """
   if name == "one_cycle":
-    # Fewer steps than these have no rising part, which optax cannot express.
+    # optax needs at least one rising step.
     return optax.cosine_onecycle_schedule(max(num_steps, 4), learning_rate)
   if name == "cosine":
     return optax.cosine_decay_schedule(learning_rate, num_steps)
@@ -48,17 +48,17 @@ def create_optimizer(
   momentum: float = 0.9,
   multipliers: Sequence[tuple[str, float]] = (),
 ) -> optax.GradientTransformation:
-  """Returns the optimizer of all parameters.
+  """Return the optimizer of all parameters.
 
   Args:
     name: "adamw", "adam" or "sgd".
     schedule: Step -> learning rate.
-    weight_decay: Decoupled for "adamw", times the learning rate of its step
-      and path; added to the gradient (L2) for "adam" and "sgd". Only for
-      weights with more than one axis; >= 0.
-    momentum: Of "sgd", 0 to 1.
-    multipliers: Pairs (path prefix, factor of the learning rate); a path is
-      like "head/fc7/kernel", and the longest matching prefix holds.
+    weight_decay: Decoupled for "adamw" (times the learning rate and
+      multiplier), L2 for "adam" and "sgd"; only for weights with more than one
+      axis.
+    momentum: Of "sgd".
+    multipliers: Pairs (path prefix, factor on the learning rate); a path is
+      like "head/fc7/kernel", and the longest matching prefix applies.
   """
   decay = optax.add_decayed_weights(weight_decay, mask=_is_matrix)
   if name == "adamw":
@@ -89,7 +89,6 @@ def _scale_by_path(multipliers):
     return 1.0
 
   def scale(updates, params=None):
-    del params
     return jax.tree_util.tree_map_with_path(
       lambda path, x: x * factor(path), updates
     )

@@ -1,4 +1,4 @@
-"""Where config files are found, in the repository and installed elsewhere."""
+"""Config files are found in the repository and in an installed package."""
 
 import configparser
 import importlib
@@ -17,27 +17,27 @@ from dsh_jax import errors
 from dsh_jax.config import config_files
 
 
-def test_what_there_is_to_choose_from(command):
+def test_choices_from_the_command_line(command):
   code, out, err = command.run("--config=configs/digits.py:method=?")
   assert (code, err) == (0, "")
   for word in ("idhn ", "dsrh ", "1 to 256", "resnet50", "protocol=digits"):
     assert word in out
 
 
-def test_it_is_asked_in_both_spellings(monkeypatch):
+def test_choices_in_both_spellings(monkeypatch):
   monkeypatch.chdir(commands.ROOT)
   config_files.make_importable()
-  asked = "configs/digits.py:bits=?"
-  assert "resnet18" in config_files.answer(["x", "--config", asked])
-  assert "resnet18" in config_files.answer(["x", f"--config={asked}"])
+  query = "configs/digits.py:bits=?"
+  assert "resnet18" in config_files.answer(["x", "--config", query])
+  assert "resnet18" in config_files.answer(["x", f"--config={query}"])
   assert config_files.answer(["x", "--config=configs/digits.py:bits=4"]) is None
   assert config_files.answer(["x", "--config"]) is None
-  config_files.check(["x", f"--config={asked}", "--workdir=nothing.py"])
+  config_files.check(["x", f"--config={query}", "--workdir=nothing.py"])
   with pytest.raises(errors.UserError, match="mean 'configs/digits.py'"):
     config_files.check(["x", "--config=configs/digit.py:method=?"])
 
 
-def test_a_file_that_is_here_is_taken(monkeypatch, tmp_path):
+def test_a_local_file_takes_precedence(monkeypatch, tmp_path):
   argv = ["x", "--config=configs/digits.py:bits=4", "--workdir", "w"]
   monkeypatch.chdir(tmp_path)
   path = config_files.folder() / "digits.py"
@@ -61,7 +61,7 @@ def test_the_help_is_short(command):
   reason="setuptools and wheel are not installed",
 )
 def test_an_installed_package_has_its_configs(command, tmp_path):
-  """From a wheel, in a folder with other configs, without the repository."""
+  """Run a wheel in a folder with another `configs`."""
   source, site, here = (tmp_path / name for name in ("source", "site", "here"))
   source.mkdir()
   for name in ("setup.py", "README.md"):

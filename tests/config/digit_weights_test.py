@@ -19,17 +19,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-  """What is left of a training of two steps, on eight devices."""
+  """Weights trained for two steps on eight devices."""
   folder = tmp_path_factory.mktemp("weights")
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(digit_weights, "_NUM_STEPS", 2)
-    patch.setattr(digit_weights, "_NUM_PICTURES", 256)
+    patch.setattr(digit_weights, "_NUM_IMAGES", 256)
     patch.setattr(digit_weights, "_NUM_SCORED", 20)
     digit_weights._main(folder)
   return folder
 
 
-def test_the_file_fits_the_backbone_and_comes_back(folder):
+def test_the_file_loads_into_the_backbone(folder):
   path = str(folder / "model.npz")
   network = hash_network.create_network("tiny", num_outputs=4)
   variables = jax.eval_shape(
@@ -49,13 +49,13 @@ def test_the_file_fits_the_backbone_and_comes_back(folder):
   assert not loaded["params"]["head"]["dense"]["kernel"].any()
   for leaf in jax.tree.leaves(loaded["batch_stats"]["backbone"]):
     assert np.isfinite(leaf).all()
-  found = pretrained.preprocessing(path, "tiny")
-  assert found == digit_weights.PREPROCESSING
-  facts = json.loads((folder / "config.json").read_text())
-  assert 0 <= facts["accuracy"] <= 1
+  stats = pretrained.preprocessing(path, "tiny")
+  assert stats == digit_weights.PREPROCESSING
+  metadata = json.loads((folder / "config.json").read_text())
+  assert 0 <= metadata["accuracy"] <= 1
 
 
-def test_weights_that_are_there_are_taken(folder, tmp_path, monkeypatch):
+def test_existing_weights_are_used(folder, tmp_path, monkeypatch):
   name = f"digits-v{digit_weights._VERSION}-jax{jax.__version__}"
   (tmp_path / "pretrained").mkdir()
   (tmp_path / "pretrained" / name).symlink_to(folder)
@@ -73,46 +73,46 @@ def test_weights_that_are_there_are_taken(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.npz"])
-def test_damaged_weights_are_made_again(folder, tmp_path, monkeypatch, name):
-  copied = f"digits-v{digit_weights._VERSION}-jax{jax.__version__}"
-  copy = tmp_path / "pretrained" / copied
+def test_damaged_weights_are_trained_again(folder, tmp_path, monkeypatch, name):
+  version = f"digits-v{digit_weights._VERSION}-jax{jax.__version__}"
+  copy = tmp_path / "pretrained" / version
   shutil.copytree(folder, copy)
-  monkeypatch.setattr(digit_weights.subprocess, "run", _trained)
+  monkeypatch.setattr(digit_weights.subprocess, "run", _train)
   assert digit_weights.prepare("tiny", str(tmp_path))
   content = (copy / name).read_bytes()
-  place = content.rindex(b"5")  # A mean, or a weight.
-  (copy / name).write_bytes(content[:place] + b"6" + content[place + 1 :])
+  index = content.rindex(b"5")  # In a mean or a weight.
+  (copy / name).write_bytes(content[:index] + b"6" + content[index + 1 :])
   with pytest.raises(_Trained):
     digit_weights.prepare("tiny", str(tmp_path))
 
 
 class _Trained(Exception):
-  """In place of a training of seconds."""
+  """Raised instead of training for seconds."""
 
 
-def _trained(*arguments, **options):
+def _train(*arguments, **options):
   raise _Trained
 
 
-def test_how_pictures_are_normalised_is_known_before(tmp_path):
+def test_preprocessing_is_known_before_training(tmp_path):
   config = config_file.get_config()
   config.data.dir = str(tmp_path)
-  found = factories.with_preprocessing(config)
-  assert found.data.mean == digit_weights.PREPROCESSING.mean
+  config = factories.with_preprocessing(config)
+  assert config.data.mean == digit_weights.PREPROCESSING.mean
   assert not list(tmp_path.iterdir())
 
 
-def test_no_picture_has_a_scan_of_queries_or_validation():
-  held = {
+def test_no_image_has_a_scan_of_queries_or_validation():
+  scans_of = {
     split: {
       scan[0].tobytes() for scans in digits.load_scans(split) for scan in scans
     }
     for split in ("train", "validation", "query", "database")
   }
-  assert held["query"] == held["database"]
-  # Single scans occur twice among the 1,797; a handful may meet.
+  assert scans_of["query"] == scans_of["database"]
+  # A few of the 1,797 scans are duplicates.
   for split in ("validation", "query"):
-    assert len(held["train"] & held[split]) <= 2
+    assert len(scans_of["train"] & scans_of[split]) <= 2
 
 
 def test_another_backbone_is_refused(tmp_path):
@@ -130,7 +130,7 @@ def test_another_backbone_is_refused(tmp_path):
     ("method=idhn_release", "", (("backbone", 0.01),)),
   ],
 )
-def test_only_a_pretrained_backbone_learns_slowly(
+def test_only_a_pretrained_backbone_has_a_multiplier(
   arg, pretrained_from, multipliers
 ):
   config = config_file.get_config(arg)

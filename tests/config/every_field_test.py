@@ -1,21 +1,19 @@
 """Every config field changes the run or is refused."""
 
-import functools
 import itertools
 import json
 
 import commands
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+import traced
 
 from configs import default, digits
-from dsh_jax import errors, parallel, steps
-from dsh_jax.config import factories, fields
+from dsh_jax import errors, parallel
+from dsh_jax.config import factories, fields, overrides
 
-# Change where files lie, or time and memory alone; their own tests show that
-# results stay as they are.
+# These change only paths, time or memory, which other tests check.
 RESOURCES = {
   "data.dir",
   "deterministic",
@@ -23,7 +21,7 @@ RESOURCES = {
   "train.prefetch",
   "train.steps_per_dispatch",
 }
-# Refused with the embedded data; used by data sets of files.
+# Refused for the embedded data set.
 REFUSED = {
   "method": "dsrh",
   "loss.name": "dsrh",
@@ -51,39 +49,11 @@ SMALL = {
 
 
 def _program(config):
-  """The initial weights, the train step and the encode step as text."""
+  """Return the train step and the encode step as text, with constants."""
   mesh = parallel.DeviceMesh(config.parallel, jax.devices()[:1])
-  method = factories.create_method(config, 10)
-  sync = config.model.sync_batch_norm
-  network = factories.create_network(
-    config, method, mesh.axis_name if sync else None
+  step, encode, state, images, labels = traced.make_steps(
+    config, axis_name=mesh.axis_name
   )
-  augmentation = factories.create_augmentation(config)
-  num_steps = 4 * config.train.num_epochs
-  tx = factories.create_optimizer(config, method, num_steps)
-  step = steps.make_train_step(
-    network,
-    method,
-    tx,
-    augmentation,
-    seed=config.seed,
-    batch_size=config.train.batch_size,
-    axis_name=mesh.axis_name,
-    accumulate=config.train.accumulate,
-    skip_nonfinite=config.train.on_nonfinite == "skip",
-    sync_batch_norm=sync,
-  )
-  encode = steps.make_encode_step(network, method, augmentation)
-  shape = (augmentation.crop_size, augmentation.crop_size, 3)
-  state = jax.eval_shape(
-    functools.partial(steps.create_state, network, method, tx, shape),
-    jax.random.key(0),
-  )
-  side = config.data.image_size
-  images = jax.ShapeDtypeStruct(
-    (config.train.batch_size, side, side, 3), jnp.uint8
-  )
-  labels = jax.ShapeDtypeStruct((config.train.batch_size, 10), jnp.uint8)
   axes = {"axis_env": [(mesh.axis_name, 1)]} if mesh.axis_name else {}
   weights = state.params, state.batch_stats
   programs = (
@@ -96,18 +66,18 @@ def _program(config):
 
 
 def _splits(config):
-  """The ids and labels of all splits, and the shape of an image."""
+  """Return the digests of the splits and the shape of an image."""
   splits = factories.load_splits(config)
   return dict(splits.sha256), splits.train.take([0]).shape
 
 
 def _network(config):
-  """What is trained."""
+  """Return the trained network as text."""
   method = factories.create_method(config, 10)
   return str(factories.create_network(config, method))
 
 
-# Path -> value, what shows the change, other fields that it needs.
+# Path -> value, function that observes it, other fields that it needs.
 EFFECTS = {
   "seed": (1, _program, {}),
   "bits": (24, _program, {}),
@@ -146,7 +116,7 @@ EFFECTS = {
   "optimizer.multipliers": ((("backbone", 0.5),), _program, {}),
 }
 
-# Path -> value: what a run leaves behind, but for its scores.
+# Path -> value, seen in the files of a run.
 SEEN_IN_FILES = {
   "profile": "(2, 3)",
   "tensorboard": True,
@@ -155,7 +125,7 @@ SEEN_IN_FILES = {
   "train.validate_every_epochs": 4,
   "eval.save_outputs": True,
 }
-# Path -> value: its scores.
+# Path -> value, seen in its scores.
 SEEN_IN_SCORES = {
   "eval.select": "last",
   "eval.drop_empty": True,
@@ -163,7 +133,7 @@ SEEN_IN_SCORES = {
   "eval.select_metric": "acg@100",
   "eval.metrics": "('ndcg@5',)",
 }
-# Names of what lies elsewhere; a name that does not exist is refused.
+# Path -> name of something that does not exist.
 NAMES = {
   "data.name": "unknown",
   "data.protocol": "unknown",
@@ -196,10 +166,10 @@ def test_setting_a_field_changes_the_run(path, command):
 
 
 @pytest.mark.parametrize("path", REFUSED)
-def test_a_field_that_changes_nothing_is_refused(path):
+def test_a_field_without_effect_is_refused(path):
   config = _config({path: REFUSED[path]})
   with pytest.raises(errors.UserError, match=f"config.{path} is refused"):
-    fields.check_overrides(config, [path])
+    overrides.check(config, [path])
 
 
 @pytest.mark.parametrize(
@@ -217,13 +187,13 @@ def test_a_field_that_changes_nothing_is_refused(path):
     ("optimizer.multipliers", (("backbone", 0.5),), {"model.pretrained": ""}),
   ],
 )
-def test_a_field_is_refused_where_others_leave_it_unused(path, value, others):
+def test_a_field_is_refused_where_other_fields_disable_it(path, value, others):
   config = _config({**others, path: value})
   with pytest.raises(errors.UserError, match=f"config.{path} is refused"):
-    fields.check_overrides(config, [path])
+    overrides.check(config, [path])
 
 
-def test_a_backbone_from_random_weights_is_not_slowed():
+def test_a_random_backbone_has_no_multiplier():
   slow, none = (
     _config({"model.pretrained": "", "optimizer.multipliers": pairs})
     for pairs in ((("backbone", 0.5), ("backbone/stem", 0.1)), ())
@@ -231,32 +201,31 @@ def test_a_backbone_from_random_weights_is_not_slowed():
   assert _program(slow) == _program(none)
 
 
-def _left_behind(workdir):
-  """The files, checkpoints and length of the log; the scores."""
+def _files_and_scores(workdir):
+  """Return (files, checkpoints and length of the log) and the scores."""
   result = json.loads((workdir / "result.json").read_text())
   names = {path.name.partition(".out.")[0] for path in workdir.iterdir()}
   names |= set(commands.checkpoints(workdir))
   with np.load(workdir / "codes.npz") as saved:
     names |= set(saved.files)
-  kept = ("metrics", "validation", "selected_step", "select", "counts")
+  scores = ("metrics", "validation", "selected_step", "select", "counts")
   log = len(commands.read_log(workdir))
-  return (names, log), {name: result[name] for name in kept}
+  return (names, log), {name: result[name] for name in scores}
 
 
 @pytest.mark.long
-def test_fields_of_logs_and_scores_change_what_a_run_leaves(command, tmp_path):
+def test_fields_of_logs_and_scores_change_a_run(command, tmp_path):
   assert command.finished  # Builds the data once.
-  # A run shows one of each.
+  # Each run changes one of each.
   pairs = list(
     itertools.zip_longest(SEEN_IN_FILES.items(), SEEN_IN_SCORES.items())
   )
   changes = [(), *pairs, *([name] for name in NAMES.items())]
-  before, *found = command.run_forked(
+  before, *runs = command.run_forked(
     [
       [
         *commands.SMALL,
-        # Some queries have nothing relevant, others more than two items, so
-        # that all conventions differ.
+        # All conventions differ: queries have 0 to 3 relevant items.
         "--config.data.num_database=3",
         "--config.eval.metrics=('map@2',)",
         *(f"--config.{path}={value}" for path, value in filter(None, change)),
@@ -266,20 +235,20 @@ def test_fields_of_logs_and_scores_change_what_a_run_leaves(command, tmp_path):
     ]
   )
   assert before[0] == 0, before[2]
-  files, scores = _left_behind(tmp_path / "0")
+  files, scores = _files_and_scores(tmp_path / "0")
   for number, (one, other) in enumerate(pairs, 1):
-    code, _, err = found[number - 1]
+    code, _, err = runs[number - 1]
     assert code == 0, err
-    left = _left_behind(tmp_path / str(number))
-    assert left[0] != files, one
-    assert other is None or left[1] != scores, other
+    new_files, new_scores = _files_and_scores(tmp_path / str(number))
+    assert new_files != files, one
+    assert other is None or new_scores != scores, other
   for value, (code, _, err) in zip(
-    NAMES.values(), found[len(pairs) :], strict=True
+    NAMES.values(), runs[len(pairs) :], strict=True
   ):
     assert code == 2 and value in err, err
 
 
-def test_the_command_line_refuses_a_method_that_applies_nothing(command):
+def test_the_command_line_refuses_an_override_of_method(command):
   ((code, _, err),) = command.run_forked([["--config.method=dsrh"]])
   assert code == 2 and "--config=FILE:method=dsrh" in err
   assert err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Update rules and schedules against loops in float64."""
+"""Optimizers and schedules against loops in float64."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from dsh_jax.config import optimizer
 
 _DECAY = 0.1
 _RATES = (0.01, 0.02, 0.005, 0.03)
-# The longest prefix that matches holds; "head" does not match "header".
+# The longest matching prefix applies; "head" does not match "header".
 _MULTIPLIERS = (("head", 10.0), ("head/bias", 20.0), ("backbone", 0.5))
 _FACTORS = {
   "backbone/kernel": 0.5,
@@ -37,7 +37,7 @@ def _to_tree(flat):
 
 
 def _loop(name, params, gradients):
-  """Takes the steps for one parameter at a time, from the papers' formulas."""
+  """Take the steps parameter by parameter, by the papers' formulas."""
   result = {}
   for path, x in params.items():
     decay = 0 if path.endswith("bias") else _DECAY
@@ -63,7 +63,7 @@ def _loop(name, params, gradients):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_rules_equal_a_loop(name):
+def test_optimizers_equal_a_loop(name):
   params, gradients = _make(0), [_make(1 + i) for i in range(len(_RATES))]
   tx = optimizer.create_optimizer(
     name,
@@ -71,14 +71,17 @@ def test_rules_equal_a_loop(name):
     weight_decay=_DECAY,
     multipliers=_MULTIPLIERS,
   )
-  found = _to_tree(params)
-  state = tx.init(found)
+  actual = _to_tree(params)
+  state = tx.init(actual)
   for gradient in gradients:
-    updates, state = tx.update(_to_tree(gradient), state, found)
-    found = optax.apply_updates(found, updates)
-  wanted = _to_tree(_loop(name, params, gradients))
-  for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-    np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    updates, state = tx.update(_to_tree(gradient), state, actual)
+    actual = optax.apply_updates(actual, updates)
+  expected = _to_tree(_loop(name, params, gradients))
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
+    actual,
+    expected,
+  )
 
 
 def _rates(name, num_steps, halve_every_steps=0, drop_at=()):
@@ -88,7 +91,7 @@ def _rates(name, num_steps, halve_every_steps=0, drop_at=()):
   return np.array([schedule(step) for step in range(num_steps)])
 
 
-def test_one_cycle_rises_for_a_third_and_falls_to_nothing():
+def test_one_cycle():
   rates = _rates("one_cycle", 100)
   assert rates.argmax() == 30
   np.testing.assert_allclose(rates[30], 0.4, rtol=1e-6)
@@ -98,7 +101,7 @@ def test_one_cycle_rises_for_a_third_and_falls_to_nothing():
   assert np.isfinite(_rates("one_cycle", 1)).all()
 
 
-def test_the_other_schedules():
+def test_other_schedules():
   np.testing.assert_allclose(_rates("constant", 5), 0.4)
   np.testing.assert_allclose(
     _rates("cosine", 8), 0.2 + 0.2 * np.cos(np.pi * np.arange(8) / 8), rtol=1e-5
