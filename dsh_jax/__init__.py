@@ -1,22 +1,20 @@
 """Deep supervised hashing for multi-label image retrieval, in JAX and Flax.
 
-Images go in, codes come out, codes are compared, numbers are printed.
-
-Letters used by every docstring:
+Letters in docstrings:
 
   B  batch                 K  bits of a code          Q  queries
   H, W, C  image           L  label classes           N  database items
   F  features              S  largest number of labels two items share
   P  devices               k  cut-off of a ranking
 
-Words:
+Terms:
 
   logit u             output of the head, before its activation
-  relaxed code h      after the activation (tanh unless the method says else)
+  relaxed code h      after the activation (tanh for most methods)
   hash code b         [h > 0]
   overlap s_ij        number of labels that items i and j share
   soft similarity     cosine of two label vectors
-  query, database     what is looked for, and where
+  query, database     items to search for, items to search in
   backbone, head      image -> features, features -> logits
 """
 

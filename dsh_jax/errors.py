@@ -1,4 +1,4 @@
-"""Errors that a user can act on: given, allowed, which field to change."""
+"""Errors with one line: what was given, what is allowed, what to change."""
 
 import difflib
 import os
@@ -25,7 +25,7 @@ class UserError(Error, ValueError):
 class LostHostError(Error):
   """Another host was killed, lost, or never started.
 
-  One that ends with a reason gives the others its own exit code.
+  A host that fails with an error passes its own exit code to the others.
   """
 
   exit_code = 5
@@ -34,11 +34,11 @@ class LostHostError(Error):
 def unknown(
   kind: str, given: object, allowed: Iterable[str], field: str
 ) -> UserError:
-  """Make the error for an unknown name; it suggests the nearest one.
+  """Return the error for an unknown name, with the nearest known one.
 
   Args:
-    kind: Kind of thing, such as "method".
-    given: The given name.
+    kind: Such as "method".
+    given: The unknown name.
     allowed: The known names.
     field: The config field or flag to change.
   """
@@ -56,13 +56,7 @@ def unknown(
 
 
 def too_small(network: str, smallest: int, shape: tuple[int, ...]) -> UserError:
-  """Make the error for images that are too small for a network.
-
-  Args:
-    network: Name of the network.
-    smallest: Smallest height and width, pixels.
-    shape: [B,H,W,3] of the images.
-  """
+  """Return the error for images [B,H,W,3] below the smallest side."""
   return UserError(
     f"{network} needs images of {smallest} x {smallest} pixels or more, got"
     f" {shape[1]} x {shape[2]}. Change config.data.image_size, or"
@@ -71,20 +65,20 @@ def too_small(network: str, smallest: int, shape: tuple[int, ...]) -> UserError:
 
 
 def no_validation(reason: str) -> UserError:
-  """Make the error for selection by validation queries if there are none.
+  """Return the error for selection by validation queries without any.
 
   Args:
-    reason: Why there are none; starts the message, without a full stop.
+    reason: Start of the message, without a full stop.
   """
   return UserError(
-    f"{reason}, but config.eval.select='validation' chooses the epoch by"
-    " validation queries. Change config.data.num_validation, or keep the last"
-    " epoch with config.eval.select='last'."
+    f"{reason}, but config.eval.select='validation' needs validation queries."
+    " Change config.data.num_validation, or keep the last epoch with"
+    " config.eval.select='last'."
   )
 
 
 class NonFiniteError(Error):
-  """The loss, a gradient or a running statistic of BatchNorm is not finite."""
+  """A loss, a gradient or running statistics are not finite."""
 
   exit_code = 3
 
@@ -96,13 +90,9 @@ class StorageError(Error):
 
 
 def system_number(error: BaseException) -> int | None:
-  """Return the number that the system gave an error, such as errno.EIO.
+  """Return the errno of an error, such as errno.EIO, or None.
 
-  Args:
-    error: Any; C++ libraries hide the number in their message.
-
-  Returns:
-    None if there is none.
+  C++ libraries put it into the message.
   """
   if isinstance(error, OSError):
     return error.errno
@@ -111,10 +101,10 @@ def system_number(error: BaseException) -> int | None:
 
 
 def printable(text: str) -> str:
-  """Return text in which nothing acts on a terminal, such as a file name.
+  """Escape text for a terminal, such as a file name.
 
-  Control characters, line ends and bytes that are not UTF-8 become escapes of
-  Python, such as `\\x1b`.
+  Control characters, line ends and bytes that are not UTF-8 become Python
+  escapes, such as `\\x1b`.
   """
   return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

@@ -1,4 +1,4 @@
-"""Write files atomically; open and read files that may be anything."""
+"""Write files atomically; read untrusted files safely."""
 
 import contextlib
 import hashlib
@@ -14,23 +14,21 @@ import numpy as np
 
 from dsh_jax import errors
 
-# What a compressed archive may expand to: so many bytes, or, if that is more,
-# so many times its size.
+# An archive may expand to the larger of this size and this multiple of its own.
 _EXPANDED_BYTES = 1 << 30
 _EXPANDED_TIMES = 50
-SEAL = "sha256.json"  # Digests of the files beside it.
+SEAL = "sha256.json"  # Digests of files in the same folder.
 
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yield a temporary path in the same folder, renamed to `path` at the end.
 
-  Readers see the old file or the new one, and processes that write the same
-  file do not mix. After an error the old file is unchanged and the temporary
-  one is removed.
+  Readers see the old file or the new one, never parts. After an error the old
+  file is unchanged and the temporary one is removed.
 
   Args:
-    path: The file; an epath.Path may be an address such as gs://BUCKET.
+    path: May be an epath.Path such as gs://BUCKET/FILE.
   """
   temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
   try:
@@ -43,10 +41,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def open_regular(path: pathlib.Path) -> BinaryIO:
-  """Open a regular file for reading, without waiting for a pipe's writer.
+  """Open a regular file, or a link to one, for reading.
 
-  Args:
-    path: The file, or a link to it; or an epath.Path, opened as it is.
+  Never blocks, as opening a pipe would. An epath.Path is opened unchecked.
 
   Raises:
     OSError: It cannot be opened, or it is a folder, a pipe or a device.
@@ -68,10 +65,9 @@ def read_arrays(path: pathlib.Path) -> np.ndarray | dict[str, np.ndarray]:
 
   Raises:
     OSError: It cannot be read.
-    ValueError: It is damaged, holds anything but plain arrays, or as
-      `check_archive`.
+    ValueError: It is damaged, holds Python objects, or expands too much.
   """
-  with open_regular(path) as file:  # NumPy does not close a damaged file.
+  with open_regular(path) as file:  # np.load does not close a damaged file.
     try:
       loaded = np.load(file, allow_pickle=False)
       if isinstance(loaded, np.ndarray):
@@ -84,17 +80,13 @@ def read_arrays(path: pathlib.Path) -> np.ndarray | dict[str, np.ndarray]:
     except Exception as error:
       raise ValueError(errors.describe(error)) from error
     for name, array in arrays.items():
-      if not isinstance(array, np.ndarray):  # NumPy returns bytes as they are.
+      if not isinstance(array, np.ndarray):  # Other members are bytes.
         raise ValueError(f"{name!r} in it is not an array")
     return arrays
 
 
 def check_archive(archive: zipfile.ZipFile) -> None:
-  """Check that an archive does not expand beyond measure.
-
-  Raises:
-    ValueError: It would.
-  """
+  """Raise ValueError if an archive would expand too much."""
   members = archive.infolist()
   expanded = sum(member.file_size for member in members)
   archive.fp.seek(0, os.SEEK_END)
@@ -106,79 +98,68 @@ def check_archive(archive: zipfile.ZipFile) -> None:
 
 
 def sha256(path: pathlib.Path) -> str:
-  """Return the SHA-256 of a file's bytes, 64 hexadecimal digits.
-
-  Raises:
-    OSError: It cannot be read.
-  """
+  """Return the SHA-256 of a file, 64 hexadecimal digits."""
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_json(content: Any) -> str:
-  """Return the SHA-256 of what JSON can hold, 64 hexadecimal digits.
-
-  It is that of the content as a JSON file gives it back.
-  """
-  content = json.loads(json.dumps(content))
+  """Return the SHA-256 of a JSON value, 64 hexadecimal digits."""
+  content = json.loads(json.dumps(content))  # As read from a file.
   text = json.dumps(content, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ChangedError(ValueError):
-  """A file was changed after it was written."""
+  """A file was modified after it was written."""
 
 
 def with_seal(content: Mapping[str, Any]) -> bytes:
-  """Return an object as a JSON file that records its own SHA-256."""
+  """Return a JSON object with its own SHA-256, as the bytes of a file."""
   sealed = {**content, "sha256": sha256_of_json(content)}
   return (json.dumps(sealed, indent=2) + "\n").encode()
 
 
 def read_sealed(path: pathlib.Path) -> tuple[dict[str, Any], bool]:
-  """Read a JSON file that `with_seal` made.
+  """Read a JSON file written with `with_seal`.
 
   Returns:
-    The object, and whether it has a seal; version 0.1 wrote none.
+    The object, and whether it has a SHA-256; version 0.1 wrote none.
 
   Raises:
     OSError: It cannot be read.
-    ChangedError: It does not have the SHA-256 that it records.
-    ValueError: It is not an object in JSON.
+    ChangedError: Its SHA-256 is wrong.
+    ValueError: It is not a JSON object.
   """
   try:
     content = json.loads(path.read_bytes())
   except RecursionError as error:
     raise ValueError("it is nested too deeply") from error
   if not isinstance(content, dict):
-    raise ValueError("it is not an object in JSON")
+    raise ValueError("it is not a JSON object")
   sha = content.pop("sha256", None)
   if sha is not None and sha != sha256_of_json(content):
-    raise ChangedError("it does not have the SHA-256 that it records")
+    raise ChangedError("its SHA-256 does not match")
   return content, sha is not None
 
 
 def seal(folder: pathlib.Path, *names: str) -> None:
-  """Record the SHA-256 of files beside them, for `check_seal`.
-
-  Raises:
-    OSError: One cannot be read, or the record cannot be written.
-  """
+  """Write the SHA-256 of files of a folder to `SEAL`."""
   content = {name: sha256(folder / name) for name in names}
   with replacing(folder / SEAL) as partial:
     partial.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def check_seal(folder: pathlib.Path, *names: str) -> None:
-  """Check that files are those that `seal` recorded, as they were.
+  """Check files against `SEAL`.
 
   Raises:
-    OSError: One, or the record, cannot be read.
-    ValueError: One, or the record, was changed.
+    OSError: One of them cannot be read.
+    ValueError: One of them was modified.
   """
-  held = json.loads((folder / SEAL).read_bytes())
-  if not isinstance(held, dict) or held.keys() != set(names):
-    raise ValueError(f"{SEAL} is not of its files")
+  digests = json.loads((folder / SEAL).read_bytes())
+  if not isinstance(digests, dict) or digests.keys() != set(names):
+    raise ValueError(f"{SEAL} lists other files")
   for name in names:
-    if held[name] != sha256(folder / name):
-      raise ValueError(f"{name} is not as it was written")
+    if digests[name] != sha256(folder / name):
+      raise ValueError(f"{name} was modified")

@@ -1,4 +1,4 @@
-"""The only place that knows there are devices."""
+"""Devices: the only module that knows of them."""
 
 import os
 from collections.abc import Callable
@@ -9,12 +9,11 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 AXIS = "batch"
-_MIN_IMAGES = 16  # Of a simulated device: fewer are not worth one.
+_MIN_IMAGES = 16  # Per simulated device; fewer are slower.
 _SPEC = jax.sharding.PartitionSpec
-# By kind of device. A v5e needs fewer cycles, by estimate, where an operation
-# may use more of its fast memory (benchmarks/results/compile_ahead_tried.md).
-# On a CPU the lowest level compiles in two thirds of the time, and steps take
-# as long: libraries do the convolutions and products.
+# By kind of device. More VMEM per operation takes fewer cycles on a v5e, by
+# estimate (benchmarks/results/compile_ahead_tried.md). On a CPU, level 1
+# compiles in two thirds of the time, and steps take as long.
 _COMPILER_OPTIONS = {
   "TPU v5 lite": {"xla_tpu_scoped_vmem_limit_kib": "65536"},
   "cpu": {"xla_backend_optimization_level": "1"},
@@ -22,28 +21,26 @@ _COMPILER_OPTIONS = {
 
 
 def num_cores() -> int:
-  """Returns how many processor cores this process may use; at least 1."""
+  """Return the number of cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):  # Not on macOS.
     return len(os.sched_getaffinity(0))
   return os.cpu_count() or 1
 
 
 def use_cores(batch_size: int) -> None:
-  """Lets the CPU, where it is what JAX runs on, be one device a core.
+  """Make one CPU device per core; call it before any other use of JAX.
 
   Two cores train the embedded job 1.5 times faster as two devices than as two
-  threads of one. A number that was chosen by XLA_FLAGS or JAX_NUM_CPU_DEVICES
-  stays, and accelerators are not concerned. Call it before any other use of
-  JAX.
+  threads of one. A number set by XLA_FLAGS or JAX_NUM_CPU_DEVICES is kept.
 
   Args:
-    batch_size: Images that go through the network at once, at least 1. The
-      number of devices divides it, and leaves each at least 16 images.
+    batch_size: Images per forward pass. The number of devices divides it, and
+      leaves each at least 16 images.
   """
-  chosen = "xla_force_host_platform_device_count" in os.environ.get(
+  in_flags = "xla_force_host_platform_device_count" in os.environ.get(
     "XLA_FLAGS", ""
   )
-  if chosen or jax.config.jax_num_cpu_devices > 0:
+  if in_flags or jax.config.jax_num_cpu_devices > 0:
     return
   most = max(1, min(num_cores(), batch_size // _MIN_IMAGES))
   count = next(n for n in range(most, 0, -1) if batch_size % n == 0)
@@ -56,20 +53,20 @@ def compiler_options(device: jax.Device) -> dict[str, str]:
 
 
 class DeviceMesh:
-  """The devices of a run: parallelizes steps, moves arrays.
+  """The devices of a run.
 
   Attributes:
-    axis_name: What a step must gather over; None where the compiler does it.
+    axis_name: The pmap axis of steps; None under jit.
     num_devices: P, over all hosts.
   """
 
   def __init__(self, kind: str = "pmap", devices: list | None = None):
-    """Chooses the devices and how steps run on them.
+    """Set the devices and how steps run on them.
 
     Args:
-      kind: "pmap": one program a device, with an axis name. "jit": one
+      kind: "pmap": one program per device, with an axis name. "jit": one
         program on global arrays, sharded over a mesh.
-      devices: The devices to use; all, of all hosts, by default.
+      devices: All of all hosts by default.
     """
     self._devices = list(devices or jax.devices())
     self._is_pmap = kind == "pmap"
@@ -85,11 +82,11 @@ class DeviceMesh:
     )
 
   def parallelize(self, step: Callable, donate_state: bool = False) -> Callable:
-    """Returns the step on arrays made by `replicate` and `shard_batch`.
+    """Return the step on arrays from `replicate` and `shard_batch`.
 
     Args:
-      step: Its first argument is replicated, the others are placed; under
-        pmap it sees the rows of one device, else those of the whole batch.
+      step: Its first argument is replicated, the others are sharded. Under pmap
+        it gets the rows of one device, under jit those of the whole batch.
       donate_state: Whether the first argument may be overwritten.
     """
     donated = (0,) if donate_state else ()
@@ -103,11 +100,9 @@ class DeviceMesh:
     )
 
   def replicate(self, tree: Any) -> Any:
-    """Copies a tree of host arrays to every device.
+    """Copy a tree of host arrays to every device.
 
-    Returns:
-      Device arrays of the same shapes; under pmap with a leading axis of
-      devices.
+    Under pmap, the result has a leading axis of devices.
     """
 
     def put(x):
@@ -119,21 +114,20 @@ class DeviceMesh:
     return jax.tree.map(put, tree)
 
   def shard_batch(self, tree: Any, batch_axis: int = 0) -> Any:
-    """Spreads this host's rows of a batch over its devices.
+    """Shard this host's rows of a batch over its devices.
+
+    Under pmap, the result has a leading axis of devices.
 
     Args:
       tree: Host arrays with `local_rows` of the batch on `batch_axis`; B is a
         multiple of P.
       batch_axis: 0, or 1 for several batches in one call.
-
-    Returns:
-      Device arrays; under pmap with a leading axis of devices.
     """
 
     def put(x):
       if not self._is_pmap:
         return self._global(x, _SPEC(*[None] * batch_axis, AXIS))
-      # A view: at full speed a copy of the pixels would take a core.
+      # A view: at full speed, copying the pixels would occupy a core.
       before, after = x.shape[:batch_axis], x.shape[batch_axis + 1 :]
       x = x.reshape(*before, self._num_local, -1, *after)
       return self._global(np.moveaxis(x, batch_axis, 0), _SPEC(AXIS))
@@ -141,12 +135,12 @@ class DeviceMesh:
     return jax.tree.map(put, tree)
 
   def local_rows(self, batch_size: int) -> slice:
-    """Returns which rows of a global batch of B this host reads."""
+    """Return the rows of a global batch that this host reads."""
     index, count = jax.process_index(), jax.process_count()
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
   def fetch(self, tree: Any) -> Any:
-    """Returns one host copy of a tree that is equal on all devices."""
+    """Copy a replicated tree to the host."""
 
     def get(x):
       shard = np.asarray(x.addressable_data(0))
@@ -155,7 +149,7 @@ class DeviceMesh:
     return jax.tree.map(get, tree)
 
   def gather(self, array: jax.Array) -> np.ndarray:
-    """Return all rows, on every host, of batches whose rows are sharded.
+    """Gather the rows of sharded batches on every host.
 
     Args:
       array: [n,B,F], n batches; under pmap [P,n,B/P,F].

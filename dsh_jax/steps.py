@@ -1,4 +1,4 @@
-"""The train step and the encode step: pure functions of plain arguments."""
+"""The train step and the encode step, as pure functions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,16 +18,16 @@ Arrays = Any  # A tree of arrays.
 
 @flax.struct.dataclass
 class TrainState:
-  """All that training changes, and nothing else.
+  """The state of training.
 
   Attributes:
     step: int32 scalar, steps taken.
     params: {"backbone", "head", "loss"} -> trees of float32.
     batch_stats: BatchNorm's running statistics, {} without BatchNorm.
-    opt_state: The optimizer's state.
-    first_bad_step: int32 scalar, the first step, from 0, whose loss, gradient
-      or running statistics were not finite; -1 while there is none.
-    num_skipped: int32 scalar, steps whose update was left out.
+    opt_state: State of the optimizer.
+    first_bad_step: int32 scalar, the first step, from 0, with a loss, gradient
+      or running statistics that are not finite; -1 if none.
+    num_skipped: int32 scalar, steps without an update.
   """
 
   step: jax.Array
@@ -40,11 +40,11 @@ class TrainState:
 
 @flax.struct.dataclass
 class RunNumbers:
-  """What differs between runs of one program.
+  """Numbers that differ between runs of one compiled program.
 
   Attributes:
     seed: int32 scalar, see `make_train_step`.
-    learning_rate: float32 scalar, factor of the optimizer's learning rate.
+    learning_rate: float32 scalar, factor on the optimizer's learning rate.
   """
 
   seed: jax.Array
@@ -64,7 +64,7 @@ def create_state(
     network: Images -> logits.
     method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
-    input_shape: (H,W,3) of the images that the network sees, or (F,).
+    input_shape: (H,W,3) of the network's images, or (F,) of its vectors.
     key: PRNG key of all parameters.
 
   Raises:
@@ -98,39 +98,36 @@ def make_train_step(
   sync_batch_norm: bool = True,
   learning_rate: optax.Schedule | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-  """Return the function that takes one step.
+  """Return the train step.
 
-  The loss is that of the global batch. Under an axis, every device gathers
-  the codes and labels of all (B x (K + L) numbers), computes the whole loss,
-  and gradients are averaged: the backward pass of the gather adds up the P
-  equal losses, so the average is the gradient of one.
+  The loss is that of the global batch. With an axis, every device gathers all
+  codes and labels (B x (K + L) numbers) and computes the whole loss. Gradients
+  are averaged: the backward pass of the gather sums the P equal losses, so the
+  average is the gradient of one.
 
   Args:
     network: Images -> logits.
     method: From `losses.make_loss`.
     optimizer: From `optimizer.create_optimizer`.
-    augmentation: What is done to uint8 images before the network.
-    seed: Augmentation and dropout of step t come from fold_in(seed, t); >= 0.
-      A step that is given a seed takes that one.
+    augmentation: Applied to uint8 images.
+    seed: Augmentation and dropout of step t use fold_in(seed, t); >= 0.
     batch_size: B, the global batch, a multiple of P.
     axis_name: The pmap axis; None under jit, where arrays are global.
-    accumulate: Parts in which the network sees a device's batch; divides B/P.
-      Activations of one part live at a time, and are computed twice; the loss
-      still sees the whole batch at once (Gao et al. 2021, "GradCache").
-      BatchNorm statistics are those of a part, and a part has its own dropout.
-    skip_nonfinite: Leave out an update that is not finite and go on. Else
-      all updates are left out from the first such step on.
-    sync_batch_norm: Whether the network's BatchNorm uses `axis_name` too. Then
-      its running statistics are equal on all devices; else they are averaged.
-    learning_rate: The optimizer's schedule, to report times the factor of
-      `RunNumbers`.
+    accumulate: Number of parts of a device's batch; divides B/P. The network
+      computes one part at a time, and again in the backward pass, to save
+      memory; the loss is that of the whole batch (Gao et al. 2021,
+      "GradCache"). BatchNorm and dropout are per part.
+    skip_nonfinite: Skip only the updates that are not finite. Otherwise skip
+      all updates from the first such step on.
+    sync_batch_norm: Whether the network's BatchNorm uses `axis_name`.
+      Otherwise its running statistics are averaged over devices.
+    learning_rate: The optimizer's schedule, to report.
 
   Returns:
     (state, images uint8 [B/P,H,W,3], labels uint8 [B/P,L], numbers) -> (state,
-    metrics), metrics being float32 scalars: loss, its terms, gradient_norm,
-    learning_rate if its schedule is given; num_skipped, int32, as in the state;
-    and is_finite, bool. Numbers may be left out: a `RunNumbers`, so that runs
-    which differ in these alone share one program.
+    metrics). Metrics are float32 scalars: loss, its terms, gradient_norm, and
+    learning_rate if its schedule is given; num_skipped, int32; and is_finite,
+    bool. The optional `RunNumbers` replace `seed` and scale the learning rate.
   """
 
   def forward(params, batch_stats, images, dropout_key):
@@ -145,16 +142,16 @@ def make_train_step(
     return logits, updates.get("batch_stats", {})
 
   def forward_in_parts(params, batch_stats, images, dropout_key):
-    # Every accumulate-th image makes a part: under jit, the rows of a device
-    # stay on it, and parts are the same whichever way steps are spread.
+    # A part is every accumulate-th image. So under jit no row leaves its
+    # device, and parts are the same for any number of devices.
     parts = images.reshape(-1, accumulate, *images.shape[1:]).swapaxes(0, 1)
     keys = jax.random.split(dropout_key, accumulate)
 
     @jax.checkpoint
-    def one_part(images, key):
-      return forward(params, batch_stats, images, key)
+    def forward_part(part):
+      return forward(params, batch_stats, *part)
 
-    logits, stats = jax.lax.map(lambda args: one_part(*args), (parts, keys))
+    logits, stats = jax.lax.map(forward_part, (parts, keys))
     mean = jax.tree.map(lambda x: x.mean(axis=0), stats)
     return logits.swapaxes(0, 1).reshape(-1, logits.shape[-1]), mean
 
@@ -206,15 +203,15 @@ def make_train_step(
       updates = jax.tree.map(lambda x: x * numbers.learning_rate, updates)
       params = optax.apply_updates(state.params, updates)
 
-    # Activations that overflow leave a finite loss behind, as BatchNorm divides
-    # by them, but running statistics that would make every code NaN.
+    # Activations that overflow can leave a finite loss, as BatchNorm divides by
+    # them, but running statistics that make every code NaN.
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
     for x in jax.tree.leaves(stats):
       finite &= jnp.all(jnp.isfinite(x))
-    good = finite if skip_nonfinite else finite & (state.first_bad_step < 0)
+    update = finite if skip_nonfinite else finite & (state.first_bad_step < 0)
 
-    def keep_good(new, old):
-      return jax.tree.map(lambda n, o: jnp.where(good, n, o), new, old)
+    def select(new, old):
+      return jax.tree.map(lambda n, o: jnp.where(update, n, o), new, old)
 
     metrics = {"loss": value, **terms, "gradient_norm": norm}
     if learning_rate is not None:
@@ -224,11 +221,11 @@ def make_train_step(
     is_first = ~finite & (state.first_bad_step < 0)
     state = TrainState(
       step=state.step + 1,
-      params=keep_good(params, state.params),
-      batch_stats=keep_good(stats, state.batch_stats),
-      opt_state=keep_good(opt_state, state.opt_state),
+      params=select(params, state.params),
+      batch_stats=select(stats, state.batch_stats),
+      opt_state=select(opt_state, state.opt_state),
       first_bad_step=jnp.where(is_first, state.step, state.first_bad_step),
-      num_skipped=state.num_skipped + ~good,
+      num_skipped=state.num_skipped + ~update,
     )
     metrics |= {"is_finite": finite, "num_skipped": state.num_skipped}
     return state, metrics
@@ -237,23 +234,21 @@ def make_train_step(
 
 
 def scan_steps(train_step: Callable) -> Callable:
-  """Return the function that takes several steps in one call.
+  """Return a function that takes n >= 1 train steps in one call.
 
   Args:
     train_step: From `make_train_step`.
 
   Returns:
     (state, images uint8 [n,B/P,H,W,3], labels uint8 [n,B/P,L], numbers) ->
-    (state, metrics), the metrics with a leading axis of n >= 1 steps; numbers
-    as for `train_step`.
+    (state, metrics), with a leading axis of n for the metrics.
   """
 
   def steps(state, images, labels, numbers=None):
     def one_step(state, batch):
       return train_step(state, *batch, numbers)
 
-    # A loop of one is left out: XLA's CPU backend runs convolutions inside
-    # loops several times slower.
+    # XLA's CPU backend runs convolutions in loops several times slower.
     if len(images) > 1:
       return jax.lax.scan(one_step, state, (images, labels))
     state, metrics = one_step(state, (images[0], labels[0]))
@@ -272,14 +267,14 @@ def make_encode_step(
 
   Args:
     network: Images -> logits.
-    method: From `losses.make_loss`; its `encode` makes codes of logits.
-    augmentation: Of which the centre crop and the normalisation are used.
-    with_outputs: Whether to return what the codes are the signs of, too.
+    method: From `losses.make_loss`.
+    augmentation: Only the centre crop and the normalisation are used.
+    with_outputs: Whether to return also the outputs whose signs are the codes.
 
   Returns:
-    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> what
-    `codes.pack_traced` returns: uint32 [B/P,ceil(K/32)] and bool [B/P]; then
-    the outputs, float32 [B/P,K].
+    ((params, batch_stats), images uint8 [B/P,H,W,3]) -> the result of
+    `codes.pack_traced`, uint32 [B/P,ceil(K/32)] and bool [B/P]; then the
+    outputs, float32 [B/P,K].
   """
 
   def encode_step(weights, images):

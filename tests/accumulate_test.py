@@ -1,4 +1,4 @@
-"""A batch that goes through the network in parts has the same gradient."""
+"""A batch computed in parts has the same gradient."""
 
 import math
 import re
@@ -9,38 +9,37 @@ import stub_network
 PARTS = 4
 
 
-# Both losses are of all pairs of the batch. A sum of the losses of parts would
-# leave most pairs out.
+# Both losses are over all pairs; the losses of parts would miss most of them.
 @pytest.mark.parametrize(
   "kind, num_devices, method", [("jit", 1, "idhn"), ("pmap", 4, "hyp2")]
 )
-def test_equals_the_batch_at_once(kind, num_devices, method):
-  at_once = stub_network.Trainer(method=method, batch_norm=False)
+def test_equals_the_whole_batch(kind, num_devices, method):
+  whole = stub_network.Trainer(method=method, batch_norm=False)
   in_parts = stub_network.Trainer(
     kind, num_devices, method=method, batch_norm=False, accumulate=PARTS
   )
-  want = at_once.take_steps()
-  stub_network.assert_equal_to_rounding(in_parts.take_steps(), want)
-  if num_devices == 1:  # Activations of one part live at a time.
+  stub_network.assert_equal_to_rounding(
+    in_parts.take_steps(), whole.take_steps()
+  )
+  if num_devices == 1:  # Only the activations of one part are stored.
     temporary = [
       trainer.compiled.memory_analysis().temp_size_in_bytes
-      for trainer in (in_parts, at_once)
+      for trainer in (in_parts, whole)
     ]
     assert temporary[0] < 0.7 * temporary[1]
 
 
 def test_parts_do_not_depend_on_the_devices():
-  # BatchNorm sees a part at a time, over all devices: the parts themselves
-  # have to be the same.
-  want = stub_network.Trainer("pmap", 4, accumulate=2).take_steps()
+  # BatchNorm is per part over all devices, so the parts must be the same.
+  expected = stub_network.Trainer("pmap", 4, accumulate=2).take_steps()
   trainer = stub_network.Trainer("jit", 4, accumulate=2)
-  stub_network.assert_equal_to_rounding(trainer.take_steps(), want)
-  # No image leaves its device to become part of a part.
+  stub_network.assert_equal_to_rounding(trainer.take_steps(), expected)
+  # No image leaves its device.
   moved = re.findall(
     r"\b\w+\[([\d,]*)\]\S* (?:all-gather|all-to-all|collective-permute)\(",
     trainer.compiled.as_text(),
   )
-  assert moved, "Codes and labels do."
+  assert moved  # Codes and labels.
   most = max(math.prod(map(int, filter(None, m.split(",")))) for m in moved)
   image_pixels = stub_network.SIZE**2 * 3
   assert most <= stub_network.BATCH * stub_network.BITS

@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, and nothing is left beside it."""
+"""A file is replaced completely or not at all."""
 
 import pytest
 from etils import epath
@@ -27,7 +27,7 @@ def test_an_error_leaves_the_old_file_alone(tmp_path, error):
   assert [*tmp_path.iterdir()] == [path] and path.read_text() == "old"
 
 
-def test_an_error_before_anything_is_written_is_told(tmp_path):
+def test_an_error_before_writing_is_raised(tmp_path):
   with pytest.raises(FileNotFoundError):
     with files.replacing(tmp_path / "absent" / "file") as partial:
       partial.write_text("new")

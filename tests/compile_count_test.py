@@ -1,4 +1,4 @@
-"""After its first call a program is not compiled again."""
+"""Programs are compiled only at their first call."""
 
 import contextlib
 
@@ -14,17 +14,16 @@ _EVENT = "/jax/core/compile/backend_compile_duration"
 
 @contextlib.contextmanager
 def _compilations():
-  """Collects the seconds of each compilation of the block."""
-  found = []
+  """Collect the seconds of each compilation in the block."""
+  durations = []
 
   def listen(event, seconds, **kwargs):
-    del kwargs
     if event == _EVENT:
-      found.append(seconds)
+      durations.append(seconds)
 
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
-    yield found
+    yield durations
   finally:
     jax.monitoring.unregister_event_duration_listener(listen)
 
@@ -58,6 +57,6 @@ def test_training_and_encoding_compile_once(kind):
     encode(37)  # The last batch is not full.
     trainer.state = trainer.mesh.replicate(
       trainer.mesh.fetch(trainer.state)
-    )  # As after a checkpoint is read.
+    )  # As after restoring a checkpoint.
     train(0, 2)
   assert later == []

@@ -1,4 +1,4 @@
-"""Damaged array files give one-line errors in every reader."""
+"""Array files: damaged ones give one-line errors in every reader."""
 
 import os
 import zipfile
@@ -16,7 +16,6 @@ def _truncated(content):
 
 
 def _empty(content):
-  del content
   return b""
 
 
@@ -30,7 +29,6 @@ def _without_end(content):
 
 
 def _text(content):
-  del content
   return b"no array"
 
 
@@ -59,7 +57,7 @@ def damaged(request, save, tmp_path):
   return path
 
 
-def test_a_damaged_file_is_a_value_error(damaged):
+def test_a_damaged_file_raises_value_error(damaged):
   with pytest.raises(ValueError):
     files.read_arrays(damaged)
 

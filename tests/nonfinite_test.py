@@ -1,4 +1,4 @@
-"""A loss or gradient that is not finite stops the run, or costs one step."""
+"""A loss or gradient that is not finite stops the run or skips the step."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from dsh_jax import errors, parallel
 from dsh_jax.retrieval import codes
 from dsh_jax.runs import encoding
 
-# Steps so large that the network's output overflows after a few.
+# The network's output overflows after a few steps.
 DIVERGE = (
   "--config.optimizer.name=sgd",
   "--config.optimizer.schedule=constant",
@@ -27,10 +27,10 @@ def test_a_run_stops_and_names_step_metrics_and_images(command, tmp_path):
   code, out, err = command.run(*arguments)
   assert (code, out) == (3, ""), err
   message = err.splitlines()[-1]
-  found = re.search(
+  match = re.search(
     r"Step ([0-9]+) is not finite: (.*)\. Its images: (.*?)\.", err
   )
-  step, values, names = int(found[1]), found[2], found[3].split(", ")
+  step, values, names = int(match[1]), match[2], match[3].split(", ")
   assert "gradient_norm nan" in values or "of BatchNorm inf" in values
   assert "loss" in values
   assert len(set(names)) == 16
@@ -38,12 +38,12 @@ def test_a_run_stops_and_names_step_metrics_and_images(command, tmp_path):
   assert commands.checkpoints(tmp_path)[-1] < step
   assert commands.read_log(tmp_path)[-1]["step"] == step - 1
   assert not (tmp_path / "result.json").exists()
-  # It cannot get further, and says the same.
+  # The same command fails again.
   again = command.run(*arguments)
   assert again[0] == 3 and again[2].splitlines()[-1] == message
 
 
-def test_a_run_can_leave_such_steps_out(command, tmp_path):
+def test_a_run_can_skip_such_steps(command, tmp_path):
   code, _, err = command.run(
     *commands.SMALL,
     *DIVERGE,
@@ -52,12 +52,12 @@ def test_a_run_can_leave_such_steps_out(command, tmp_path):
     f"--workdir={tmp_path}",
   )
   assert code == 0, err
-  told = re.findall(r"Step ([0-9]+) is not finite: .* It is skipped\.", err)
+  skipped = re.findall(r"Step ([0-9]+) is not finite: .* It is skipped\.", err)
   result = json.loads((tmp_path / "result.json").read_text())
-  assert result["num_skipped_steps"] == len(told) > 0
+  assert result["num_skipped_steps"] == len(skipped) > 0
 
 
-def test_codes_that_are_not_finite_are_no_result():
+def test_codes_that_are_not_finite_are_an_error():
   def encode_step(weights, images):
     return codes.pack_traced(weights * images)
 
@@ -108,7 +108,7 @@ def test_a_bad_step_changes_nothing(skip, monkeypatch):
 
   assert not is_same(states[0], states[1])
   assert is_same(states[1], states[2])
-  # Skipping goes on; stopping takes no step past the bad one.
+  # With skipping, training continues after the bad step.
   assert is_same(states[2], states[3]) != skip
   assert int(states[3].first_bad_step) == 1
   assert int(states[3].num_skipped) == (1 if skip else 2)

@@ -1,4 +1,4 @@
-"""However steps are spread over devices and calls, they are the same steps."""
+"""Steps do not depend on the number of devices or of steps per call."""
 
 import functools
 
@@ -15,11 +15,11 @@ NUM_STEPS = 3
 
 @functools.cache
 def _on_one_device(method):
-  """Returns the state after three steps and the metrics of each."""
+  """Return the state after three steps and the metrics of each."""
   return stub_network.Trainer(method=method).take_steps()
 
 
-# hyp2 has parameters of its own, which need gradients as well.
+# hyp2 has its own parameters.
 @pytest.mark.parametrize(
   "kind, method", [("pmap", "idhn"), ("jit", "idhn"), ("pmap", "hyp2")]
 )
@@ -33,48 +33,51 @@ def test_state_and_metrics_do_not_depend_on_the_devices(kind, method):
   )
 
 
-def test_three_steps_in_one_call_are_three_calls():
-  got = stub_network.Trainer().take_steps(per_dispatch=NUM_STEPS)
-  stub_network.assert_equal_to_rounding(got, _on_one_device("idhn"))
+def test_three_steps_in_one_call_equal_three_calls():
+  actual = stub_network.Trainer().take_steps(per_dispatch=NUM_STEPS)
+  stub_network.assert_equal_to_rounding(actual, _on_one_device("idhn"))
 
 
-def test_batch_norm_of_a_device_ends_with_one_state():
+def test_batch_norm_per_device_gives_equal_states():
   trainer = stub_network.Trainer("pmap", 4, num_steps=1, sync_batch_norm=False)
-  (state, _), (at_once, _) = trainer.take_steps(), _first_step()
+  state, _ = trainer.take_steps()
+  synced, _ = stub_network.Trainer(num_steps=1).take_steps()
   for x in jax.tree.leaves(trainer.state):
     shards = [np.asarray(shard.data) for shard in x.addressable_shards]
     assert all(np.array_equal(shard, shards[0]) for shard in shards)
-  (found,) = state.batch_stats["backbone"].values()
-  (want,) = at_once.batch_stats["backbone"].values()
-  # Means of parts have the mean of the whole; variances of parts are smaller.
-  np.testing.assert_allclose(found["mean"], want["mean"], atol=1e-6)
-  assert np.all(found["var"] < want["var"])
+  (actual,) = state.batch_stats["backbone"].values()
+  (expected,) = synced.batch_stats["backbone"].values()
+  # The average of means is the mean; variances of parts are smaller.
+  np.testing.assert_allclose(actual["mean"], expected["mean"], atol=1e-6)
+  assert np.all(actual["var"] < expected["var"])
 
 
-def _first_step():
-  return stub_network.Trainer(num_steps=1).take_steps()
-
-
-def test_the_learning_rate_of_a_step_is_that_of_the_optimizer():
+def test_learning_rate_is_reported():
   schedule = optimizer.create_schedule("cosine", 0.05, NUM_STEPS, 1)
   _, metrics = stub_network.Trainer(learning_rate=schedule).take_steps()
-  want = [schedule(step) for step in range(NUM_STEPS)]
-  np.testing.assert_allclose(metrics["learning_rate"], want, rtol=1e-6)
+  expected = [schedule(step) for step in range(NUM_STEPS)]
+  np.testing.assert_allclose(metrics["learning_rate"], expected, rtol=1e-6)
 
 
-def test_numbers_that_are_given_are_those_of_the_program():
-  trainer = stub_network.Trainer()
-  numbers = steps.RunNumbers(
-    seed=np.asarray(0, np.int32), learning_rate=np.asarray(1, np.float32)
+def _numbers(seed, learning_rate):
+  return steps.RunNumbers(
+    seed=np.asarray(seed, np.int32),
+    learning_rate=np.asarray(learning_rate, np.float32),
   )
+
+
+def test_default_run_numbers_change_nothing():
+  trainer = stub_network.Trainer()
   for step in range(NUM_STEPS):
     trainer.state, _ = trainer.step(
       trainer.state,
       *trainer.batch(step, step + 1),
-      trainer.mesh.replicate(numbers),
+      trainer.mesh.replicate(_numbers(0, 1)),
     )
-  want, _ = _on_one_device("idhn")
-  stub_network.assert_equal_to_rounding(trainer.mesh.fetch(trainer.state), want)
+  expected, _ = _on_one_device("idhn")
+  stub_network.assert_equal_to_rounding(
+    trainer.mesh.fetch(trainer.state), expected
+  )
 
 
 def test_seed_and_learning_rate_change_a_step():
@@ -82,14 +85,10 @@ def test_seed_and_learning_rate_change_a_step():
   start = trainer.mesh.fetch(trainer.state)
 
   def changes(seed, learning_rate):
-    numbers = steps.RunNumbers(
-      seed=np.asarray(seed, np.int32),
-      learning_rate=np.asarray(learning_rate, np.float32),
-    )
     state, _ = trainer.step(
       trainer.mesh.replicate(start),
       *trainer.batch(0, 1),
-      trainer.mesh.replicate(numbers),
+      trainer.mesh.replicate(_numbers(seed, learning_rate)),
     )
     new = trainer.mesh.fetch(state).params["head"]["dense"]["kernel"]
     return new - start.params["head"]["dense"]["kernel"]

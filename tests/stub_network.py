@@ -1,4 +1,4 @@
-"""Networks and steps that compile quickly, for tests of the step."""
+"""A network and a trainer that compile quickly, for tests of steps."""
 
 import functools
 
@@ -15,19 +15,14 @@ BATCH, SIZE, CLASSES, BITS = 16, 8, 5, 12
 
 
 class PlainBackbone(nn.Module):
-  """A convolution, and BatchNorm if wanted; else images are seen alone.
-
-  Attributes:
-    batch_norm: Whether BatchNorm follows.
-    axis_name: pmap axis over which BatchNorm takes its statistics.
-  """
+  """A convolution and optional BatchNorm."""
 
   batch_norm: bool
   axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images, train=False):
-    """Maps float [B,H,W,3] to {"conv": [B,F]}."""
+    """Map float [B,H,W,3] to {"conv": [B,F]}."""
     x = nn.Conv(4, (3, 3))(images)
     if self.batch_norm:
       x = nn.BatchNorm(not train, momentum=0.9, axis_name=self.axis_name)(x)
@@ -36,7 +31,7 @@ class PlainBackbone(nn.Module):
 
 @functools.cache
 def _first_state(network, method, tx):
-  """The state before the first step, on the host."""
+  """Return the state before the first step, on the host."""
 
   @jax.jit
   def create(key):
@@ -57,15 +52,14 @@ def _network(num_outputs, batch_norm, axis_name=None):
   )
 
 
-# Plain gradient steps: Adam would turn rounding in a gradient near zero into a
-# whole step.
+# SGD: Adam would turn rounding of a gradient near zero into a whole step.
 _RULE = optimizer.create_optimizer(
   "sgd", optimizer.create_schedule("constant", 0.05, 1, 1)
 )
 
 
 class Trainer:
-  """A state, a lifted step and the batches of a few steps."""
+  """A state, a parallel train step and a few batches."""
 
   def __init__(
     self,
@@ -78,7 +72,6 @@ class Trainer:
     sync_batch_norm=True,
     **options,
   ):
-    """Makes all of it; nothing is compiled yet but the state's creation."""
     self.mesh = parallel.DeviceMesh(kind, jax.devices()[:num_devices])
     axis = self.mesh.axis_name
     method = _loss(method)
@@ -106,13 +99,13 @@ class Trainer:
     rng = np.random.default_rng(0)
     shape = (num_steps, BATCH, SIZE, SIZE, 3)
     self.images = rng.integers(0, 256, shape, dtype=np.uint8)
-    chosen = rng.random((num_steps, BATCH, CLASSES)) < 0.4
-    self.labels = chosen.astype(np.uint8)
+    labels = rng.random((num_steps, BATCH, CLASSES)) < 0.4
+    self.labels = labels.astype(np.uint8)
 
   def batch(self, first, stop):
-    """Returns steps first to stop - 1, on the devices."""
-    some = self.images[first:stop], self.labels[first:stop]
-    return self.mesh.shard_batch(some, batch_axis=1)
+    """Return the batches of steps first to stop - 1, on the devices."""
+    batches = self.images[first:stop], self.labels[first:stop]
+    return self.mesh.shard_batch(batches, batch_axis=1)
 
   @functools.cached_property
   def compiled(self):
@@ -120,7 +113,7 @@ class Trainer:
     return self.step.lower(self.state, *self.batch(0, 1)).compile()
 
   def take_steps(self, per_dispatch=1):
-    """Returns the last state and the metrics [steps], on the host."""
+    """Return the last state and the metrics [steps], on the host."""
     step = self.compiled if per_dispatch == 1 else self.step
     metrics = []
     for first in range(0, len(self.images), per_dispatch):
@@ -131,14 +124,14 @@ class Trainer:
     return self.mesh.fetch(self.state), metrics
 
 
-def assert_equal_to_rounding(got, want):
+def assert_equal_to_rounding(actual, expected):
   """Assert that two trees agree to 3e-5 of the largest value of a leaf.
 
-  Or of 2e-3: the gradient of a bias before BatchNorm is nothing but rounding.
+  At least of 2e-3: the gradient of a bias before BatchNorm is only rounding.
   """
   for (path, x), (_, y) in zip(
-    jax.tree_util.tree_leaves_with_path(got),
-    jax.tree_util.tree_leaves_with_path(want),
+    jax.tree_util.tree_leaves_with_path(actual),
+    jax.tree_util.tree_leaves_with_path(expected),
     strict=True,
   ):
     scale = max(2e-3, float(np.abs(y).max(initial=0)))
