@@ -141,7 +141,7 @@ def test_the_commands_work(command, folder):
     words = shlex.split(line)
     if words[0] == "./run.sh":
       small = SMALL_OWN if "listfile" in line else SMALL
-      asks = line.endswith("=?")
+      asks = words[-1].endswith("=?")
       small = () if asks else (*small, "--noreport")
       words = ["python", "-m", "dsh_jax.main", *words[1:], *small]
     if "serve" in words:

@@ -91,7 +91,7 @@ COMMANDS = {
 
   python -m dsh_jax report --workdir=runs/idhn48
   python -m dsh_jax report --workdir=runs/idhn48 --workdir=runs/dsrh48
-  python -m dsh_jax report --workdir=runs/*
+  python -m dsh_jax report --workdir='runs/*'
 """,
     {
       "workdir": command.texts(
@@ -111,7 +111,7 @@ COMMANDS = {
     """Lists runs, finished or not, with their scores.
 
   python -m dsh_jax runs
-  python -m dsh_jax runs --workdir=tables/*/*
+  python -m dsh_jax runs --workdir='tables/*/*'
 """,
     {
       "workdir": command.texts(
