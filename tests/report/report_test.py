@@ -50,8 +50,8 @@ def copy(folder, target, config=(), **changed):
   return target
 
 
-def copy_worse(folder, target, seed, share=0.4, **changed):
-  """Copy a run under another loss, with random bits in its codes."""
+def copy_worse(folder, target, seed, share=0.9, **changed):
+  """Copy a run under another loss, with most bits of its database flipped."""
   config = {"method": "dpsh", "loss.name": "dpsh", "seed": seed}
   copy(folder, target, config, method="dpsh", seed=seed, **changed)
   with np.load(target / "codes.npz") as saved:
