@@ -106,7 +106,10 @@ def _row(name, page, program, found, plain):
     cells += ["resnet50", settings["dtype"], "shard_map"]
   else:
     cells += [settings[key] for key in ("backbone", "dtype", "parallel")]
-  cells += [f"{settings['batch']:,}", f"{per_chip:,}"]
+  if program in ("train", "reference"):
+    cells += [f"{settings['batch']:,}", f"{per_chip:,}"]
+  else:  # Their sizes are those of the evaluation.
+    cells += [""] * 2
   cells += [f"{found['peak_bytes'] * 1e-9:.1f}"]
   cells += ["yes" if found["fits"] else "no"]
   if found["cycles"]:
