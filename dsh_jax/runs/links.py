@@ -64,7 +64,7 @@ class Links:
     self._alone.set()
     self._problem = ""  # Why host 0 cannot be reached.
     self._refused = ""  # On host 0, why a host cannot join.
-    self._has_parted = self._is_ending = False
+    self._has_parted = self._has_ended = self._is_ending = False
     self._changed = threading.Condition()
     self._numbers = itertools.count()
     self._told: dict[str, dict[int, Any]] = {}  # On host 0, by message.
@@ -149,7 +149,7 @@ class Links:
 
   def end(self, reason: str, code: int) -> None:
     """Tell the others why this host ends; returns when they have ended."""
-    self._has_parted = True  # That they close their connections is expected.
+    self._has_ended = True  # The others close their connections now.
     self._send("end", reason, code)
     self._alone.wait(2 * _LEAVE_SECS)
 
@@ -226,7 +226,7 @@ class Links:
     del self._writers[host]
     if self.index:
       self._alone.set()
-    if not self._has_parted:
+    if not (self._has_parted or self._has_ended):
       handle(
         host,
         "end",

@@ -19,6 +19,12 @@ one = links.create(index, count)
 try:
   one.join("localhost", port, secs)
   print(json.dumps(one.exchange(index)), flush=True)
+  if word := sys.stdin.readline():
+    one._send("tell", "late", None)
+    print(flush=True)
+  if word == "stop\\n":
+    one.end("Stopped.", 143)
+    links.leave("Stopped.", 143)
   sys.stdin.read()
   one.part()
 except errors.Error as error:
@@ -101,6 +107,17 @@ def test_a_host_that_is_killed_while_others_join_ends_them(start, lost, other):
   hosts[lost].send_signal(signal.SIGKILL)
   code, line = _end(hosts[other])
   assert code == 5 and f"Host {lost} has ended: it was killed" in line
+
+
+def test_a_late_answer_does_not_hide_that_a_host_stops(start):
+  hosts = [start(0, 2), start(1, 2)]
+  for process, word in zip(hosts, ("tell", "stop"), strict=True):
+    process.stdout.readline()
+    process.stdin.write(f"{word}\n")
+    process.stdin.flush()
+    process.stdout.readline()
+  assert _end(hosts[1]) == (143, "dsh_jax: Stopped.\n")
+  assert _end(hosts[0]) == (143, "dsh_jax: Host 1 has ended: Stopped.\n")
 
 
 def test_two_with_one_number_end_all(start):
