@@ -126,7 +126,7 @@ def test_a_single_array_is_neither_index_nor_run(tmp_path):
   with pytest.raises(errors.UserError, match="codes.npz is damaged"):
     run_files.read(str(tmp_path))
   np.savez(tmp_path / "codes.npz", num_bits=np.asarray(8))
-  with pytest.raises(errors.UserError, match="codes.npz is not a file"):
+  with pytest.raises(errors.UserError, match="is not the file of a run"):
     run_files.read(str(tmp_path))
 
 

@@ -29,7 +29,9 @@ def test_damage_is_refused_or_makes_no_difference(
     name, pristine, tmp_path / "work", num_cases
   )
   assert not failures
-  assert sum(count.values()) == num_cases and count["refused"]
+  assert sum(count.values()) == num_cases
+  if num_cases > 10:  # Fewer may all hit bytes that nobody reads.
+    assert count["refused"]
 
 
 def test_another_answer_is_found(pristine, tmp_path, monkeypatch):

@@ -50,18 +50,23 @@ def copy(folder, target, config=(), **changed):
   return target
 
 
-def copy_worse(folder, target, seed, share=0.9, **changed):
-  """Copy a run under another loss, with most bits of its database flipped."""
-  config = {"method": "dpsh", "loss.name": "dpsh", "seed": seed}
-  copy(folder, target, config, method="dpsh", seed=seed, **changed)
+def copy_better(folder, target, seed):
+  """Copy a run with its labels as the first bits of its codes."""
+  copy(folder, target, {"seed": seed}, seed=seed)
   with np.load(target / "codes.npz") as saved:
     arrays = dict(saved)
-  rng = np.random.default_rng(seed)
-  bits = codes.unpack(arrays["database_codes"], int(arrays["num_bits"]))
-  flipped = bits ^ (rng.random(bits.shape) < share)
-  arrays["database_codes"] = codes.pack(flipped)
+  for name in ("query", "database"):
+    bits = codes.unpack(arrays[f"{name}_codes"], int(arrays["num_bits"]))
+    labels = arrays[f"{name}_labels"]
+    bits[:, : labels.shape[1]] = labels
+    arrays[f"{name}_codes"] = codes.pack(bits)
   np.savez(target / "codes.npz", **arrays)
-  return target
+
+
+def copy_other(folder, target, seed):
+  """Copy a run under another loss."""
+  config = {"method": "dpsh", "loss.name": "dpsh", "seed": seed}
+  copy(folder, target, config, method="dpsh", seed=seed)
 
 
 class Page(html.parser.HTMLParser):
@@ -127,10 +132,9 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
 def four(folder, tmp_path_factory):
   """A folder of two seeds of two settings, and of an unfinished run."""
   runs = tmp_path_factory.mktemp("runs")
-  copy(folder, runs / "a0")
-  copy(folder, runs / "a1", {"seed": 1}, seed=1)
-  copy_worse(folder, runs / "b0", 0)
-  copy_worse(folder, runs / "b1", 1)
+  for seed in range(2):
+    copy_better(folder, runs / f"a{seed}", seed)
+    copy_other(folder, runs / f"b{seed}", seed)
   (runs / "stopped").mkdir()
   shutil.copy(folder / "config.json", runs / "stopped")
   return runs
