@@ -7,6 +7,7 @@ codes of the test queries and the database -> scores.
 import dataclasses
 import sys
 import time
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -152,7 +153,11 @@ def _load(config) -> tuple[data.Splits, dict[str, Any]]:
       "method=auto needs features: set config.data.name to 'features' or"
       " config.model.frozen to True, or name a method in config.method."
     )
-  splits, backbone = factories.load_splits(config), {}
+  with futures.ThreadPoolExecutor(1) as pool:
+    # Weights of digits are trained, by a process of their own, meanwhile.
+    weights = pool.submit(factories.weights_source, config)
+    splits, backbone = factories.load_splits(config), {}
+    weights.result()
   if config.model.frozen:
     splits, backbone = frozen.with_features(config, splits)
   if config.train.batch_size > len(splits.train):
