@@ -153,6 +153,7 @@ def _load(config) -> tuple[data.Splits, dict[str, Any]]:
       "method=auto needs features: set config.data.name to 'features' or"
       " config.model.frozen to True, or name a method in config.method."
     )
+  data.check_names(config.data.name, config.data.protocol, config.data.resize)
   with futures.ThreadPoolExecutor(1) as pool:
     # Weights of digits are trained, by a process of their own, meanwhile.
     weights = pool.submit(factories.weights_source, config)

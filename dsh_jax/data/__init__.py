@@ -78,17 +78,8 @@ def load_splits(
       to 1.
     **options: Options of the data set, see `Dataset.options`.
   """
-  if name not in DATASETS:
-    raise errors.unknown("data set", name, DATASETS, "config.data.name")
+  check_names(name, protocol, resize)
   dataset = DATASETS[name]
-  if protocol and protocol not in dataset.protocols:
-    raise errors.unknown(
-      f"protocol of {name}", protocol, dataset.protocols, "config.data.protocol"
-    )
-  if resize not in images.RESIZE_RULES:
-    raise errors.unknown(
-      "resize rule", resize, images.RESIZE_RULES, "config.data.resize"
-    )
   for option in options:
     if option not in dataset.options:
       raise errors.unknown(
@@ -126,6 +117,25 @@ def load_splits(
     validation=num_validation,
   )
   return protocols.apply(protocol, rule, items, seed)
+
+
+def check_names(name: str, protocol: str, resize: str) -> None:
+  """Check arguments of `load_splits`, at once.
+
+  Raises:
+    UserError: The data set, its protocol or the resize rule is unknown.
+  """
+  if name not in DATASETS:
+    raise errors.unknown("data set", name, DATASETS, "config.data.name")
+  known = DATASETS[name].protocols
+  if protocol and protocol not in known:
+    raise errors.unknown(
+      f"protocol of {name}", protocol, known, "config.data.protocol"
+    )
+  if resize not in images.RESIZE_RULES:
+    raise errors.unknown(
+      "resize rule", resize, images.RESIZE_RULES, "config.data.resize"
+    )
 
 
 def cache_dir() -> str:
