@@ -91,8 +91,10 @@ class DeviceMesh:
     """
     donated = (0,) if donate_state else ()
     if self._is_pmap:
-      # pmap takes no compiler options; jit around it does.
       step = jax.pmap(step, AXIS, devices=self._devices, donate_argnums=donated)
+      if jax.process_count() > 1:
+        return step  # jit would hand it the rows of all hosts.
+    # pmap takes no compiler options; jit around it does.
     return jax.jit(
       step,
       donate_argnums=donated,
