@@ -7,36 +7,24 @@ import jax.numpy as jnp
 
 from dsh_jax import steps
 from dsh_jax.config import factories
-from dsh_jax.data import augment
 
 
 def make_steps(config, num_classes=10, axis_name=None):
   """Return train step, encode step, and abstract state, images and labels."""
   method = factories.create_method(config, num_classes)
-  sync = config.model.sync_batch_norm
-  network = factories.create_network(
-    config, method, axis_name if sync else None
-  )
-  tx = factories.create_optimizer(config, method, 4 * config.train.num_epochs)
+  network = factories.create_network(config, method, axis_name)
+  num_steps = 4 * config.train.num_epochs
+  tx = factories.create_optimizer(config, method, num_steps)
+  augmentation = factories.create_training_augmentation(config)
   batch, side = config.train.batch_size, config.data.image_size
   if factories.takes_vectors(config):
-    augmentation, shape = augment.Unchanged(), (32,)
+    shape = (32,)
     images = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
   else:
-    augmentation = factories.create_augmentation(config)
     shape = augmentation.crop_size, augmentation.crop_size, 3
     images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
-  train_step = steps.make_train_step(
-    network,
-    method,
-    tx,
-    augmentation,
-    seed=config.seed,
-    batch_size=batch,
-    axis_name=axis_name,
-    accumulate=config.train.accumulate,
-    skip_nonfinite=config.train.on_nonfinite == "skip",
-    sync_batch_norm=sync,
+  train_step = factories.make_train_step(
+    config, network, method, tx, num_steps, axis_name
   )
   encode_step = steps.make_encode_step(network, method, augmentation)
   state = jax.eval_shape(

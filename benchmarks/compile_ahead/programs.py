@@ -43,16 +43,13 @@ class Programs:
   def train_step(self) -> jax.stages.Lowered:
     """Lowers one step of training."""
     config = self.config
-    step = steps.make_train_step(
+    step = factories.make_train_step(
+      config,
       self._network(),
       self._method,
       self._tx,
-      self._augmentation,
-      seed=config.seed,
-      batch_size=config.train.batch_size,
-      axis_name=self._mesh.axis_name,
-      accumulate=config.train.accumulate,
-      skip_nonfinite=config.train.on_nonfinite == "skip",
+      _NUM_STEPS,
+      self._mesh.axis_name,
     )
     lifted = self._mesh.parallelize(steps.scan_steps(step), donate_state=True)
     size, count = config.data.image_size, config.train.batch_size

@@ -19,6 +19,7 @@ from benchmarks.tables import runner
 from dsh_jax.apps import command
 
 _MAX_STEPS = 5
+_NUM_STEPS = 1000  # Of the schedule.
 _ENOUGH_SECS = 10.0
 
 
@@ -47,18 +48,11 @@ def measure(config, num_classes: int) -> dict[str, float]:
   method = factories.create_method(config, num_classes)
   network = factories.create_network(config, method, mesh.axis_name)
   augmentation = factories.create_augmentation(config)
-  tx = factories.create_optimizer(config, method, 1000)
+  tx = factories.create_optimizer(config, method, _NUM_STEPS)
   state = factories.create_state(config, network, method, tx)
   weights = mesh.replicate((state.params, state.batch_stats))
-  train_step = steps.make_train_step(
-    network,
-    method,
-    tx,
-    augmentation,
-    seed=config.seed,
-    batch_size=config.train.batch_size,
-    axis_name=mesh.axis_name,
-    accumulate=config.train.accumulate,
+  train_step = factories.make_train_step(
+    config, network, method, tx, _NUM_STEPS, mesh.axis_name
   )
   step = mesh.parallelize(steps.scan_steps(train_step), donate_state=True)
   state = mesh.replicate(state)

@@ -1,6 +1,7 @@
 """Create the parts of a run from a configuration."""
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -64,11 +65,14 @@ def create_network(
   Args:
     config: model and dtype are read.
     method: From `create_method`.
-    axis_name: pmap axis of BatchNorm's statistics; None under jit.
+    axis_name: pmap axis, for BatchNorm if config.model.sync_batch_norm; None
+      under jit.
   """
   backbone, layers = config.model.backbone, config.model.feature_layers
   if config.model.frozen:
     backbone, layers = models.VECTORS, ()
+  if not config.model.sync_batch_norm:
+    axis_name = None
   return _create_network(config, method, backbone, layers, axis_name=axis_name)
 
 
@@ -116,6 +120,48 @@ def create_augmentation(
     flip=config.data.flip,
     mean=tuple(config.data.mean),
     std=tuple(config.data.std),
+  )
+
+
+def create_training_augmentation(
+  config: ml_collections.ConfigDict,
+) -> augment.Augmentation | augment.Unchanged:
+  """Return the augmentation of what the trained network takes."""
+  if takes_vectors(config):
+    return augment.Unchanged()
+  return create_augmentation(config)
+
+
+def make_train_step(
+  config: ml_collections.ConfigDict,
+  network: nn.Module,
+  method: losses.Method,
+  tx: optax.GradientTransformation,
+  num_steps: int,
+  axis_name: str | None = None,
+) -> Callable:
+  """Return the train step, see `steps.make_train_step`.
+
+  Args:
+    config: seed, data, model, optimizer and train are read.
+    network: From `create_network`.
+    method: From `create_method`.
+    tx: From `create_optimizer`.
+    num_steps: Steps of the whole training.
+    axis_name: pmap axis; None under jit.
+  """
+  return steps.make_train_step(
+    network,
+    method,
+    tx,
+    create_training_augmentation(config),
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+    axis_name=axis_name,
+    accumulate=config.train.accumulate,
+    skip_nonfinite=config.train.on_nonfinite == "skip",
+    sync_batch_norm=config.model.sync_batch_norm,
+    learning_rate=create_schedule(config, num_steps),
   )
 
 

@@ -17,7 +17,6 @@ import optax
 
 from dsh_jax import losses, parallel, steps
 from dsh_jax.config import factories, fields
-from dsh_jax.data import augment
 from dsh_jax.runs import encoding
 
 _cache: dict[str, "Programs"] = {}
@@ -92,28 +91,11 @@ def _make(config, mesh, num_classes, num_steps) -> Programs:
   config = config.copy_and_resolve_references()
   config.optimizer.learning_rate = 1.0
   method = factories.create_method(config, num_classes, num_steps)
-  sync = config.model.sync_batch_norm
-  network = factories.create_network(
-    config, method, mesh.axis_name if sync else None
-  )
+  network = factories.create_network(config, method, mesh.axis_name)
   tx = factories.create_optimizer(config, method, num_steps)
-  augmentation = (
-    augment.Unchanged()
-    if factories.takes_vectors(config)
-    else factories.create_augmentation(config)
-  )
-  train_step = steps.make_train_step(
-    network,
-    method,
-    tx,
-    augmentation,
-    seed=config.seed,
-    batch_size=config.train.batch_size,
-    axis_name=mesh.axis_name,
-    accumulate=config.train.accumulate,
-    skip_nonfinite=config.train.on_nonfinite == "skip",
-    sync_batch_norm=sync,
-    learning_rate=factories.create_schedule(config, num_steps),
+  augmentation = factories.create_training_augmentation(config)
+  train_step = factories.make_train_step(
+    config, network, method, tx, num_steps, mesh.axis_name
   )
   encode_step = steps.make_encode_step(
     network, method, augmentation, with_outputs=True

@@ -76,15 +76,8 @@ def _train(config, splits, seeds):
   state = jax.jit(jax.vmap(create))(numbers)
 
   def make_step(method):
-    train_step = steps.make_train_step(
-      network,
-      method,
-      tx,
-      augment.Unchanged(),
-      seed=0,
-      batch_size=size,
-      accumulate=config.train.accumulate,
-      skip_nonfinite=config.train.on_nonfinite == "skip",
+    train_step = factories.make_train_step(
+      config, network, method, tx, num_steps
     )
 
     def step(seed, state, vectors, labels):
