@@ -64,6 +64,10 @@ METHODS = {
     "model": {"feature_layers": ("stage3", "stage4")},
     "source": "dsrh with the paper's two-layer hash head, on a ResNet",
   },
+  "dsrh_sampled": {
+    "loss": {"name": "dsrh", "sampling": "release"},
+    "source": "Ablation of dsrh: the release's three triplets per anchor",
+  },
   "dsrh_release": {
     # The release crops squares at random positions along the longer side.
     "data": {

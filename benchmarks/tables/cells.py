@@ -130,6 +130,12 @@ class Table:
     )
     return flags + [f"--config.{override}" for override in overrides]
 
+  def learning_rate(self, cell: Cell) -> float | None:
+    """Return the rate that the table sets for a cell; None for the preset's."""
+    start = "--config.optimizer.learning_rate="
+    rates = [x for x in self.settings(cell) if x.startswith(start)]
+    return float(rates[-1].removeprefix(start)) if rates else None
+
   def command(self, cell: Cell, workdir: pathlib.Path) -> list[str]:
     """Return the command that trains and evaluates the cell."""
     flags = [f"--workdir={workdir}", "--noreport", *self.settings(cell)]

@@ -124,7 +124,7 @@ def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
   used_rates, unreadable = {}, []
   for key, members in groups.items():
     rate = choices[key[0]].rate if choices else None
-    used_rates[key] = rate
+    used_rates[key] = table.learning_rate(table.cell_at(members[0], rate))
     found[key] = []
     for cell in members:
       cell = table.cell_at(cell, rate)

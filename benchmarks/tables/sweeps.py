@@ -18,6 +18,7 @@ from benchmarks.tables import cells, runner
 from dsh_jax import errors
 
 _METRICS = ("ndcg@100", "map@all")  # The table scores codes by itself.
+_POLL_SECS = 2.0
 
 
 def run(
@@ -29,63 +30,86 @@ def run(
   """Run those of some cells that are not done.
 
   Args:
-    table: The table; it has no grid of learning rates.
+    table: The table.
     wanted: The cells.
     after_each: Called with a cell's job, its state and its seconds.
-    make_job: Cell -> its job, which is not started here.
+    make_job: As of `processes.run`; the jobs are not started as processes.
 
   Raises:
-    UserError: The table has a grid, or its config is not for a sweep.
+    UserError: The config of the table is not for a sweep.
   """
   from dsh_jax import parallel
 
-  if table.grid:
-    raise errors.UserError(
-      "config.in_process of the table is True, and config.grid has learning"
-      " rates. Give one in config.overrides."
-    )
   parallel.use_cores(2**20)  # Each method has a core.
   import jax
 
-  from dsh_jax.config import factories
-  from dsh_jax.runs import frozen
-
-  waiting: dict[tuple, list[cells.Cell]] = {}
-  for cell in wanted:
-    job = make_job(cell)
-    if (state := runner.state(job.folder, job.settings)) == runner.WAITING:
-      key = cell.method, cell.bits, cell.variant
-      waiting.setdefault(key, []).append(cell)
-    else:
-      after_each(job, state, 0.0)
-  if not waiting:
-    return
-  config = _config(table.some_settings())
-  splits = factories.load_splits(config)
-  if config.model.frozen:
-    splits, _ = frozen.with_features(config, splits)
   devices = jax.local_devices()
+  splits = None
 
-  def train(number, members):
-    device, started = devices[number % len(devices)], time.monotonic()
-    jobs = [make_job(cell) for cell in members]
+  def train(members, device):
+    started = time.monotonic()
+    jobs = [job for _, job in members]
     try:
-      _train(table, members, jobs, splits, device)
+      _train(members, splits, device)
     except errors.Error as error:
       for job in jobs:
         job.folder.mkdir(parents=True, exist_ok=True)
         runner.write_json(job.folder / "failed.json", {"error": str(error)})
     return jobs, (time.monotonic() - started) / len(jobs)
 
-  with futures.ThreadPoolExecutor(len(devices)) as pool:
-    tasks = [pool.submit(train, *item) for item in enumerate(waiting.values())]
-    try:
-      for task in futures.as_completed(tasks):
-        jobs, secs = task.result()
-        for job in jobs:
-          after_each(job, runner.state(job.folder, job.settings), secs)
-    finally:
-      pool.shutdown(cancel_futures=True)
+  while wanted:
+    ready, wanted, ended = _sort(wanted, make_job)
+    for job in ended:
+      after_each(job, runner.state(job.folder, job.settings), 0.0)
+    if not ready:
+      if wanted:  # Another shard is not through with what they need.
+        time.sleep(_POLL_SECS)
+      continue
+    splits = splits or _load_splits(table)
+    with futures.ThreadPoolExecutor(len(devices)) as pool:
+      tasks = [
+        pool.submit(train, members, devices[number % len(devices)])
+        for number, members in enumerate(ready)
+      ]
+      try:
+        for task in futures.as_completed(tasks):
+          jobs, secs = task.result()
+          for job in jobs:
+            after_each(job, runner.state(job.folder, job.settings), secs)
+      finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _sort(wanted, make_job):
+  """Sort cells by what can be done with them now.
+
+  Returns:
+    Lists of (cell, job) that differ only in their seed, to be trained
+    together; cells that wait for others; jobs that have ended.
+  """
+  ready, later, ended = {}, [], []
+  for cell in wanted:
+    job = make_job(cell)
+    if job is None:
+      later.append(cell)
+    elif job != runner.NOT_NEEDED:
+      if runner.state(job.folder, job.settings) == runner.WAITING:
+        key = cell.method, cell.bits, cell.variant, cell.learning_rate
+        ready.setdefault(key, []).append((cell, job))
+      else:
+        ended.append(job)
+  return list(ready.values()), later, ended
+
+
+def _load_splits(table):
+  from dsh_jax.config import factories
+  from dsh_jax.runs import frozen
+
+  config = _config(table.some_settings())
+  splits = factories.load_splits(config)
+  if config.model.frozen:
+    splits, _ = frozen.with_features(config, splits)
+  return splits
 
 
 def _config(settings: Sequence[str]) -> ml_collections.ConfigDict:
@@ -111,21 +135,25 @@ def _config(settings: Sequence[str]) -> ml_collections.ConfigDict:
   return factories.with_preprocessing(config)
 
 
-def _train(table, members, jobs, splits, device):
-  """Train and scores cells that differ in their seed alone."""
+def _train(members, splits, device):
+  """Train and score cells that differ only in their seed."""
   import jax
 
   from dsh_jax.config import fields
   from dsh_jax.retrieval import evaluation
-  from dsh_jax.runs import sweep, workdir
+  from dsh_jax.runs import choice, sweep, workdir
 
   started = time.monotonic()
-  config = _config(table.settings(members[0]))
-  encode = sweep.train(config, splits, [cell.seed for cell in members], device)
+  config = _config(members[0][1].settings)
+  seeds = [cell.seed for cell, _ in members]
+  encode = sweep.train(config, splits, seeds, device)
   secs = (time.monotonic() - started) / len(members)
   query, database = splits.query, splits.database
-  for cell, job, *packed in zip(
-    members, jobs, encode(query), encode(database), strict=True
+  validation = np.full(len(members), np.nan)
+  if len(splits.validation):
+    validation = choice.score_validation(config, encode, splits).mean(axis=1)
+  for (cell, job), score, *packed in zip(
+    members, validation, encode(query), encode(database), strict=True
   ):
     scored = time.monotonic()
     report = evaluation.evaluate_codes(
@@ -173,6 +201,7 @@ def _train(table, members, jobs, splits, device):
         "split_sha256": dict(splits.sha256),
         "train_in_database": splits.train_in_database,
         "select": config.eval.select,
+        "validation": {f"validation/{config.eval.select_metric}": float(score)},
         "metrics": report["metrics"],
         "counts": report["counts"],
         "seconds": {"training": secs},

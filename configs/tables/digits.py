@@ -88,20 +88,13 @@ def get_config():
   config.cells = (
     dict(methods=METHODS, bits=(48,), seeds=seeds),
     # The parts of DSRH.
-    dict(methods=("dsrh_two_layers",), bits=(48,), seeds=seeds),
-    dict(
-      methods=("dsrh",),
-      bits=(48,),
-      seeds=seeds,
-      variant="release_sampling",
-      overrides=("loss.sampling=release",),
-    ),
+    dict(methods=("dsrh_two_layers", "dsrh_sampled"), bits=(48,), seeds=seeds),
   )
   config.claims = (
     *(("idhn", other) for other in ("dhn", "hashnet", "dqn_cosine")),
     *(("idhn", other) for other in ("idhn_hard", "idhn_soft", "isdh")),
     *(("dsrh", other) for other in ("nin_triplet", "dsrh_two_layers")),
-    ("dsrh", "dsrh/48/release_sampling"),
+    ("dsrh", "dsrh_sampled"),
     ("idhn", "dsrh"),
     ("idhn", "classifier_code"),
   )
@@ -112,6 +105,6 @@ def get_config():
   # A seed that no row uses.
   config.grid.seed = 100
   config.grid.learning_rates = (1e-2, 3e-2, 3e-3)
-  config.grid.further_rates = (1e-4, 3e-4, 1e-3, 1e-1, 3e-1, 1.0)
+  config.grid.further_rates = (1e-4, 3e-4, 1e-3, 1e-1, 3e-1, 1.0, 3.0, 10.0)
   config.sizes = SIZES
   return config

@@ -1,6 +1,7 @@
 """Chooses the method of method=auto by its score on validation queries."""
 
 import time
+from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
@@ -164,7 +165,7 @@ def _score(config, name, splits, device) -> dict[str, Any]:
   chosen = with_method(config, name)
   try:
     encode = sweep.train(chosen, splits, seeds, device)
-    scores = _per_query(chosen, encode, splits)
+    scores = score_validation(chosen, encode, splits).mean(axis=0)
     mean = float(scores.mean())
     half_width = float(1.96 * scores.std() / np.sqrt(len(scores)))
   except errors.NonFiniteError:
@@ -178,8 +179,18 @@ def _score(config, name, splits, device) -> dict[str, Any]:
   }
 
 
-def _per_query(config, encode, splits) -> np.ndarray:
-  """Return the score of every validation query, float64, seeds averaged."""
+def score_validation(
+  config: ml_collections.ConfigDict,
+  encode: Callable[[data.Split], np.ndarray],
+  splits: data.Splits,
+) -> np.ndarray:
+  """Return the score of every validation query, float64 [seeds,Q].
+
+  Args:
+    config: As in configs/default.py; its eval.select_metric is the score.
+    encode: From `sweep.train`.
+    splits: The training items are the database.
+  """
   queries, items = splits.validation, splits.train
   scores = []
   for query_codes, item_codes in zip(
@@ -203,4 +214,4 @@ def _per_query(config, encode, splits) -> np.ndarray:
         )
       )
     scores.append(np.concatenate(parts))
-  return np.mean(scores, axis=0)
+  return np.stack(scores)

@@ -1,5 +1,6 @@
 """Tests of benchmarks.tables.cells and of every table config."""
 
+import csv
 import importlib
 import json
 import pathlib
@@ -11,7 +12,7 @@ from ml_collections import config_flags
 
 from benchmarks.tables import cells, rates
 from configs import methods
-from configs.tables import default
+from configs.tables import default, digits_more
 from dsh_jax import errors
 from dsh_jax.retrieval import evaluation
 
@@ -232,6 +233,18 @@ def test_the_digits_table_has_every_method():
   left_out = {
     name
     for name in methods.METHODS
-    if name.endswith(("_release", "_two_layers"))
+    if name.endswith(("_release", "_sampled", "_two_layers"))
   }
   assert set(digits.METHODS) == set(methods.METHODS) - left_out
+
+
+def test_other_lengths_have_the_rates_that_the_table_chose():
+  with open(_ROOT / "benchmarks/results/digits/table.csv", newline="") as file:
+    chosen = {
+      row["method"]: float(row["learning_rate"])
+      for row in csv.DictReader(file)
+      if row["learning_rate"] and not row["variant"]
+    }
+  table = cells.make_table(digits_more.get_config())
+  found = {cell.method: table.learning_rate(cell) for cell in table.wanted}
+  assert found == {method: chosen[method] for method in found}

@@ -19,17 +19,24 @@ def pristine(command, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-  "name, num_cases",
-  [("report", 40), ("evaluate", 15), ("encode, search, serve, export", 6)],
+  "name, num_cases, some_refused",
+  [
+    ("report", 40, True),
+    ("evaluate", 15, True),
+    # Checkpoint files have random names, and a damaged checkpoint is skipped:
+    # six cases may go by without a refusal.
+    ("encode, search, serve, export", 6, False),
+  ],
 )
 def test_damage_is_refused_or_makes_no_difference(
-  pristine, tmp_path, name, num_cases
+  pristine, tmp_path, name, num_cases, some_refused
 ):
   count, failures = damage.run_cases(
     name, pristine, tmp_path / "work", num_cases
   )
   assert not failures
-  assert sum(count.values()) == num_cases and count["refused"]
+  assert sum(count.values()) == num_cases
+  assert count["refused"] or not some_refused
 
 
 def test_another_answer_is_found(pristine, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.tables import cells, runner, schedule, sweeps
+from benchmarks.tables import cells, rates, runner, schedule, sweeps
 from configs import features as config_file
 from configs.tables import features as table_file
 from dsh_jax import errors, train
@@ -93,6 +93,34 @@ def test_a_table_is_made_in_one_process(vectors, tmp_path):
       changed, changed.wanted, lambda *_: None,
       schedule.Queue(changed, tmp_path / "b").make_job,
     )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:the load_module")
+def test_a_table_in_one_process_chooses_rates(vectors, tmp_path):
+  config = table_file.get_config()
+  config.cells = (dict(methods=("dpsh",), bits=(BITS,), seeds=(0, 1)),)
+  config.grid.update(dict(seed=9, bits=BITS, learning_rates=(1e-6, 1e-2)))
+  config.grid.further_rates = (1e9,)
+  overrides = [f"{name}={value}" for name, value in SMALL.items()]
+  overrides.append(f"data.features={vectors}")
+  table = cells.make_table(config, overrides)
+  queue = schedule.Queue(table, tmp_path)
+  titles = []
+  sweeps.run(
+    table, queue.items(0, 1)[1:],
+    lambda job, state, secs: titles.append((job.title, state)),
+    queue.make_job,
+  )  # fmt: skip
+  chosen = rates.choose(table, tmp_path, "dpsh")
+  assert set(chosen.scores) == {1e-6, 1e-2}
+  assert chosen.states[1e9] == runner.FAILED  # It is not finite.
+  assert chosen.is_final and chosen.rate == 1e-2
+  assert chosen.scores[1e-2] > 0.05 + chosen.scores[1e-6]
+  assert [title for title, state in titles if state == runner.DONE][-2:] == [
+    f"dpsh {BITS} bits seed {seed} rate 0.01" for seed in (0, 1)
+  ]
+  last = tmp_path / f"cells/dpsh/{BITS}bits_seed1/config.json"
+  assert json.loads(last.read_text())["optimizer.learning_rate"] == 1e-2
 
 
 def test_strict_scores_equal_those_with_ties_where_there_are_none():
