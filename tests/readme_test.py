@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import pathlib
 import re
 import shlex
@@ -57,6 +58,9 @@ NOT_RUN = {
   "benchmarks.methods_page": "test_the_page_of_methods_is_up_to_date",
   "benchmarks.speed": "minutes on a quiet machine",
   "benchmarks.own_pictures": "minutes",
+  "openclipart": "needs a package of Debian",
+  "benchmarks.clipart": "benchmarks/clipart_test.py",
+  "configs/tables/clipart.py": "runs/sweep_test.py makes such a table",
 }
 SMALL = (*commands.SMALL[1:], "--config.train.num_epochs=1")
 # Of the folder of 60 pictures below.
@@ -322,6 +326,22 @@ def test_the_tables_of_methods_are_the_one_measured():
   assert means[:-1] == sorted(means[:-1], reverse=True)
   top = list(table_of_methods(README)[1].items())
   assert len(top) >= 5 and top == list(shown.items())[: len(top)]
+
+
+def test_the_scores_of_the_main_job_are_those_measured():
+  path = ROOT / "benchmarks" / "results" / "main_job.json"
+  measured = json.loads(path.read_text())["metrics"]
+  rows = re.findall(
+    r"^\| (\S+@\S+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \| ([\d.]+) \|$",
+    README,
+    re.M,
+  )
+  assert len(rows) == 4
+  kinds = ("expected", "pessimistic", "optimistic", "chance")
+  for name, *shown in rows:
+    for kind, text in zip(kinds, shown, strict=True):
+      decimals = len(text.partition(".")[2])
+      assert text == f"{measured[name][kind]:.{decimals}f}", (name, kind)
 
 
 def test_the_version_is_the_same_everywhere():
