@@ -41,7 +41,7 @@ def get_config():
       variant="BatchNorm_on_the_head",
       overrides=("model.head_batch_norm=True",),
     ),
-    dict(methods=LENGTHS_OF, bits=(12, 24, 32, 64), seeds=(0, 1, 2, 3)),
+    dict(methods=LENGTHS_OF, bits=(12, 24, 32, 64), seeds=(0, 1, 2)),
   )
   config.grid.learning_rates = config.grid.further_rates = ()
   for method, rate in RATES.items():
