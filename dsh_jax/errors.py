@@ -109,6 +109,17 @@ def printable(text: str) -> str:
   return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def check_utf8(path: str | os.PathLike, field: str) -> None:
+  """Raise UserError for a path that is not UTF-8; `field` gave it."""
+  path = os.fspath(path)
+  try:
+    path.encode()
+  except UnicodeEncodeError:
+    raise UserError(
+      f"{field}={printable(path)} is not UTF-8. Rename it, or change {field}."
+    ) from None
+
+
 def describe(error: BaseException) -> str:
   """Return the cause of any error in one line."""
   if isinstance(error, OSError) and error.strerror:

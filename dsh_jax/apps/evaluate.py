@@ -250,7 +250,7 @@ def _write(path: str, result: Mapping[str, Any]) -> None:
       partial.write_text(json.dumps(result, indent=2) + "\n")
   except OSError as error:
     raise errors.UserError(
-      f"Cannot write {path}: {error}. Change --output."
+      f"Cannot write {path}: {errors.describe(error)}. Change --output."
     ) from error
 
 

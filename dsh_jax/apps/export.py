@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.export
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.apps import commands
 from dsh_jax.apps import index as index_lib
 from dsh_jax.data import images
@@ -183,6 +183,7 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
     out: The folder to write to.
     index_path: Codes to export; "" is codes.npz of the run.
   """
+  errors.check_utf8(out, "--out")
   run = trained.load_run(workdir)
   index_file = index_path or pathlib.Path(workdir).expanduser() / "codes.npz"
   index = index_lib.load(str(index_file), workdir)
@@ -223,8 +224,12 @@ def _filled(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     partial = pathlib.Path(name)
     yield partial
     folder.mkdir(exist_ok=True)
-    for path in sorted(partial.iterdir()):
-      path.replace(folder / path.name)
+    targets = {
+      path: files.destination(folder / path.name)
+      for path in sorted(partial.iterdir())
+    }
+    for path, target in targets.items():
+      path.replace(target)
 
 
 def _about(run: trained.TrainedRun) -> dict[str, object]:

@@ -175,12 +175,17 @@ def write(out: str, **arrays: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def written(out: str) -> Iterator[pathlib.Path]:
-  """Yield the path of an .npz file; an OSError becomes a UserError."""
+  """Yield the path of an .npz file; an OSError becomes a UserError.
+
+  Removes what killed commands left of it.
+  """
+  errors.check_utf8(out, "--out")
   path = pathlib.Path(out).expanduser()
   if path.suffix != ".npz" or path.is_dir():
     raise errors.UserError(f"--out={out} must be a file that ends in .npz.")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
+    files.remove_partial(files.destination(path))
     yield path
   except OSError as error:
     raise errors.UserError(

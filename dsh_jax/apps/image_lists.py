@@ -12,8 +12,6 @@ import numpy as np
 from dsh_jax import errors, files
 from dsh_jax.data import archives, features, listings
 
-_MAX_LIST_BYTES = 2**30
-
 
 def find(source: str) -> tuple[pathlib.Path, list[str]]:
   """Find the images of a folder or a list.
@@ -53,12 +51,7 @@ def find(source: str) -> tuple[pathlib.Path, list[str]]:
 
 def _read_list(path: pathlib.Path, source: str) -> str:
   try:
-    with files.open_regular(path) as file:
-      if (size := os.fstat(file.fileno()).st_size) > _MAX_LIST_BYTES:
-        raise ValueError(
-          f"{size:,} bytes; at most {_MAX_LIST_BYTES:,} are read"
-        )
-      return file.read().decode("utf-8-sig")
+    return files.read_bytes(path).decode("utf-8-sig")
   except (OSError, ValueError) as error:
     raise errors.UserError(
       f"--images={source} is neither a folder nor a list of images:"

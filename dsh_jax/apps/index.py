@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsh_jax import errors, files, models
+from dsh_jax import MAX_BITS, errors, files, models
 from dsh_jax.retrieval import codes, neighbors, ties
 from dsh_jax.runs import trained
 from dsh_jax.runs import workdir as workdir_lib
@@ -24,7 +24,11 @@ _KINDS = {
   "database_ids": (1, "U"),
   "database_labels": (2, "uib"),
   "class_names": (1, "U"),
+  "database_outputs": (2, "f"),
 } | {name: (0, "U") for name in _TEXTS}
+_OF_BITS = ("database_codes", "database_outputs")
+_LABELS = {"database_labels", "class_names"}
+_TEXT_BYTES = 1 << 16  # Of an id, a name of a class, or a path.
 
 
 class Query(NamedTuple):
@@ -147,20 +151,16 @@ def load(path: str, workdir: str = "") -> Index:
   """
   file = pathlib.Path(path).expanduser()
   try:
-    saved = files.read_arrays(file)
+    saved = files.read_arrays(file, _choose)
     if not isinstance(saved, dict):
       raise ValueError("it is a .npy file")
-    for name, kind in _KINDS.items():
-      if name in saved and (
-        saved[name].ndim != kind[0] or saved[name].dtype.kind not in kind[1]
-      ):
-        raise ValueError(
-          f"{name} is {saved[name].dtype} of shape {saved[name].shape}"
-        )
     num_bits = int(saved["num_bits"])
     packed = codes.check(saved["database_codes"], num_bits, "index's codes")
     ids = saved["database_ids"]
-    labels, class_names = _read_labels(saved, len(packed))
+    labels, class_names = None, ()
+    if _LABELS <= saved.keys():
+      labels = saved["database_labels"]
+      class_names = tuple(map(str, saved["class_names"]))
     outputs = saved.get("database_outputs")
     if outputs is not None:
       outputs = ties.check(outputs, len(packed), num_bits, f"--index={path}")
@@ -169,16 +169,14 @@ def load(path: str, workdir: str = "") -> Index:
     raise _unreadable(path, f"it has no array {error}") from error
   except (OSError, ValueError) as error:
     raise _unreadable(path, errors.describe(error)) from error
-  if _has_surrogates(ids):
-    raise errors.UserError(
-      f"--index={path} has names that are not UTF-8. Encode the pictures again,"
-      " which leaves those out."
-    )
-  if not 0 < len(ids) == len(packed):
-    raise errors.UserError(
-      f"--index={path} has {len(packed)} codes and {len(ids)} ids; it must"
-      " have one of each for at least one image."
-    )
+  for name, array in saved.items():
+    if array.dtype.kind == "U" and not _is_unicode(array):
+      raise errors.UserError(
+        f"--index={path} has text in {name} that is not UTF-8. Encode the"
+        " pictures again, which leaves such names out."
+      )
+  if not len(ids):
+    raise errors.UserError(f"--index={path} has no images.")
   return Index(
     packed,
     ids,
@@ -222,24 +220,47 @@ def check_encoder(index: Index, sha256: str) -> None:
     )
 
 
-def _read_labels(saved, num_items):
-  """Return labels and names of classes; None and () if there are none."""
-  if "database_labels" not in saved or "class_names" not in saved:
-    return None, ()
-  labels, names = saved["database_labels"], saved["class_names"]
-  if labels.shape != (num_items, len(names)):
-    raise ValueError(
-      f"labels of shape {labels.shape}; they must be {num_items, len(names)}"
-    )
-  return labels, tuple(str(name) for name in names)
+def _choose(headers):
+  """Return the arrays to read; raise ValueError if they are not of an index.
+
+  So a small file that would expand to much takes no memory.
+  """
+  if "database_codes" not in headers:
+    raise ValueError("it has no array 'database_codes'")
+  num_items = headers["database_codes"][0][:1]
+  has_labels = _LABELS <= headers.keys()
+  chosen = [
+    name
+    for name in headers.keys() & _KINDS.keys()
+    if has_labels or name not in _LABELS
+  ]
+  for name in chosen:
+    (shape, dtype), (ndim, kinds) = headers[name], _KINDS[name]
+    if (
+      len(shape) != ndim
+      or dtype.kind not in kinds
+      or (dtype.kind == "U" and dtype.itemsize > _TEXT_BYTES)
+      or (name in _OF_BITS and shape[1] > MAX_BITS)
+    ):
+      raise ValueError(f"{name} is {dtype} of shape {shape}")
+    if name.startswith("database_") and shape[:1] != num_items:
+      raise ValueError(f"{name} has shape {shape} for {num_items[0]:,} codes")
+  if has_labels:
+    labels, names = headers["database_labels"][0], headers["class_names"][0]
+    if labels[1:] != names:
+      raise ValueError(f"labels have shape {labels} for {names[0]:,} names")
+  return chosen
 
 
-def _has_surrogates(ids: np.ndarray) -> bool:
-  """Return whether text has bytes that are not UTF-8."""
-  if ids.dtype.kind != "U" or not ids.itemsize:
-    return False
-  letters = np.ascontiguousarray(ids).view(np.uint32)
-  return bool(((letters >= 0xD800) & (letters <= 0xDFFF)).any())
+def _is_unicode(text: np.ndarray) -> bool:
+  """Return whether text can be written as UTF-8."""
+  if not text.itemsize:
+    return True
+  native = np.ascontiguousarray(text, text.dtype.newbyteorder("="))
+  letters = native.view(np.uint32)
+  return bool(
+    ((letters < 0xD800) | ((letters > 0xDFFF) & (letters < 0x110000))).all()
+  )
 
 
 def load_encoder(index: Index) -> trained.TrainedRun:

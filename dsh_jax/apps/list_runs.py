@@ -76,7 +76,8 @@ def _read(folder: str, name: str) -> dict[str, Any] | None:
 
 def _epochs(folder: str) -> str:
   try:
-    lines = pathlib.Path(folder, "metrics.jsonl").read_text().splitlines()
+    content = files.read_bytes(pathlib.Path(folder, "metrics.jsonl"))
+    lines = content.splitlines()
     return f"{json.loads(lines[-1])['epoch']:g}"
   except (FileNotFoundError, IndexError):
     return "0"

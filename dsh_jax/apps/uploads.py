@@ -4,7 +4,7 @@ import asyncio
 import threading
 from concurrent import futures
 
-from starlette import exceptions, requests
+from starlette import exceptions, formparsers, requests, types
 
 from dsh_jax.apps import image_files, limits, search_page
 from dsh_jax.apps import index as index_lib
@@ -45,7 +45,10 @@ class Uploads:
       ClientDisconnect: The sender has left.
     """
     length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdecimal() and len(length) < 19):
+    # A body in chunks may have any length, whatever Content-Length says.
+    chunked = "transfer-encoding" in request.headers
+    known = length.isascii() and length.isdecimal() and len(length) < 19
+    if chunked or not known:
       raise exceptions.HTTPException(411, "The upload has no Content-Length.")
     if int(length) > MAX_BYTES:
       raise exceptions.HTTPException(
@@ -59,6 +62,9 @@ class Uploads:
     if self._num_arriving >= _MAX_ARRIVING:
       raise limits.BusyError
     self._num_arriving += 1
+    request = requests.Request(
+      request.scope, _at_most(request.receive, int(length))
+    )
     try:
       async with request.form(max_files=1, max_fields=1) as form:
         return await self._encode_form(form)
@@ -96,3 +102,19 @@ class Uploads:
     with self._encoding:
       query = index_lib.encode(encoder, pixels)
     return query, search_page.data_uri(*image_files.thumbnail(shown))
+
+
+def _at_most(receive: types.Receive, num_bytes: int) -> types.Receive:
+  """Return what receives a body, and refuses one of more bytes."""
+
+  async def counted():
+    nonlocal num_bytes
+    message = await receive()
+    num_bytes -= len(message.get("body", b""))
+    if num_bytes < 0:
+      raise formparsers.MultiPartException(
+        "The upload is longer than its Content-Length."
+      )
+    return message
+
+  return counted

@@ -94,6 +94,8 @@ def load_splits(
     else:
       protocol = protocol or next(iter(dataset.protocols))
       rule = dataset.protocols[protocol]
+    errors.check_utf8(data_dir, "config.data.dir")
+    errors.check_utf8(manual_dir, "config.data.manual_dir")
     items = arrays.load(
       dataset,
       data_dir=os.path.abspath(os.path.expanduser(data_dir or cache_dir())),

@@ -36,6 +36,7 @@ def read(path: str, field: str) -> dict[str, np.ndarray]:
   if file.suffix.lower() not in READERS:
     raise errors.unknown("suffix of the file", file.name, READERS, field)
   try:
+    files.open_regular(file).close()  # A pipe would block the readers.
     return READERS[file.suffix.lower()](file)
   except errors.UserError as error:
     raise errors.UserError(f"{path}: {error} Change {field}.") from error
@@ -72,12 +73,7 @@ def _map_member(file, member, arrays):
   with open(file, "rb") as raw:
     raw.seek(entry.header_offset)
     raw.seek(sum(_LOCAL_HEADER.unpack(raw.read(_LOCAL_HEADER.size))), 1)
-    version = np.lib.format.read_magic(raw)
-    header = {
-      (1, 0): np.lib.format.read_array_header_1_0,
-      (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    shape, fortran, dtype = header(raw) if header else ((), True, None)
+    shape, fortran, dtype = files.read_header(raw)
     if fortran or len(shape) != 2 or dtype.hasobject:
       return arrays[member.removesuffix(".npy")]
     return np.memmap(raw, dtype, "r", raw.tell(), shape)

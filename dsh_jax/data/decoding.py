@@ -62,7 +62,7 @@ def build(
       checksum = int(checked.checksums(pixels[row : row + 1])[0])
       rows.append((row, item, sorted(set(labels)), problem, checksum))
     with files.replacing(path) as unfinished:
-      unfinished.write_text(json.dumps(rows))
+      unfinished.write_bytes(files.with_seal({"rows": rows}))
     return last - first
 
   parts = range(-(-total // _PART))
@@ -94,9 +94,10 @@ def build(
 def _read_part(path):
   """Return the rows of a finished part, [] if it is absent or damaged."""
   try:
-    return json.loads(path.read_text())
+    content, has_seal = files.read_sealed(path)
   except (OSError, ValueError):
     return []
+  return content["rows"] if has_seal else []
 
 
 def _create_images(partial, total, image_size):

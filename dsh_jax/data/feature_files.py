@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.data import array_files
 
 _TYPES = ("float16", "float32", "float64")
@@ -174,7 +174,8 @@ def _read_column(path, name, field):
   """Read labels, ids or splits; a text file has one item per line."""
   if pathlib.Path(path).suffix.lower() not in array_files.READERS:
     try:
-      text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
+      content = files.read_bytes(pathlib.Path(path).expanduser())
+      text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
       raise errors.UserError(
         f"Cannot read {path}: {errors.describe(error)}. Change {field}."

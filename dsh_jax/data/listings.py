@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.data import archives
 
 # Suffixes of image files in folders.
@@ -149,6 +149,8 @@ def read_folder(root: str) -> Listing:
   Images directly in `root` have no label.
   """
   paths = find_pictures(pathlib.Path(root).expanduser())
+  for path in paths:
+    errors.check_utf8(f"{root}/{path}", "config.data.manual_dir")
   names = sorted({path.split("/")[0] for path in paths if "/" in path})
   numbers = {name: number for number, name in enumerate(names)}
   labels = {
@@ -167,8 +169,8 @@ def read_folder(root: str) -> Listing:
 def find_pictures(root: pathlib.Path) -> list[str]:
   """Return the sorted relative paths of all images below a folder."""
   names = []
-  for folder, _, files in os.walk(root):
-    for file in files:
+  for folder, _, found in os.walk(root):
+    for file in found:
       if file.lower().endswith(SUFFIXES) and not file.startswith("."):
         path = pathlib.Path(folder, file).relative_to(root)
         names.append(path.as_posix())
@@ -228,11 +230,11 @@ def _split(cell):
 
 def _read_lines(path):
   try:
-    encoded = pathlib.Path(path).expanduser().read_bytes()
+    encoded = files.read_bytes(pathlib.Path(path).expanduser())
   except (OSError, ValueError) as error:
     raise errors.UserError(
-      f"Cannot read the list {path!r}: {error}. Change config.data.train,"
-      " .query, .database, .validation, .csv or .classes."
+      f"Cannot read the list {path!r}: {errors.describe(error)}. Change"
+      " config.data.train, .query, .database, .validation, .csv or .classes."
     ) from error
   return archives.decode_lines(encoded, path)
 

@@ -11,6 +11,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import pathlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.models import hash_network, naming, weight_files
 
 _FIELD = "config.model.pretrained"
@@ -97,8 +98,7 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
   path = os.path.join(os.path.dirname(find(source)), "config.json")
   if os.path.exists(path):
     try:
-      with open(path, encoding="utf-8") as file:
-        config = json.load(file)
+      config = json.loads(files.read_bytes(pathlib.Path(path)))
       config = config.get("pretrained_cfg", config)
       if "mean" in config and "std" in config:
         mean, std = (
@@ -107,10 +107,10 @@ def preprocessing(source: str, backbone: str) -> Preprocessing:
         if len(mean) != 3 or len(std) != 3:
           raise ValueError("mean and std need three values")
         return Preprocessing(mean, std)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, OSError, TypeError, ValueError) as error:
       raise errors.UserError(
-        f"Cannot read mean and std from {path!r}: {error}. Correct or remove"
-        f" that file, or change {_FIELD}."
+        f"Cannot read mean and std from {path!r}: {errors.describe(error)}."
+        f" Correct or remove that file, or change {_FIELD}."
       ) from error
   if backbone in naming.CAFFE_BACKBONES:
     return CAFFE
@@ -128,8 +128,12 @@ def find(source: str) -> str:
     return _find_in_package(source)
   has_ending = os.path.splitext(source)[1].lower() in weight_files.ENDINGS
   if has_ending or os.path.exists(source):
-    if not os.path.isfile(source):
+    if not os.path.exists(source):
       raise errors.UserError(f"No weights file {source!r}. Change {_FIELD}.")
+    if not os.path.isfile(source):
+      raise errors.UserError(
+        f"{source!r} is not a regular file. Change {_FIELD}."
+      )
     return source
   if source.count("/") != 1 or source.startswith((".", "/", "~")):
     raise errors.UserError(

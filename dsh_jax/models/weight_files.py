@@ -61,7 +61,7 @@ def read(path: str) -> dict[str, np.ndarray]:
       "config.model.pretrained",
     )
   try:
-    with open(path, "rb") as file:
+    with files.open_regular(pathlib.Path(path)) as file:
       return _READERS[ending](file)
   except errors.UserError:
     raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dsh_jax import errors
+from dsh_jax import errors, files
 from dsh_jax.retrieval import evaluation, histogram, metrics, rankings
 from dsh_jax.runs import workdir
 
@@ -151,7 +151,7 @@ def read_all(directories: Sequence[str]) -> list[RunFiles]:
 def _read_log(path: pathlib.Path) -> list[dict[str, float]]:
   """Return the lines of a log, [] if the file is missing."""
   try:
-    content = path.read_bytes()
+    content = files.read_bytes(path)
   except FileNotFoundError:
     return []
   except OSError as error:

@@ -36,7 +36,9 @@ def write_index(
     with files.replacing(pathlib.Path(path)) as partial:
       faiss.write_index_binary(index, str(partial))
   except (OSError, RuntimeError) as error:
-    raise errors.UserError(f"Cannot write the index {path}: {error}") from error
+    raise errors.UserError(
+      f"Cannot write the index {path}: {errors.describe(error)}."
+    ) from error
 
 
 def read_index(
@@ -74,7 +76,7 @@ def _read_flat(path):
 
   FAISS itself reads beyond its buffers or asks for all memory on damaged files.
   """
-  with path.open("rb") as file:
+  with files.open_regular(path) as file:
     kind = file.read(4)
     if kind != _FLAT:
       return kind, 0, None

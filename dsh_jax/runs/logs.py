@@ -179,7 +179,7 @@ def _read_kept(path, start, recorded):
   """
   if not start:
     return b""
-  content = path.read_bytes() if path.exists() else b""
+  content = files.read_bytes(path) if path.exists() else b""
   if recorded is not None:
     kept = content[: recorded["num_bytes"]]
     if hashlib.sha256(kept).hexdigest() == recorded["sha256"]:

@@ -63,7 +63,9 @@ def computed(
 
 
 def _remove(folder):
-  for path in folder.iterdir():
+  # The fingerprint last: without it a killed command leaves a folder that is
+  # taken for the user's.
+  for path in sorted(folder.iterdir(), key=lambda x: x.name == "fingerprint"):
     path.unlink(missing_ok=True)
   folder.rmdir()
 
@@ -83,17 +85,13 @@ def _claimed(folder, fingerprint, exclusive):
   """Hold the folder, with no parts of another fingerprint in it."""
   fingerprint = hashlib.sha256(fingerprint.encode()).hexdigest()
   mark = folder / "fingerprint"
-  held = mark.read_text("utf-8", "replace") if mark.is_file() else ""
-  names = [path.name for path in folder.iterdir()] if folder.exists() else []
-  if not all(map(_NAMES.fullmatch, names)) or (
-    any(name.endswith(".npz") for name in names)
-    and not re.fullmatch("[0-9a-f]{64}", held)
-  ):
+  if not _is_ours(folder):
     raise errors.UserError(
       f"{folder} holds files that are not those of an interrupted command."
       " Move it, or change --out."
     )
   folder.mkdir(parents=True, exist_ok=True)
+  mark.touch()
   with open(folder / "lock", "w") as lock:
     try:
       if exclusive:
@@ -104,8 +102,22 @@ def _claimed(folder, fingerprint, exclusive):
       ) from None
     except OSError:  # A file system without locks.
       pass
-    if held != fingerprint:
+    if mark.read_text() != fingerprint:
       for path in folder.glob("*.npz"):
         path.unlink()
       mark.write_text(fingerprint)
     yield
+
+
+def _is_ours(folder):
+  """Return whether a folder is empty or absent, or of an earlier command."""
+  found = {path.name: path for path in folder.glob("*")}
+  if "fingerprint" not in found or not all(
+    _NAMES.fullmatch(name) and path.is_file() and not path.is_symlink()
+    for name, path in found.items()
+  ):
+    return not found
+  held = files.read_bytes(found["fingerprint"])
+  if not held:  # Another process has just made it.
+    return not any(name.endswith(".npz") for name in found)
+  return re.fullmatch(b"[0-9a-f]{64}", held) is not None

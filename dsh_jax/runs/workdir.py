@@ -34,12 +34,13 @@ class Workdir:
       writes: Whether this host writes; one host does.
 
     Raises:
-      UserError: The path is empty.
+      UserError: The path is empty or not UTF-8.
     """
     if not path:
       raise errors.UserError(
         "No folder for the run was given. Give one with --workdir=DIR."
       )
+    errors.check_utf8(path, "--workdir")
     self.path = epath.Path(path)
     self._writes = writes
     self._lock = None

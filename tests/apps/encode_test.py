@@ -242,6 +242,8 @@ def test_lists_of_images(folder, tmp_path):
     ({"--out": "codes.txt"}, "ends in .npz"),
     ({"--workdir": "nowhere"}, "does not hold a finished run"),
     ({"--out": "/proc/no/codes.npz"}, "Cannot write --out"),
+    ({"--out": "nu\udcff.npz"}, r"--out=nu\\udcff.npz is not UTF-8. Rename"),
+    ({"--workdir": "wd\udcff"}, r"--workdir=wd\\udcff is not UTF-8. Rename"),
   ],
 )
 def test_wrong_input_is_a_one_line_error(

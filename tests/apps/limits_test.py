@@ -1,5 +1,6 @@
 """Limits of the server, and of what it shows, with real sockets."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -19,7 +20,9 @@ from dsh_jax.apps import pictures, serve
 from dsh_jax.data import images
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-from dsh_jax.apps import limits, search_server  # noqa: E402
+from starlette import exceptions, requests  # noqa: E402
+
+from dsh_jax.apps import limits, search_server, uploads  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -93,6 +96,40 @@ def test_slow_connections_are_closed_and_the_terminal_stays_quiet(
     monkeypatch.setattr(limits, "REQUEST_SECS", 60)
     assert ask(f"http://{place[0]}:{place[1]}", "/")[0] == 200
   assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 100\r\n"])
+def test_uploads_in_chunks_are_refused_unread(index, length):
+  head = (
+    b"POST /search HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: multipart/form-data; boundary=x\r\n"
+  )
+  chunked = b"Transfer-Encoding: chunked\r\n\r\n1\r\n-\r\n"
+  # The encoder is never asked.
+  with in_process(index, encoder=object()) as place:
+    with socket.create_connection(place, 20) as connection:
+      connection.sendall(head + length + chunked)
+      assert b" 411 " in connection.recv(4096).splitlines()[0]
+
+
+def test_an_upload_longer_than_it_says_is_refused(index):
+  """Other servers may let one through; h11 does not."""
+  encoder = uploads.Uploads(object(), limits.Memory(1))
+  scope = {
+    "type": "http",
+    "app": None,
+    "method": "POST",
+    "headers": [
+      (b"content-length", b"5"),
+      (b"content-type", b"multipart/form-data; boundary=x"),
+    ],
+  }
+
+  async def receive():
+    return {"type": "http.request", "body": b"--x\r\n\r\n", "more_body": True}
+
+  with pytest.raises(exceptions.HTTPException, match="longer than its Content"):
+    asyncio.run(encoder.receive(requests.Request(scope, receive)))
 
 
 def test_memory_is_shared():

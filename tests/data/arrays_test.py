@@ -197,6 +197,27 @@ def test_a_changed_pixel_is_noticed_when_it_is_read(few):
   np.testing.assert_array_equal(train.take(np.array([3])), expected)
 
 
+def test_a_damaged_part_of_a_killed_build_is_decoded_again(
+  few, tmp_path, monkeypatch
+):
+  options, expected = few
+
+  def killed(*args):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(decoding, "_create_info", killed)
+    with pytest.raises(KeyboardInterrupt):
+      _load(tmp_path, options)
+  (part,) = (tmp_path / "arrays").glob("*.partial/part*.json")
+  id_of_first = expected.database.ids[0]
+  text = part.read_text()
+  assert text.count(id_of_first) == 1
+  part.write_text(text.replace(id_of_first, id_of_first[::-1]))
+  splits = _load(tmp_path, options)
+  assert splits.sha256 == expected.sha256
+
+
 def test_lack_of_space_is_found_before_decoding(options, tmp_path, monkeypatch):
   usage = shutil.disk_usage(tmp_path)
   monkeypatch.setattr(

@@ -1,5 +1,6 @@
 """List files, CSV files and folders of labels, valid and invalid."""
 
+import os
 import pathlib
 import tempfile
 
@@ -142,6 +143,16 @@ def test_a_folder_for_each_label(tmp_path):
   assert len(splits.query) == 4 and len(splits.database) == 36
   with pytest.raises(errors.UserError, match="no folders of pictures"):
     _load(tmp_path, {"manual_dir": str(tmp_path / "pictures" / "sea")})
+
+
+def test_names_that_are_not_utf8_are_one_error(tmp_path):
+  root = tmp_path / "pictures"
+  folder = root / os.fsdecode(b"owl\xff")
+  fake_archives.write(folder, {"a.jpg": fake_archives.jpeg(1)})
+  words = r"data.manual_dir=.*owl\\udcff.* is not UTF-8. Rename it"
+  for manual_dir in (root, folder):
+    with pytest.raises(errors.UserError, match=words):
+      _load(tmp_path, {"manual_dir": str(manual_dir)})
 
 
 def _csv(tmp_path, text, classes=""):

@@ -1,5 +1,7 @@
 """Parts of a computation: whose they are, and whether they are whole."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -77,10 +79,26 @@ def test_two_commands_do_not_meet(work):
   work.run()
 
 
-@pytest.mark.parametrize("name", ["thesis.txt", "000000000.npz", ".hidden"])
+@pytest.mark.parametrize(
+  "name", ["thesis.txt", "000000000.npz", ".hidden", "lock"]
+)
 def test_a_folder_of_the_user_is_left_alone(work, name):
   work.folder.mkdir()
   (work.folder / name).write_text("of the user")
   with pytest.raises(errors.UserError, match="Move it, or change --out"):
     work.run()
   assert [path.name for path in work.folder.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_a_lock_that_is_no_file_of_its_own_is_left_alone(work, kind):
+  work.dies_at = 2
+  with pytest.raises(KeyboardInterrupt):
+    work.run()
+  lock, other = work.folder / "lock", work.folder.parent / "other"
+  lock.unlink()
+  other.write_text("of the user")
+  os.mkfifo(lock) if kind == "pipe" else lock.symlink_to(other)
+  with pytest.raises(errors.UserError, match="Move it, or change --out"):
+    work.run()
+  assert other.read_text() == "of the user"
