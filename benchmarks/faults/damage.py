@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks import hardware
 from dsh_jax import errors, files, train
-from dsh_jax.apps import command, encode, evaluate, search
+from dsh_jax.apps import command, edit, encode, evaluate, list_runs, search
 from dsh_jax.apps import index as index_lib
 from dsh_jax.config import factories, fields
 from dsh_jax.report import run_files
@@ -103,6 +103,25 @@ def search_run(folder: pathlib.Path) -> Any:
   return found, [str(index.ids[row]) for _, row in found], query.source
 
 
+def list_run(folder: pathlib.Path) -> Any:
+  """Return the line of a run in a list; one that says "damaged" refuses."""
+  printed = io.StringIO()
+  with contextlib.redirect_stdout(printed):
+    list_runs.main([f"--workdir={folder / 'run'}"])
+  if "damaged" in printed.getvalue():
+    raise errors.UserError("The run is damaged.")
+  return printed.getvalue()
+
+
+def edit_index(folder: pathlib.Path) -> Any:
+  """Return an index without one of its items."""
+  out = folder / "edited.npz"
+  edit.main(
+    [f"--index={folder / 'index.npz'}", "--remove=3.png", f"--out={out}"]
+  )
+  return files.read_arrays(out)
+
+
 def load_run(folder: pathlib.Path) -> Any:
   """Return what encodes: for encode, search, serve and export."""
   run = trained.load_run(str(folder / "run"))
@@ -138,28 +157,32 @@ def build_data(folder: pathlib.Path) -> Any:
 
 _OF_RUN = r"run/(config\.json|result\.json|codes\.npz|metrics\.jsonl)"
 READERS = {
-  "report": Reader(read_report, _OF_RUN, 30),
+  "report": Reader(read_report, _OF_RUN, 20),
   "the same command again": Reader(
-    read_result, r"run/(config|result)\.json", 30, removes=False
+    read_result, r"run/(config|result)\.json", 20, removes=False
   ),
-  "evaluate": Reader(read_scores, r"run/codes\.npz", 60),
-  "search --id": Reader(search_index, r"index\.npz|run/config\.json", 60),
+  "runs": Reader(
+    list_run, r"run/(config|result)\.json|run/metrics\.jsonl", 10, removes=False
+  ),
+  "evaluate": Reader(read_scores, r"run/codes\.npz", 20),
+  "edit": Reader(edit_index, r"index\.npz", 10),
+  "search --id": Reader(search_index, r"index\.npz|run/config\.json", 20),
   "search --id, picture": Reader(
-    search_run, r"run/(codes\.npz|config\.json)|cache/arrays/.*", 1, True
+    search_run, r"run/(codes\.npz|config\.json)|cache/arrays/.*", 5, True
   ),
   "encode, search, serve, export": Reader(
     load_run,
     r"run/(config\.json|result\.json|backbone\.npz|checkpoints/.*)|index\.npz",
-    12,
+    15,
   ),
-  "prepared data": Reader(read_data, r"cache/.*", 5, True),
+  "prepared data": Reader(read_data, r"cache/.*", 15, True),
   "data built from records": Reader(
-    build_data, r"cache/(?!arrays/).*", 1, True
+    build_data, r"cache/(?!arrays/).*", 5, True
   ),
   "resume": Reader(
     resume,
     r"run/(config\.json|metrics\.jsonl|backbone\.npz|checkpoints/.*)|cache/.*",
-    1,
+    15,
     True,
   ),
 }

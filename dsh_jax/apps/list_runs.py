@@ -52,6 +52,10 @@ def _describe(folder: str, metric: str) -> tuple[str, ...] | None:
     if config is None:
       return None
     result = _read(folder, "result.json")
+    digests = (result or {}).get("files", {})
+    for name in {"config.json", "metrics.jsonl"} & digests.keys():
+      if files.sha256(pathlib.Path(folder, name)) != digests[name]:
+        raise ValueError(f"{name} was modified")
     return (
       folder,
       str(config["method"]),

@@ -23,6 +23,7 @@ def pristine(command, tmp_path_factory):
   [
     ("report", 40, True),
     ("evaluate", 15, True),
+    ("runs", 15, True),
     # Checkpoint files have random names, and a damaged checkpoint is skipped:
     # six cases may go by without a refusal.
     ("encode, search, serve, export", 6, False),
