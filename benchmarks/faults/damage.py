@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -365,6 +366,8 @@ def _run(argv: Sequence[str]) -> int:
   with tempfile.TemporaryDirectory() as outer:
     folder, pristine = pathlib.Path(outer, "work"), pathlib.Path(outer, "kept")
     folder.mkdir()
+    # A resume takes 3 s and not 40 when it finds its programs.
+    jax.config.update("jax_compilation_cache_dir", f"{outer}/programs")
     make_run(folder)
     shutil.copytree(folder, pristine)
     for name, reader in READERS.items():
