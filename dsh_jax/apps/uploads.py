@@ -49,7 +49,7 @@ class Uploads:
     chunked = "transfer-encoding" in request.headers
     known = length.isascii() and length.isdecimal() and len(length) < 19
     if chunked or not known:
-      raise exceptions.HTTPException(411, "The upload has no Content-Length.")
+      raise exceptions.HTTPException(411, "The upload has no known length.")
     if int(length) > MAX_BYTES:
       raise exceptions.HTTPException(
         413,

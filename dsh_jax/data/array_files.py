@@ -36,7 +36,8 @@ def read(path: str, field: str) -> dict[str, np.ndarray]:
   if file.suffix.lower() not in READERS:
     raise errors.unknown("suffix of the file", file.name, READERS, field)
   try:
-    files.open_regular(file).close()  # A pipe would block the readers.
+    if not file.is_dir():  # A Parquet data set may be a folder.
+      files.open_regular(file).close()  # A pipe would block the readers.
     return READERS[file.suffix.lower()](file)
   except errors.UserError as error:
     raise errors.UserError(f"{path}: {error} Change {field}.") from error
