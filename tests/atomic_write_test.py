@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from dsh_jax import errors, files
-from dsh_jax.apps import image_files
+from dsh_jax.apps import export, image_files
 
 
 @pytest.mark.parametrize("as_path", [lambda path: path, epath.Path])
@@ -77,3 +77,13 @@ def test_an_index_is_refused_at_once_where_a_pipe_is(tmp_path):
   with pytest.raises(errors.UserError, match="Cannot write --out=.*regular"):
     with image_files.written(str(tmp_path / "a.npz")):
       raise AssertionError("computed")
+
+
+def test_an_export_replaces_all_files_or_none(tmp_path):
+  os.mkfifo(tmp_path / "b")
+  (tmp_path / "a").write_text("old")
+  with pytest.raises(OSError, match="Not a regular file"):
+    with export._filled(tmp_path) as partial:
+      for name in ("a", "b"):
+        (partial / name).write_text("new")
+  assert (tmp_path / "a").read_text() == "old" and (tmp_path / "b").is_fifo()
