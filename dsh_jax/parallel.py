@@ -9,6 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 AXIS = "batch"
+_LARGE_BATCH = 8192  # From here on pairs cost more than most networks.
 _MIN_IMAGES = 16  # Per simulated device; fewer are slower.
 _SPEC = jax.sharding.PartitionSpec
 # By kind of device. More VMEM per operation takes fewer cycles on a v5e, by
@@ -79,6 +80,16 @@ class DeviceMesh:
     self.num_devices = len(self._devices)
     self._num_local = sum(
       d.process_index == jax.process_index() for d in self._devices
+    )
+
+  def advice(self, batch_size: int) -> str:
+    """Return a sentence if another kind suits a global batch better, or ""."""
+    if not self._is_pmap or self.num_devices == 1 or batch_size <= _LARGE_BATCH:
+      return ""
+    return (
+      f'With config.parallel="pmap" each of the {self.num_devices} devices'
+      f' computes the loss of all pairs of {batch_size:,} items; "jit"'
+      " divides the pairs among them."
     )
 
   def parallelize(self, step: Callable, donate_state: bool = False) -> Callable:

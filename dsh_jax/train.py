@@ -106,20 +106,29 @@ def train_and_evaluate(
       )
     )
     if finished is not None:
+      if all_hosts.index == 0:
+        fingerprints.check_source(finished, config, run.path)
       return finished
     run.assert_shared(all_hosts)
-    splits, backbone = _load(config)
+    splits = _load(config)
+    made_from = fingerprints.of_source(config, splits)
+    summary = overview.describe(splits)
+    if all_hosts.index == 0:
+      print(overview.text(summary), file=sys.stderr, flush=True)
+      if advice := mesh.advice(config.train.batch_size):
+        print(advice, file=sys.stderr, flush=True)
+    _check_sizes(config, splits)
+    backbone, cost = {}, {}
+    if config.model.frozen:
+      splits, backbone, cost = frozen.with_features(config, splits)
     if config.method == fields.AUTO:
       best = choice.resolve(config, splits, run).method
       # Hosts may differ in the last bits of a score: host 0 decides.
       config = choice.with_method(config, all_hosts.exchange(best)[0])
     parts = _prepare(config, mesh, splits)
     all_hosts.assert_equal(lambda: fingerprints.of_start(splits, parts.state))
-    summary = overview.describe(splits)
     with run.claimed(config):
       run.write_json("data.json", summary)
-      if all_hosts.index == 0:
-        print(overview.text(summary), file=sys.stderr, flush=True)
       if backbone:
         frozen.write(run, backbone)
       with checkpoint.Checkpoints(
@@ -128,12 +137,17 @@ def train_and_evaluate(
         weights, metadata = _train(parts, run, saved, signals, all_hosts)
         scores, arrays = parts.scorer.test(mesh.replicate(weights))
       contents = result.create_result(config, splits, metadata, scores)
+      contents["data"] = made_from
       contents["data_warnings"] = summary["warnings"]
       contents["encoder_sha256"] = fingerprints.of_encoder(
         fields.flatten(config), weights, frozen.flatten(backbone)
       )
       if factories.takes_vectors(config):
         contents["choice"] = choice.ranking(run)
+        contents["seconds"] |= choice.seconds(run)
+      if cost:
+        contents["seconds"]["features"] = cost["secs"]
+        contents["features_per_sec"] = cost["images"] / max(cost["secs"], 1e-9)
       contents["baselines"] = baselines.evaluate(
         splits, config.bits, config.seed
       )
@@ -146,8 +160,7 @@ def train_and_evaluate(
   return contents
 
 
-def _load(config) -> tuple[data.Splits, dict[str, Any]]:
-  """Return the splits, and the variables of a frozen backbone."""
+def _load(config) -> data.Splits:
   if config.method == fields.AUTO and not factories.takes_vectors(config):
     raise errors.UserError(
       "method=auto needs features: set config.data.name to 'features' or"
@@ -157,10 +170,13 @@ def _load(config) -> tuple[data.Splits, dict[str, Any]]:
   with futures.ThreadPoolExecutor(1) as pool:
     # Weights of digits are trained, by a process of their own, meanwhile.
     weights = pool.submit(factories.weights_source, config)
-    splits, backbone = factories.load_splits(config), {}
+    splits = factories.load_splits(config)
     weights.result()
-  if config.model.frozen:
-    splits, backbone = frozen.with_features(config, splits)
+  return splits
+
+
+def _check_sizes(config, splits):
+  """Raise UserError unless there are enough items for the configuration."""
   if config.train.batch_size > len(splits.train):
     raise errors.UserError(
       f"config.train.batch_size is {config.train.batch_size}; it must be at"
@@ -168,15 +184,25 @@ def _load(config) -> tuple[data.Splits, dict[str, Any]]:
     )
   if config.eval.select == "validation" and not len(splits.validation):
     raise errors.no_validation("The validation split is empty")
-  return splits, backbone
+  _, num_steps = _count_steps(config, splits)
+  if config.profile and config.profile[1] > num_steps:
+    raise errors.UserError(
+      f"config.profile is {tuple(config.profile)}; the run has"
+      f" {num_steps} steps. Give steps of the run."
+    )
+
+
+def _count_steps(config, splits):
+  """Return the steps of an epoch, and of the whole training."""
+  steps_per_epoch = len(splits.train) // config.train.batch_size
+  return steps_per_epoch, steps_per_epoch * config.train.num_epochs
 
 
 def _prepare(config, mesh, splits) -> Parts:
   train, features = splits.train, None
   if factories.takes_vectors(config):
     features = train.take(np.arange(len(train)))
-  steps_per_epoch = len(train) // config.train.batch_size
-  num_steps = steps_per_epoch * config.train.num_epochs
+  steps_per_epoch, num_steps = _count_steps(config, splits)
   compiled = programs.load(config, mesh, splits.num_classes, num_steps)
   return Parts(
     config=config,
@@ -221,6 +247,7 @@ def _train(
     start=step,
     total=parts.num_steps,
     images_per_step=config.train.batch_size,
+    unit="items" if factories.takes_vectors(config) else "images",
     tensorboard=config.tensorboard,
     enabled=all_hosts.index == 0,
     recorded=metadata.get("log"),
@@ -293,6 +320,9 @@ def _train(
       save(stopping, wait=step == parts.num_steps)
       started = time.monotonic()
       clock.start(step)
+  metadata["perf"] = clock.summary(
+    metadata["timed_steps"], metadata["timed_secs"]
+  )
   metadata["selected_epoch"] = (
     metadata["selected_step"] // parts.steps_per_epoch
   )
@@ -341,7 +371,7 @@ def _validate(parts, state, step, log, metadata, check) -> bool:
   scores = parts.scorer.validate(weights, check)
   described = parts.diagnostics(weights, step)
   log.scalars(step, step / parts.steps_per_epoch, scores | described)
-  if warning := diagnostics.warning(described, parts.splits.num_classes):
+  if warning := parts.diagnostics.warning(described):
     log.say(warning)
   score = next(iter(scores.values()), metadata["score"])
   is_best = parts.config.eval.select == "last" or score > metadata["score"]

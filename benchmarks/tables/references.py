@@ -177,7 +177,7 @@ def _features(config, splits, wanted) -> list[np.ndarray]:
   if factories.takes_vectors(config):
     if config.model.frozen:
       config = factories.with_preprocessing(config)
-      splits, _ = frozen.with_features(config, splits)
+      splits, *_ = frozen.with_features(config, splits)
       wanted = [splits.train, splits.query, splits.database]
     return [split.take(np.arange(len(split))) for split in wanted]
 

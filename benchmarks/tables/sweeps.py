@@ -108,7 +108,7 @@ def _load_splits(table):
   config = _config(table.some_settings())
   splits = factories.load_splits(config)
   if config.model.frozen:
-    splits, _ = frozen.with_features(config, splits)
+    splits, *_ = frozen.with_features(config, splits)
   return splits
 
 

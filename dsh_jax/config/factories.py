@@ -30,6 +30,17 @@ def load_splits(config: ml_collections.ConfigDict) -> data.Splits:
   return data.load_splits(data_dir=config.data.dir, **settings)
 
 
+def data_source(config: ml_collections.ConfigDict) -> str:
+  """Return the `data.Dataset.key` of a configuration; reads no image.
+
+  Raises:
+    UserError: A list of images cannot be read.
+  """
+  dataset = data.DATASETS[config.data.name]
+  options = {name: config.data[name] for name in dataset.options}
+  return dataset.key(config.data.manual_dir, **options)
+
+
 def create_method(
   config: ml_collections.ConfigDict,
   num_classes: int,

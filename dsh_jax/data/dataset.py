@@ -61,7 +61,8 @@ class Dataset:
   Attributes:
     protocols: Name -> protocol; the first is the default.
     key: (manual_dir, **options) -> name, variant and version; data sets with
-      the same key share prepared data.
+      the same key share prepared data. Those of the user's files have another
+      key once a file changes.
     create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
       builder. It may have `groups`: name -> ids in a list; and `together`: id
       -> name, where items of one name stay on one side of the splits.
@@ -80,7 +81,7 @@ class Dataset:
   """
 
   protocols: Mapping[str, protocols.Protocol]
-  key: Callable[..., str] | None = None
+  key: Callable[..., str]
   create_builder: Callable[..., tfds.core.DatasetBuilder] | None = None
   options: tuple[str, ...] = ()
   splits: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
-"""A check for free disk space before writing."""
+"""Free disk space, and what tells whether files have changed."""
 
+import os
 import pathlib
 import shutil
 
@@ -17,3 +18,12 @@ def check_space(folder: pathlib.Path, num_bytes: int, what: str) -> None:
       f" {free / 2**30:.2f} GiB are free. Free space, or change"
       " config.data.dir or config.data.image_size."
     )
+
+
+def stamp(path: str | os.PathLike) -> str:
+  """Return size (bytes) and time (ns) of a file, or "absent"."""
+  try:
+    status = os.stat(path)
+  except OSError:
+    return "absent"
+  return f"{status.st_size} {status.st_mtime_ns}"

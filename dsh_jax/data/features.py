@@ -11,12 +11,13 @@ splits.
 
 import dataclasses
 import hashlib
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.data import dataset, feature_files, listfile, protocols
+from dsh_jax.data import dataset, disk, feature_files, listfile, protocols
 from dsh_jax.data.splits import Items
 
 _SPLITS = ("train", "validation", "query", "database")
@@ -208,7 +209,17 @@ def _choose(name: str, items: Items) -> tuple[str, protocols.Protocol]:
   return name, protocol
 
 
+def _key(manual_dir: str, **files: str) -> str:
+  del manual_dir
+  return "; ".join(
+    f"{name} {disk.stamp(pathlib.Path(path).expanduser())}"
+    for name, path in files.items()
+    if path
+  )
+
+
 DATASET = dataset.Dataset(
+  key=_key,
   load=_load,
   options=tuple(feature_files.FIELDS.values()),
   protocols=_PROTOCOLS,

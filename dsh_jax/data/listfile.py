@@ -17,7 +17,14 @@ import pathlib
 from collections.abc import Mapping
 
 from dsh_jax import errors
-from dsh_jax.data import archives, dataset, file_builder, listings, protocols
+from dsh_jax.data import (
+  archives,
+  dataset,
+  disk,
+  file_builder,
+  listings,
+  protocols,
+)
 
 _SPLITS = ("train", "query", "database", "validation")
 
@@ -52,11 +59,7 @@ def _fingerprint(listing, manual_dir):
   root = os.path.abspath(os.path.expanduser(manual_dir))
   digest = hashlib.sha256(json.dumps([root, listing]).encode())
   for path in listing.labels:
-    try:
-      status = os.stat(os.path.join(root, path))
-      digest.update(f"{status.st_size} {status.st_mtime_ns}\n".encode())
-    except OSError:
-      digest.update(b"absent\n")
+    digest.update(f"{disk.stamp(os.path.join(root, path))}\n".encode())
   return digest.hexdigest()[:16]
 
 

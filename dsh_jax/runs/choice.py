@@ -70,6 +70,7 @@ def resolve(
   names = candidates(config)
   run.make_folder()
   previous = _previous(config, run)
+  started = time.monotonic() - previous.get("secs", 0.0)
   scored = {row["method"]: row for row in previous.get("ranking", [])}
   missing = [name for name in names if name not in scored]
   devices = jax.local_devices()
@@ -77,6 +78,13 @@ def resolve(
   def rank():
     rows = [scored[name] for name in names if name in scored]
     return sorted(rows, key=lambda row: -row["score"])
+
+  def write(**chosen):
+    secs = time.monotonic() - started
+    settings = _settings(config)
+    run.write_json(
+      _FILE, {"ranking": rank(), **chosen, "secs": secs, "config": settings}
+    )
 
   title = f"Trying {len(names)} methods, {config.bits} bits each"
   with (
@@ -91,7 +99,7 @@ def resolve(
     try:
       for task in futures.as_completed(tasks):
         scored[task.result()["method"]] = task.result()
-        run.write_json(_FILE, {"ranking": rank(), "config": _settings(config)})
+        write()
         update(1)
     finally:
       pool.shutdown(cancel_futures=True)
@@ -101,9 +109,7 @@ def resolve(
       "Every method diverged. Lower config.optimizer.learning_rate."
     )
   chosen = rows[0]["method"]
-  run.write_json(
-    _FILE, {"ranking": rows, "chosen": chosen, "config": _settings(config)}
-  )
+  write(chosen=chosen)
   return with_method(config, chosen)
 
 
@@ -146,6 +152,12 @@ def ranking(run: workdir.Workdir) -> list[dict[str, Any]]:
   averaged), num_seeds and secs.
   """
   return (run.read_json(_FILE) or {}).get("ranking", [])
+
+
+def seconds(run: workdir.Workdir) -> dict[str, float]:
+  """Return "choice" -> seconds that it took, over all calls; {} without one."""
+  choice = run.read_json(_FILE) or {}
+  return {"choice": choice["secs"]} if "secs" in choice else {}
 
 
 def with_method(

@@ -18,6 +18,7 @@ MAX_IMAGES = 256
 # Logits of a network that learns the number of labels have one direction.
 _LOW_RANK = 3.0
 _HIGH_CORRELATION = 0.5
+_COLLAPSED_RANK = 1.5
 
 
 class Diagnostics:
@@ -47,6 +48,7 @@ class Diagnostics:
     padded = -(-count // mesh.num_devices) * mesh.num_devices
     rows = np.pad(rows, (0, padded - count), mode="edge")
     self._images = split.take(rows[mesh.local_rows(padded)])
+    self._directions = min(splits.num_classes, compiled.method.num_outputs)
     self._programs = compiled
     self._mesh = mesh
 
@@ -73,6 +75,11 @@ class Diagnostics:
       self._labels,
     )
     return {f"codes/{name}": value for name, value in values.items()}
+
+  def warning(self, values: dict[str, float]) -> str:
+    """Return a warning if the codes of the sample collapse, else ""."""
+    same_labels = equal_pairs(self._labels)
+    return warning(values, self._directions, same_labels)
 
 
 def relaxed(method: losses.Method, logits: np.ndarray, step: int) -> np.ndarray:
@@ -111,8 +118,6 @@ def describe(
   centred = np.asarray(logits, np.float64)
   centred = centred - centred.mean(axis=0)
   left, scale, _ = np.linalg.svd(centred, full_matrices=False)
-  _, counts = np.unique(bits, axis=0, return_counts=True)
-  num_images = len(bits)
   return {
     "bit_imbalance": float(np.abs(2 * ones - 1).mean()),
     "bit_entropy": float(bit_entropy(ones).mean()),
@@ -120,9 +125,7 @@ def describe(
     "label_count_correlation": _correlation(
       left[:, 0] * scale[0], labels.sum(axis=1, dtype=np.float64)
     ),
-    "zero_distance_pairs": float(
-      (counts * (counts - 1)).sum() / max(1, num_images * (num_images - 1))
-    ),
+    "zero_distance_pairs": equal_pairs(bits),
     "quantization_error": float(
       np.abs(np.abs(np.asarray(relaxed_codes, np.float64)) - 1).mean()
     ),
@@ -135,26 +138,44 @@ def bit_entropy(ones: np.ndarray) -> np.ndarray:
   return -(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=0)
 
 
-def warning(values: dict[str, float], num_classes: int) -> str:
-  """Return a warning if codes follow the number of labels, else "".
+def equal_pairs(rows: np.ndarray) -> float:
+  """Return the share of the pairs of rows [N,...] that are equal."""
+  _, counts = np.unique(rows, axis=0, return_counts=True)
+  pairs = len(rows) * (len(rows) - 1)
+  return float((counts * (counts - 1)).sum() / max(1, pairs))
+
+
+def warning(
+  values: dict[str, float], directions: int, same_labels: float = 0.0
+) -> str:
+  """Return a warning if codes follow the number of labels or are equal, or "".
 
   Args:
     values: From `Diagnostics`.
-    num_classes: L; few labels need few directions.
+    directions: The smaller of L and F; few labels need few directions.
+    same_labels: Share of the pairs of images with the same labels, which may
+      share their code.
   """
   if not values:
     return ""
   rank = values["codes/effective_rank"]
   correlation = values["codes/label_count_correlation"]
-  if rank >= min(_LOW_RANK, num_classes / 2):
-    return ""
-  if correlation < _HIGH_CORRELATION:
-    return ""
-  return (
-    "Codes follow the number of labels: start from pretrained weights"
-    f" (effective rank of the logits {rank:.1f}, correlation of their first"
-    f" component with the number of labels {correlation:.2f})."
-  )
+  equal = values["codes/zero_distance_pairs"]
+  is_low = rank < min(_LOW_RANK, directions / 2)
+  if is_low and correlation >= _HIGH_CORRELATION:
+    return (
+      "Codes follow the number of labels: start from pretrained weights"
+      f" (effective rank of the logits {rank:.1f}, correlation of their first"
+      f" component with the number of labels {correlation:.2f})."
+    )
+  # Half of the pairs with different labels.
+  if equal > (1 + same_labels) / 2 or is_low and rank < _COLLAPSED_RANK:
+    return (
+      "Codes are nearly equal: lower config.optimizer.learning_rate, or start"
+      f" from pretrained weights ({equal:.0%} of the pairs of images share"
+      f" their code, effective rank of the logits {rank:.1f})."
+    )
+  return ""
 
 
 def _effective_rank(scale):

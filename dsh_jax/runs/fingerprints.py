@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from dsh_jax import data, errors, files, steps
-from dsh_jax.config import fields
+from dsh_jax.config import factories, fields
 from dsh_jax.runs import changes, checkpoint, result
 
 _PACKAGE = pathlib.Path(__file__).parents[1]
@@ -92,8 +93,57 @@ def check_run(
       " give another --workdir."
     )
   before = recorded["data"]
-  data_now = current.get("data", before)
-  if names := [n for n, value in data_now.items() if before.get(n) != value]:
+  _check_data(before, current.get("data", before), path)
+
+
+def of_source(
+  config: ml_collections.ConfigDict, splits: data.Splits
+) -> dict[str, Any]:
+  """Return what result.json records of the data, for `check_source`.
+
+  Args:
+    config: As in configs/default.py.
+    splits: As `factories.load_splits` returns them.
+  """
+  return {"source": factories.data_source(config), **of_data(splits)}
+
+
+def check_source(
+  result: Mapping[str, Any], config: ml_collections.ConfigDict, path: Any
+) -> None:
+  """Check that the data are still those of a finished run.
+
+  They are read only if their source has changed, such as the time of a file.
+  If they are gone, a line says that nothing was compared.
+
+  Args:
+    result: The contents of result.json; without "data", as in version 0.1,
+      nothing is compared.
+    config: As in configs/default.py.
+    path: The folder of the run.
+
+  Raises:
+    UserError: They differ.
+  """
+  if not (recorded := dict(result.get("data", {}))):
+    return
+  try:
+    if factories.data_source(config) == recorded.pop("source"):
+      return
+    found = of_data(factories.load_splits(config))
+  except errors.UserError as error:
+    print(
+      f"The data cannot be read, so they were not compared with those of"
+      f" --workdir={path}: {error}",
+      file=sys.stderr,
+      flush=True,
+    )
+    return
+  _check_data(recorded, found, path)
+
+
+def _check_data(before, now, path):
+  if names := [n for n, value in now.items() if before.get(n) != value]:
     raise errors.UserError(
       f"--workdir={path} was trained on other data, which differ in"
       f" {', '.join(names)}. Give the same data, or another --workdir."

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -111,7 +112,7 @@ class Extractor:
 
 def with_features(
   config: ml_collections.ConfigDict, splits: data.Splits
-) -> tuple[data.Splits, dict[str, Any]]:
+) -> tuple[data.Splits, dict[str, Any], dict[str, float]]:
   """Return splits with features in place of images, and the backbone.
 
   The prepared data keep the features for all runs with the same backbone,
@@ -122,13 +123,23 @@ def with_features(
     splits: Images.
 
   Returns:
-    The splits, and `Extractor.variables`.
+    The splits, `Extractor.variables`, and what this call has computed:
+    "images" and "secs", with compilation.
 
   Raises:
     UserError: As `Extractor`, or the features cannot be written.
   """
   images = splits.train.images
   extractor = Extractor(config, config.eval.batch_size)
+  cost = {"images": 0, "secs": 0.0}
+
+  def compute(rows):
+    started = time.monotonic()
+    features = extractor(images[rows])
+    cost["images"] += len(rows)
+    cost["secs"] += time.monotonic() - started
+    return {"features": features}
+
   name = f"features-{config.model.backbone}-{extractor.fingerprint}"
   folder = pathlib.Path(images.filename).parent
   path, sums = folder / f"{name}.npy", folder / f"{name}.checksums"
@@ -137,7 +148,7 @@ def with_features(
       with parts.computed(
         folder / f"{name}.{jax.process_index()}.parts",
         len(images),
-        lambda rows: {"features": extractor(images[rows])},
+        compute,
         f"{config.model.backbone}: features of {len(images):,} images",
         name,
         exclusive=False,
@@ -160,7 +171,7 @@ def with_features(
   def replaced(split):
     return dataclasses.replace(split, images=features)
 
-  return dataclasses.replace(
+  splits = dataclasses.replace(
     splits,
     train=replaced(splits.train),
     validation=replaced(splits.validation),
@@ -168,7 +179,8 @@ def with_features(
     database=replaced(splits.database),
     # Not the digest of the features: machines may differ in their last bits.
     content_sha256=f"{splits.content_sha256}-{extractor.fingerprint}",
-  ), extractor.variables
+  )
+  return splits, extractor.variables, cost
 
 
 def _fingerprint(config, variables) -> str:

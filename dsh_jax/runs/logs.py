@@ -27,6 +27,7 @@ class Log:
     total: int,
     images_per_step: int,
     tensorboard: bool,
+    unit: str = "images",
     enabled: bool = True,
     recorded: Mapping[str, Any] | None = None,
   ):
@@ -40,6 +41,7 @@ class Log:
       start: Steps taken before; 0 in a new run.
       total: Steps of the whole training.
       images_per_step: B.
+      unit: What they are called.
       tensorboard: Whether to write TensorBoard files, if clu is installed.
       enabled: Whether this host writes.
       recorded: `record` at the last checkpoint; None in a new run.
@@ -48,7 +50,9 @@ class Log:
       StorageError: The files cannot be written.
     """
     self._enabled = enabled
+    self._start = start
     self._total = total
+    self._unit = unit
     self._images_per_step = images_per_step
     self._next_epoch = 0.0  # When the next line without a bar is due.
     self._bar = None
@@ -67,7 +71,7 @@ class Log:
       self._bar = tqdm.tqdm(
         total=total * images_per_step,
         initial=start * images_per_step,
-        unit=" images",
+        unit=f" {unit}",
         unit_scale=True,
         smoothing=0.1,
       )
@@ -84,6 +88,8 @@ class Log:
   def progress(self, step: int) -> None:
     """Move the progress bar to `step` steps taken."""
     if self._bar is not None:
+      if step == self._start:  # The first step was compiled meanwhile.
+        self._bar.unpause()
       self._bar.update(step * self._images_per_step - self._bar.n)
 
   def scalars(self, step: int, epoch: float, values: Mapping[str, float]):
@@ -167,8 +173,9 @@ class Log:
     """Return images/s and time left, unless a bar shows them."""
     if self._bar is not None or "perf/step_secs" not in values:
       return ""
+    rate = values["perf/images_per_sec"]
     left = (self._total - step) * values["perf/step_secs"]
-    return f"  {values['perf/images_per_sec']:.0f} images/s  {left:.0f} s left"
+    return f"  {rate:.0f} {self._unit}/s  {left:.0f} s left"
 
 
 def _read_kept(path, start, recorded):

@@ -56,9 +56,8 @@ def create_result(
       "encoding": report["encoding_secs"],
       "evaluation": report["evaluation_secs"],
     },
-    "images_per_sec": metadata["timed_steps"]
-    * config.train.batch_size
-    / max(metadata["timed_secs"], 1e-9),
+    "images_per_sec": metadata["perf"]["images_per_sec"] or 0.0,
+    "perf": metadata["perf"],
     "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     "versions": versions(),
   }

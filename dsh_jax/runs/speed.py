@@ -55,23 +55,38 @@ class Speed:
       step: Steps taken.
 
     Returns:
-      "perf/step_secs", "perf/images_per_sec", and "perf/mfu" if the peak is
-      known; none of them if no step was timed. "perf/memory_bytes", the peak
-      of the first device, where the device reports it.
+      Those of `summary` that are known, as "perf/NAME".
     """
-    scalars = {}
+    num_steps, secs = 0, 0.0
     if self._mark is not None and step > self._mark[1]:
       now = time.monotonic()
-      secs = (now - self._mark[0]) / (step - self._mark[1])
+      num_steps, secs = step - self._mark[1], now - self._mark[0]
       self._mark = (now, step)
-      scalars["perf/step_secs"] = secs
-      scalars["perf/images_per_sec"] = self._images_per_step / secs
-      if self._share is not None:
-        scalars["perf/mfu"] = self._share / secs
+    return {
+      f"perf/{name}": value
+      for name, value in self.summary(num_steps, secs).items()
+      if value is not None
+    }
+
+  def summary(self, num_steps: int, secs: float) -> dict[str, float | None]:
+    """Return the speed of some steps; None for what is unknown.
+
+    Args:
+      num_steps: How many; 0 tells no speed.
+      secs: What they took.
+
+    Returns:
+      "step_secs", "images_per_sec", "mfu" (of the bfloat16 peak, whatever the
+      type of the network), and "memory_bytes", the peak of the first device.
+    """
+    step_secs = secs / num_steps if num_steps else None
     memory = jax.local_devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in memory:
-      scalars["perf/memory_bytes"] = memory["peak_bytes_in_use"]
-    return scalars
+    return {
+      "step_secs": step_secs,
+      "images_per_sec": step_secs and self._images_per_step / step_secs,
+      "mfu": step_secs and self._share and self._share / step_secs,
+      "memory_bytes": memory.get("peak_bytes_in_use"),
+    }
 
 
 def create(

@@ -11,7 +11,7 @@ def table(result: Mapping[str, Any]) -> str:
   Args:
     result: The contents of result.json.
   """
-  counts, seconds = result["counts"], result["seconds"]
+  counts = result["counts"]
   inside = "inside" if result["train_in_database"] else "outside"
   lines = [
     f"{result['method']}, {result['bits']} bits, {result['backbone']} on"
@@ -27,12 +27,30 @@ def table(result: Mapping[str, Any]) -> str:
     *_choice(result),
     *(f"Warning: {text}" for text in result.get("data_warnings", ())),
     "",
-    f"training {seconds['training']:.1f} s"
-    f" ({result['images_per_sec']:.0f} images/s), encoding"
-    f" {seconds['encoding']:.1f} s, evaluation {seconds['evaluation']:.2f} s"
-    f" on {result['device']}",
+    _times(result),
   ]
   return "\n".join(lines)
+
+
+def _times(result):
+  """Return a line with what each part of a run took."""
+  seconds, perf = result["seconds"], result.get("perf", {})
+  unit = "items" if len(result.get("input_shape", ())) == 1 else "images"
+  parts = []
+  if seconds.get("features"):  # 0 if they were there before.
+    rate = f"{result['features_per_sec']:.0f} images/s"
+    parts.append(f"features {seconds['features']:.1f} s ({rate})")
+  if "choice" in seconds:
+    parts.append(f"choice of the method {seconds['choice']:.1f} s")
+  rate = f"{result['images_per_sec']:.0f} {unit}/s"
+  if perf.get("mfu"):
+    rate += f", MFU {perf['mfu']:.1%}"
+  elif perf and not result["device"].endswith("cpu"):
+    rate += ", MFU unknown"
+  parts.append(f"training {seconds['training']:.1f} s ({rate})")
+  parts.append(f"encoding {seconds['encoding']:.1f} s")
+  parts.append(f"evaluation {seconds['evaluation']:.2f} s")
+  return f"{', '.join(parts)} on {result['device']}"
 
 
 def scores(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -56,6 +56,18 @@ def test_constant_logits():
   assert found["zero_distance_pairs"] == 1
   assert found["bit_imbalance"] == 1
   assert found["bit_entropy"] == pytest.approx(0, abs=1e-9)
+  named = {f"codes/{name}": value for name, value in found.items()}
+  assert "100% of the pairs of images" in diagnostics.warning(named, 10)
+
+
+def test_one_code_is_a_warning_unless_the_labels_are_one():
+  rng = np.random.default_rng(0)
+  found = _describe(1 + rng.random((4, 3)))
+  assert found["effective_rank"] > 1.5
+  named = {f"codes/{name}": value for name, value in found.items()}
+  warning = diagnostics.warning(named, 3)
+  assert "nearly equal: lower config.optimizer.learning_rate" in warning
+  assert not diagnostics.warning(named, 3, same_labels=1.0)
 
 
 def test_one_image_and_none():

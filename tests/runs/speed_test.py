@@ -40,3 +40,6 @@ def test_peaks_are_of_the_longest_name():
   assert flop.peak("NVIDIA H100 80GB HBM3") == 989e12
   assert flop.peak("cpu") is None
   assert "perf/mfu" not in speed.Speed(8, 1.0, None).scalars(1)
+  found = speed.Speed(8, 1.0, None).summary(2, 4.0)
+  assert (found["step_secs"], found["images_per_sec"]) == (2, 4)
+  assert found["mfu"] is None and None not in speed.Speed(8).scalars(1).values()

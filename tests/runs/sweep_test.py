@@ -11,7 +11,7 @@ from configs.tables import features as table_file
 from dsh_jax import errors, train
 from dsh_jax.config import factories
 from dsh_jax.retrieval import codes, real_valued, strict
-from dsh_jax.runs import sweep, trained
+from dsh_jax.runs import summary, sweep, trained
 
 N, F = 240, 12
 # Twelve bits have no Hadamard codebook: that of csq depends on the seed.
@@ -49,10 +49,17 @@ def test_every_seed_is_as_in_a_run_of_its_own(vectors, tmp_path, method):
   assert equal[1] > 0.995 > equal[0]
 
 
-def test_auto_keeps_the_best_on_validation_queries(vectors, tmp_path):
+def test_auto_keeps_the_best_on_validation_queries(vectors, tmp_path, capsys):
   config = _config(vectors, "auto", **{"choice.methods": ("dsh", "dpsh")})
   result = train.train_and_evaluate(config, str(tmp_path / "run"))
+  printed = capsys.readouterr().err
+  assert printed.index("Data: ") < printed.index("Trying 2 methods")
   ranking = result["choice"]
+  seconds = result["seconds"]["choice"]
+  assert seconds >= max(row["secs"] for row in ranking)
+  table = summary.table(result)
+  assert f"choice of the method {seconds:.1f} s, training" in table
+  assert "items/s" in table and "images/s" not in table
   assert {row["method"] for row in ranking} == {"dsh", "dpsh"}
   assert ranking[0]["score"] >= ranking[1]["score"]
   assert result["method"] == ranking[0]["method"]

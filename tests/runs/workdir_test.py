@@ -14,6 +14,7 @@ import types
 import commands
 import numpy as np
 import pytest
+import tqdm
 
 from dsh_jax import errors
 from dsh_jax.runs import checkpoint, logs, workdir
@@ -320,9 +321,15 @@ def test_on_a_terminal_the_log_has_a_bar(tmp_path, monkeypatch):
   termios.tcsetwinsize(writer, (24, 80))
   with open(writer, "w") as terminal:
     monkeypatch.setattr(sys, "stderr", terminal)
+    now = [1000.0]
+    monkeypatch.setattr(tqdm.std, "time", lambda: now[0])
     with logs.Log(
       tmp_path, start=4, total=10, images_per_step=16, tensorboard=False
     ) as log:
+      now[0] += 3600  # The first step is compiled.
+      log.progress(4)
+      now[0] += 2
+      log.progress(5)
       log.scalars(5, 0.5, {"train/loss": 1.0})
       log.progress(10)
   shown = b""
@@ -332,3 +339,4 @@ def test_on_a_terminal_the_log_has_a_bar(tmp_path, monkeypatch):
   os.close(reader)
   assert b"step 5/10  loss 1" in shown
   assert b"64.0/160 " in shown and b"160/160 " in shown
+  assert b"[00:02<00:10," in shown  # Time taken and time left.
