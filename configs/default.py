@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
       # "auto" tries several on features and becomes the best.
       method="idhn",
       # How a step runs: "pmap" (one program per device) or "jit" (one program
-      # for all devices).
+      # for all devices; divides the pairs of a large batch among them).
       parallel="pmap",
       # Type of the network's computation: "float32" or "bfloat16". Parameters,
       # statistics and losses are always float32.
@@ -33,7 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
       # import).
       tensorboard=True,
       # First and last step, from 1, of a jax.profiler trace in the folder
-      # "profile" of the run, such as (20, 25); () for none.
+      # "profile" of the run, such as (20, 25), at most the last step; () for
+      # none.
       profile=(),
       data=dict(
         # A name of dsh_jax.data.DATASETS.
