@@ -115,9 +115,10 @@ def train_and_evaluate(
     summary = overview.describe(splits)
     if all_hosts.index == 0:
       print(overview.text(summary), file=sys.stderr, flush=True)
-      if advice := mesh.advice(config.train.batch_size):
-        print(advice, file=sys.stderr, flush=True)
     _check_sizes(config, splits)
+    advice = mesh.advice(config.train.batch_size)
+    if advice and all_hosts.index == 0:
+      print(advice, file=sys.stderr, flush=True)
     backbone, cost = {}, {}
     if config.model.frozen:
       splits, backbone, cost = frozen.with_features(config, splits)
