@@ -11,6 +11,7 @@ import pytest
 from configs import features as features_config
 from configs import listfile as listfile_config
 from dsh_jax import errors, parallel, train
+from dsh_jax.config import factories
 from dsh_jax.runs import summary
 
 pytestmark = pytest.mark.slow
@@ -76,6 +77,16 @@ def test_a_finished_run_is_not_returned_for_other_features(tmp_path):
   np.savez(path, **arrays | {"labels": arrays["labels"][::-1]})
   with pytest.raises(errors.UserError, match="other data.* --workdir"):
     train.train_and_evaluate(config, str(tmp_path / "run"))
+
+
+def test_a_changed_file_in_a_folder_of_features_is_seen(tmp_path):
+  config = features_config.get_config()
+  config.data.features = str(tmp_path)
+  (tmp_path / "0.parquet").write_bytes(b"a")
+  before = factories.data_source(config)
+  assert factories.data_source(config) == before
+  (tmp_path / "0.parquet").write_bytes(b"ab")
+  assert factories.data_source(config) != before
 
 
 def test_what_was_left_out_is_said_before_the_batch_is_too_large(

@@ -211,11 +211,14 @@ def _choose(name: str, items: Items) -> tuple[str, protocols.Protocol]:
 
 def _key(manual_dir: str, **files: str) -> str:
   del manual_dir
-  return "; ".join(
-    f"{name} {disk.stamp(pathlib.Path(path).expanduser())}"
-    for name, path in files.items()
-    if path
-  )
+  stamps = []
+  for name, given in files.items():
+    if given:
+      path = pathlib.Path(given).expanduser()
+      # A Parquet data set may be a folder.
+      inside = map(disk.stamp, [path, *sorted(path.rglob("*"))])
+      stamps.append(f"{name} {', '.join(inside)}")
+  return "; ".join(stamps)
 
 
 DATASET = dataset.Dataset(
