@@ -70,6 +70,7 @@ def test_a_run_on_features_learns(workdir):
     "cosine of features",
     "LSH of features, 16 bits",
     "PCA of features, 16 bits",
+    "ITQ of features, 16 bits",
   }
 
 
