@@ -39,6 +39,7 @@ def folder(train):
   return train()
 
 
+@pytest.mark.long
 def test_weights_made_twice_have_the_same_bits(folder, train):
   with (
     np.load(folder / "model.npz") as first,
