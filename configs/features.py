@@ -22,8 +22,8 @@ def get_config(arg: str = ""):
         protocol="",
         # A file of features, relative to the working directory.
         features="",
-        # Labels [N,L] of 0 and 1, class indices [N], or names separated by ";";
-        # a text file has one line per item. "" reads the file of features.
+        # Labels as docs/data.md lists them; a text file has one line per item.
+        # "" reads the file of features.
         labels_file="",
         # Names of the items; "" reads the file of features or numbers them.
         ids_file="",

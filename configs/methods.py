@@ -83,7 +83,8 @@ METHODS = {
     "optimizer": {
       "name": "sgd",
       "learning_rate": 1e-3,
-      # In the release, only the hash layer's rate drops, once, halfway.
+      # The release drops the hash layer's rate once, halfway (two steps from
+      # 1e-3 to 1e-4), and no other; here all rates drop.
       "schedule": "drop",
       "drop_at": (0.5,),
       "weight_decay": 5e-4,

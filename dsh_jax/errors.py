@@ -127,6 +127,9 @@ def describe(error: BaseException) -> str:
   if (number := system_number(error)) is not None:
     return os.strerror(number)
   if re.search("allow_pickle|Python objects in dtype", str(error)):
-    return "it holds Python objects; save arrays of numbers or text"
+    return (
+      "it holds Python objects; save arrays of numbers or text, and several"
+      " names of an item as one text 'a;b'"
+    )
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   return lines[0] if lines else type(error).__name__

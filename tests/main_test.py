@@ -30,6 +30,7 @@ def test_a_run_prints_the_table_and_writes_its_files(command):
   assert set(result["baselines"]) == {
     "LSH of pixels, 16 bits",
     "PCA of pixels, 16 bits",
+    "ITQ of pixels, 16 bits",
   }
   assert "PCA of pixels, 16 bits    ndcg@100 0." in out
   lines = commands.read_log(workdir)

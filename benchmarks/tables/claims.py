@@ -51,7 +51,7 @@ def _compared(table, contents):
 def _by_labels(table, contents):
   """Yield a list for each pair whose gain is split by the query's labels."""
   for first, second in table.claims_by_labels:
-    found = [_runs(contents, name) for name in (first, second)]
+    found = [_runs(table, contents, name) for name in (first, second)]
     if not all(found):
       continue
     num_labels = found[0][0].num_labels
@@ -74,17 +74,24 @@ def _by_labels(table, contents):
     )
 
 
-def _runs(contents, name):
-  """Return the records of "method", "method/bits" or "method/bits/variant"."""
+def _runs(table, contents, name):
+  """Return the records of "method", "method/bits" or "method/bits/variant".
+
+  Without bits, they are those of the table's first cell.
+  """
   method, bits, variant = (*name.split("/"), "", "")[:3]
-  return contents.records.get((method, int(bits or 48), variant), [])
+  bits = int(bits or table.wanted[0].bits)
+  return contents.records.get((method, bits, variant), [])
 
 
 def _difference(table, contents, first, second, queries=slice(None)):
   """Return the difference; None if one of the two has no run that is done."""
   metric = table.metrics[0]
   scores = [
-    [record.per_query[metric][queries] for record in _runs(contents, name)]
+    [
+      record.per_query[metric][queries]
+      for record in _runs(table, contents, name)
+    ]
     for name in (first, second)
   ]
   if not all(scores):

@@ -43,8 +43,8 @@ def get_config() -> ml_collections.ConfigDict:
         metric="ndcg@100",
       ),
       # Pairs of rows, "method", "method/bits" or "method/bits/variant", whose
-      # difference claims.md tests; the second list also by the number of labels
-      # of a query.
+      # difference claims.md tests, at the bits of the first cell if none are
+      # named; the second list also by the number of labels of a query.
       claims=(),
       claims_by_labels=(),
       # Rows of benchmarks/tables/published.csv to show with the results.

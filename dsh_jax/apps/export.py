@@ -44,7 +44,10 @@ encode = jax.export.deserialize(PROGRAM).call
 _OF_VECTORS = """
 if __name__ == "__main__":
   for path in sys.argv[1:]:
-    print(np.asarray(encode(np.load(path).astype(np.float32))))
+    vectors = np.atleast_2d(np.load(path)).astype(np.float32)
+    if vectors.shape[1:] != ({width},):
+      sys.exit(f"{path} has shape {vectors.shape}; allowed: [n,{width}].")
+    print(np.asarray(encode(vectors)))
 """
 _OF_IMAGES = """
 
@@ -96,11 +99,12 @@ def _loader(run: trained.TrainedRun) -> str:
   if run.num_features is not None:
     texts = {
       "needs": "only jax",
-      "example": "FILE.npy  prints the codes of features [n,F].",
+      "example": "FILE.npy  prints the codes of features [n,F] or [F].",
       "about": "It does the whole of what the run does with features.",
       "items": f"Features float32 [n,{run.num_features}]",
+      "width": str(run.num_features),
     }
-    return _fill(_LOADER, texts | {"more": _OF_VECTORS})
+    return _fill(_LOADER.replace("{more}", _OF_VECTORS), texts)
   texts = {
     "needs": "jax, and Pillow for files",
     "example": "PHOTO.jpg ...  prints the code of each.",

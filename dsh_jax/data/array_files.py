@@ -1,9 +1,10 @@
 """Read named arrays of .npy, .npz, .safetensors and Parquet files.
 
-Parquet files and compressed .npz files are read into memory, all others are
-memory-mapped.
+Parquet files, compressed .npz files and bfloat16 are read into memory, all
+others are memory-mapped.
 """
 
+import itertools
 import json
 import mmap
 import pathlib
@@ -17,7 +18,7 @@ from dsh_jax import errors, files
 
 _SAFETENSORS_TYPES = {
   "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4",
-  "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
+  "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?", "BF16": "<u2",
 }  # fmt: skip
 _LOCAL_HEADER = struct.Struct("<26xHH")  # Of zip: lengths of name and extra.
 
@@ -25,8 +26,10 @@ _LOCAL_HEADER = struct.Struct("<26xHH")  # Of zip: lengths of name and extra.
 def read(path: str, field: str) -> dict[str, np.ndarray]:
   """Return name -> array of a file; `field` gave its path, for errors.
 
-  The array of a .npy is called "". A Parquet column of lists of numbers becomes
-  a matrix; lists of words are joined by ";".
+  The array of a .npy is called "". bfloat16 becomes float32. A Parquet column
+  of lists of numbers becomes a matrix; lists of words are joined by ";". Lists
+  of integers in the column "labels" that are not 0 and 1, or differ in length,
+  become an array of objects, one integer array per row.
 
   Raises:
     UserError: The file cannot be read, its suffix is unknown, or it holds
@@ -93,8 +96,9 @@ def _read_safetensors(file):
     if name == "__metadata__":
       continue
     if entry["dtype"] not in _SAFETENSORS_TYPES:
-      raise errors.unknown(
-        f"type of {name!r}", entry["dtype"], _SAFETENSORS_TYPES, "the tensor"
+      raise errors.UserError(
+        f"{name!r} is of type {entry['dtype']}; allowed:"
+        f" {', '.join(_SAFETENSORS_TYPES)}."
       )
     dtype, shape = np.dtype(_SAFETENSORS_TYPES[entry["dtype"]]), entry["shape"]
     first, last = entry["data_offsets"]
@@ -104,6 +108,8 @@ def _read_safetensors(file):
     ):
       raise ValueError(f"the bytes of {name!r} are incomplete")
     array = np.frombuffer(data, dtype, count, 8 + length + first)
+    if entry["dtype"] == "BF16":  # The upper half of a float32.
+      array = (array.astype(np.uint32) << 16).view(np.float32)
     arrays[name] = array.reshape(shape)
   return arrays
 
@@ -133,16 +139,38 @@ def _column(name, column):
   if not any(is_list(column.type) for is_list in lists):
     return _plain(column)
   values = column.flatten()
+  if values.null_count:
+    raise errors.UserError(
+      f"The lists of the column {name!r} have {values.null_count} empty values."
+    )
   words = (types.is_string, types.is_large_string)
   if any(is_words(column.type.value_type) for is_words in words):
-    return np.array([";".join(row) for row in column.to_pylist()], str)
-  widths = np.unique(compute.list_value_length(column))
+    return _join(name, column.to_pylist())
+  lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+  widths = np.unique(lengths)
+  if name == "labels" and types.is_integer(column.type.value_type):
+    numbers = _plain(values)
+    if len(widths) > 1 or numbers.max(initial=0) > 1:
+      rows = np.empty(len(column), object)
+      for row, part in enumerate(np.split(numbers, np.cumsum(lengths)[:-1])):
+        rows[row] = part
+      return rows
   if len(widths) > 1:
     raise errors.UserError(
       f"The rows of the column {name!r} have {widths.min()} to"
       f" {widths.max()} values; all must have the same number."
     )
   return _plain(values).reshape(len(column), -1)
+
+
+def _join(name, rows):
+  for word in itertools.chain.from_iterable(rows):
+    if ";" in word:
+      raise errors.UserError(
+        f"A list of the column {name!r} has {word!r}; names must be without"
+        " ';'."
+      )
+  return np.array([";".join(row) for row in rows], str)
 
 
 def _plain(column):

@@ -107,8 +107,13 @@ def read(**options: str) -> dict[str, Column]:
 def check_features(
   column: Column, num_features: int | None = None
 ) -> np.ndarray:
-  """Return features float16 or float32 [N,F]; raise if they are not finite."""
+  """Return features float16 or float32 [N,F]; raise if they are not finite.
+
+  Where `num_features` is given, one vector [F] counts as [1,F].
+  """
   features, path, field = column
+  if num_features is not None:
+    features = np.atleast_2d(features)
   if features.dtype.name not in _TYPES:
     raise column.error(
       f"The features of {path} are of type {features.dtype}; they must be"
@@ -147,7 +152,7 @@ def read_ids(columns: dict[str, Column], num_items: int) -> np.ndarray:
   names, counts = np.unique(ids, return_counts=True)
   if len(names) < num_items:
     raise column.error(
-      f"The id {names[counts.argmax()]!r} of {column.path} is there"
+      f"The id {str(names[counts.argmax()])!r} of {column.path} is there"
       f" {counts.max()} times; ids must differ"
     )
   return ids

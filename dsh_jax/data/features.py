@@ -2,7 +2,8 @@
 
 One file (.npz, .safetensors, .parquet) holds `features` float [N,F], `labels`
 and optionally `ids`, `split` and `group`; or each is a file of its own. Labels
-are multi-hot [N,L] of 0 and 1, class numbers [N], or names separated by ";";
+are multi-hot [N,L] of 0 and 1, class numbers [N], names separated by ";", or
+names [N,M] with "" as none; in Parquet also lists of names or class numbers.
 `class_names` may name the columns or numbers. A split is "train",
 "validation", "query" or "database", or several separated by ";"; without any,
 the protocol "auto" draws them. Items of one `group` stay on one side of drawn
@@ -17,7 +18,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsh_jax import errors
-from dsh_jax.data import dataset, disk, feature_files, listfile, protocols
+from dsh_jax.data import (
+  dataset,
+  disk,
+  feature_files,
+  listfile,
+  listings,
+  protocols,
+)
 from dsh_jax.data.splits import Items
 
 _SPLITS = ("train", "validation", "query", "database")
@@ -27,6 +35,15 @@ _UNUSED_FIELDS = (
   "dir", "manual_dir", "resize", "max_missing", "image_size", "crop_size",
   "crop_padding", "flip", "mean", "std",
 )  # fmt: skip
+
+
+def _class_names(columns):
+  """Return the names of the array `class_names`; [] without it."""
+  if "class_names" not in columns:
+    return []
+  values, path, field = columns["class_names"]
+  names = [str(name) for name in np.ravel(values)]
+  return list(listings.check_names(names, f"class_names of {path}", field))
 
 
 def _multi_hot(column, class_names):
@@ -39,31 +56,14 @@ def _multi_hot(column, class_names):
       ' classes], class numbers, or names separated by ";"'
     )
 
-  if labels.dtype.kind in "US" and labels.ndim == 1:
-    rows = [
-      [name for name in map(str.strip, row.split(";")) if name]
-      for row in labels.astype(str)
-    ]
-    names = class_names or sorted({name for row in rows for name in row})
-    numbers = {name: number for number, name in enumerate(names)}
-    multi_hot = np.zeros((len(rows), len(names)), np.uint8)
-    for item, row in enumerate(rows):
-      for name in row:
-        if name not in numbers:
-          raise errors.unknown("label", name, names, column.field)
-        multi_hot[item, numbers[name]] = 1
-  elif labels.ndim == 1 and labels.dtype.kind in "iu":
-    if labels.size and labels.min() < 0:
-      raise wrong(f"hold {labels.min()}")
-    count = len(class_names) or int(labels.max(initial=0)) + 1
-    if labels.max(initial=0) >= count:
-      raise wrong(f"hold {labels.max()} with {count} class_names")
-    if count > _MAX_LABELS:
-      raise wrong(f"hold {labels.max()}, above {_MAX_LABELS - 1}")
-    multi_hot = np.zeros((len(labels), count), np.uint8)
-    multi_hot[np.arange(len(labels)), labels] = 1
-    names = class_names or [str(number) for number in range(count)]
-  elif labels.ndim == 2 and labels.dtype.kind in "biuf":
+  kind = labels.dtype.kind
+  if kind in "iuUS" and labels.shape[1:] == (1,) and len(class_names) != 1:
+    labels = labels[:, 0]  # As multi-hot, it would have only one class.
+  if kind in "US" and labels.ndim in (1, 2):
+    multi_hot, names = _of_names(labels.astype(str), class_names, column)
+  elif kind in "iufO" and labels.ndim == 1:
+    multi_hot, names = _of_numbers(labels, class_names, wrong)
+  elif kind in "biuf" and labels.ndim == 2:
     valid = np.isin(labels, (0, 1))
     if not valid.all():
       raise wrong(f"hold {labels[~valid][0]}")
@@ -76,6 +76,49 @@ def _multi_hot(column, class_names):
   if not names or not multi_hot.any():
     raise wrong("name no class")
   return multi_hot, tuple(names)
+
+
+def _of_names(labels, class_names, column):
+  """Read names joined by ";", or str [N,M]."""
+  if labels.ndim == 1:
+    labels = [row.split(";") for row in labels]
+  rows = [[name for name in map(str.strip, row) if name] for row in labels]
+  names = class_names or sorted({name for row in rows for name in row})
+  if not class_names and all(len(row) < 2 for row in rows):
+    listings.check_separator(
+      names, column.path, f"an array class_names, or change {column.field}"
+    )
+  numbers = {name: number for number, name in enumerate(names)}
+  multi_hot = np.zeros((len(rows), len(names)), np.uint8)
+  for item, row in enumerate(rows):
+    for name in row:
+      if name not in numbers:
+        raise errors.unknown("label", name, names, column.field)
+      multi_hot[item, numbers[name]] = 1
+  return multi_hot, names
+
+
+def _of_numbers(labels, class_names, wrong):
+  """Read one class number per item, or an array of them."""
+  items = np.arange(num_items := len(labels))
+  if labels.dtype == object:
+    items = np.repeat(items, [len(row) for row in labels])
+    labels = np.concatenate(labels)
+  whole = (labels == np.trunc(labels)) & (labels < _MAX_LABELS) & (labels >= 0)
+  if not whole.all():
+    raise wrong(
+      f"hold {labels[~whole][0]}, and class numbers are whole, from 0 to"
+      f" {_MAX_LABELS - 1}"
+    )
+  labels = labels.astype(np.int64)
+  count = len(class_names) or int(labels.max(initial=0)) + 1
+  if labels.max(initial=0) >= count:
+    raise wrong(f"hold {labels.max()} with {count} class_names")
+  multi_hot = np.zeros((num_items, count), np.uint8)
+  multi_hot[items, labels] = 1
+  if np.count_nonzero(multi_hot) < len(labels):
+    raise wrong("hold a class number twice in one item")
+  return multi_hot, class_names or [str(number) for number in range(count)]
 
 
 def read_labels(
@@ -96,14 +139,12 @@ def read_labels(
   columns = feature_files.read_columns(path, field)
   if "labels" not in columns:
     return None, ""
-  column, names = columns["labels"], list(class_names)
-  if "class_names" in columns:
-    names = [str(name) for name in columns["class_names"].values]
-  elif column.values.dtype.kind in "US":
-    names = []
+  column = columns["labels"]
+  is_text = column.values.dtype.kind in "US"
   try:
+    names = _class_names(columns) or ([] if is_text else list(class_names))
     given, names = _multi_hot(column, names)
-    if len(given) != len(columns["features"].values):
+    if len(given) != len(np.atleast_2d(columns["features"].values)):
       raise column.error(f"{path} has labels of {len(given)} items")
   except errors.UserError as error:
     return None, f"Labels are left out: {error}"
@@ -149,10 +190,7 @@ def _load(**options: str) -> Items:
   columns = feature_files.read(**options)
   features = feature_files.check_features(columns["features"])
   count = len(features)
-  names = []
-  if "class_names" in columns:
-    names = [str(name) for name in columns["class_names"].values]
-  labels, class_names = _multi_hot(columns["labels"], names)
+  labels, class_names = _multi_hot(columns["labels"], _class_names(columns))
   if len(labels) != count:
     raise columns["labels"].error(
       f"{columns['labels'].path} has labels of {len(labels)} items; there are"

@@ -109,11 +109,11 @@ def read_csv(path: str, classes: str = "") -> Listing:
   if classes:
     names = _read_class_names(classes)
   elif one_hot:
-    names = _check_names(header[1:], f"The header of {path}", "the header")
+    names = check_names(header[1:], f"The header of {path}", "the header")
   else:
     names = tuple(sorted({name for row in rows for name in row[1]}))
     if all(len(row[1]) < 2 for row in rows):
-      _check_separator(names, path)
+      check_separator(names, path, "config.data.classes")
   numbers = {name: number for number, name in enumerate(names)}
   labels, members, together = {}, {}, {}
   for image, row_names, group, where in rows:
@@ -130,8 +130,14 @@ def read_csv(path: str, classes: str = "") -> Listing:
   return _require_labels(Listing(names, labels, groups, together), path)
 
 
-def _check_separator(names, path):
-  """Refuse "sea|sky" beside "sea", if few parts make many names."""
+def check_separator(names: Sequence[str], path: str, classes: str) -> None:
+  """Refuse "sea|sky" beside "sea", if few parts make many names.
+
+  Args:
+    names: The labels of a file, none with ";".
+    path: The file.
+    classes: Where single labels can be listed, for the error.
+  """
   for mark in "|,/ ":
     joined = [name for name in names if mark in name]
     parts = {part.strip() for name in names for part in name.split(mark)}
@@ -139,7 +145,7 @@ def _check_separator(names, path):
       raise errors.UserError(
         f"The labels of {path} look joined by {mark!r}, such as"
         f" {_short(joined[0])}; separate labels by ';'. If these are single"
-        " labels, list them in config.data.classes."
+        f" labels, list them in {classes}."
       )
 
 
@@ -240,10 +246,13 @@ def _read_lines(path):
 
 
 def _read_class_names(path):
-  return _check_names(_read_lines(path), path, "config.data.classes")
+  return check_names(_read_lines(path), path, "config.data.classes")
 
 
-def _check_names(names, where, field):
+def check_names(
+  names: Sequence[str], where: str, field: str
+) -> tuple[str, ...]:
+  """Return the names of classes if they differ and none is empty."""
   if len(set(names)) < len(names) or not all(names):
     raise errors.UserError(
       f"{where} must have a different class name for each label. Change"

@@ -118,9 +118,11 @@ def apply(
   parts = {"train": train, "query": query, "database": database}
   for split, rows in parts.items():
     if not len(rows):
+      groups = ", or give more and smaller groups, which are never split"
       raise errors.UserError(
         f"Protocol {name!r} leaves no image for the {split} split. Change"
-        f" config.data.protocol or config.data.num_{split}."
+        f" config.data.protocol or config.data.num_{split}"
+        f"{groups if items.together is not None else ''}."
       )
 
   def create(rows):

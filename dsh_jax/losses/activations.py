@@ -73,6 +73,10 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
+# Those with values in (-1, 1).
+SIGNED = ("tanh", "softsign", "tanh_continuation")
+
+
 def get_activation(name: str) -> Activation:
   """Return an activation of `ACTIVATIONS`; raise UserError if unknown."""
   if name not in ACTIVATIONS:

@@ -39,8 +39,9 @@ def csq(
   Settings:
     quantization_weight: Weight of the quantisation term.
     codebook: "auto", "hadamard" or "bernoulli".
-    activation: A key of `activations.ACTIVATIONS`; its range must be (-1, 1).
+    activation: "tanh", "softsign" or "tanh_continuation": codes in (-1, 1).
   """
+  method.check_choice("activation", activation, activations.SIGNED)
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
   ties = codebooks.create_tie_breaker(num_bits, seed)
 

@@ -44,6 +44,7 @@ def dch(
     quantization_weight: Weight of the quantisation term.
     activation: A key of `activations.ACTIVATIONS`.
   """
+  method.check_positive("gamma", gamma)
 
   def distance(x, y):
     return jnp.maximum(num_bits / 2 * (1 - similarity.cosine(x, y)), 0)

@@ -71,7 +71,9 @@ def dsrh(
   within the batch (the release draws from the whole training set, itself
   included); anchors of rare classes are not repeated; the balance gradient of
   an anchor is not multiplied by the weight of its triplet; "ideal" is the
-  paper's normaliser with the base-2 logarithm of the evaluation.
+  paper's normaliser with the base-2 logarithm of the evaluation. The release
+  divides the rate of the hash layer by 10 halfway and keeps that of the other
+  layers; the schedule of the preset dsrh_release is one for all.
 
   Terms: ranking, balance (weighted).
 

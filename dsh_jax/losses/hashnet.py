@@ -58,6 +58,9 @@ def hashnet(
     continuation_steps: Steps over which beta grows, >= 1.
   """
   method.check_choice("form", form, _FORMS)
+  method.check_positive("positive_weight", positive_weight)
+  method.check_between("continuation_rate", continuation_rate, 0)
+  method.check_positive("continuation_steps", continuation_steps)
 
   def paper_weights(similar, labels):
     iou = jnp.where(similar > 0, similarity.label_iou(labels), 1)

@@ -88,6 +88,7 @@ def hyp2(
     activation: A key of `activations.ACTIVATIONS`.
     learning_rate_multiplier: Factor on the proxies' learning rate.
   """
+  method.check_between("threshold", threshold, -1)
   zeta = threshold
   if threshold > 1:
     zeta = 1 - 2 * code_distance(num_bits, num_classes) / num_bits

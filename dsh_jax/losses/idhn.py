@@ -51,6 +51,8 @@ def idhn(
     activation: A key of `activations.ACTIVATIONS`.
   """
   method.check_choice("branches", branches, _BRANCHES)
+  method.check_between("hard_low", hard_low, 0, 1)
+  method.check_between("hard_high", hard_high, 0, 1)
 
   def objective(params, codes, labels, step):
     c = similarity.label_cosine(labels)

@@ -44,6 +44,8 @@ def isdh(
     hard_high: Cosine above which a pair counts as identical, 0 to 1.
     activation: A key of `activations.ACTIVATIONS`.
   """
+  method.check_between("hard_low", hard_low, 0, 1)
+  method.check_between("hard_high", hard_high, 0, 1)
 
   def objective(params, codes, labels, step):
     c = similarity.label_cosine(labels)

@@ -2,13 +2,14 @@
 
 A loss is a factory `f(num_bits, num_classes, seed, *, setting=default, ...)`
 that returns a `Method`. num_bits is K, num_classes L; the seed, at least 0,
-determines everything that is drawn. An unknown word for a setting raises
-UserError. A factory's docstring explains its settings under `Settings` and the
-values that it reports under `Terms`. Losses over pairs include self-pairs in
-B x B, and gradients flow through both items.
+determines everything that is drawn. An unknown word for a setting, or a number
+out of its limits, raises UserError. A factory's docstring explains its settings
+under `Settings` and the values that it reports under `Terms`. Losses over pairs
+include self-pairs in B x B, and gradients flow through both items.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -105,3 +106,22 @@ def check_choice(setting: str, value: str, allowed: tuple[str, ...]) -> None:
   """Raise UserError unless the value of config.loss.SETTING is allowed."""
   if value not in allowed:
     raise errors.unknown(setting, value, allowed, f"config.loss.{setting}")
+
+
+def check_positive(setting: str, value: float) -> None:
+  """Raise UserError unless the value of config.loss.SETTING is above 0."""
+  if value <= 0:
+    raise errors.UserError(
+      f"config.loss.{setting} is {value}; allowed: above 0."
+    )
+
+
+def check_between(
+  setting: str, value: float, low: float, high: float = math.inf
+) -> None:
+  """Raise UserError unless config.loss.SETTING is from `low` to `high`."""
+  if not low <= value <= high:
+    upper = " or more" if math.isinf(high) else f" to {high}"
+    raise errors.UserError(
+      f"config.loss.{setting} is {value}; allowed: {low}{upper}."
+    )

@@ -28,7 +28,7 @@ def mihash(
   2017, and the authors' release for deep networks.
   Differences: tanh(u) (release: 2 sigmoid(p u) - 1, p = 1 by default); mean
   over anchors (release: sum). The release's half a bin per bit is for its
-  B = 256.
+  B = 256: --config.train.batch_size=256.
   Limits: information has no direction: a code that puts similar items farther
   away scores as well. With few items per bin the estimate is biased upwards.
   From random weights with B = 128 it rose while retrieval stayed at chance.
@@ -37,8 +37,10 @@ def mihash(
 
   Settings:
     bins_per_bit: Histogram bins divided by K; > 0.
-    activation: A key of `activations.ACTIVATIONS`.
+    activation: "tanh", "softsign" or "tanh_continuation": codes in (-1, 1).
   """
+  method.check_choice("activation", activation, activations.SIGNED)
+  method.check_positive("bins_per_bit", bins_per_bit)
   bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def entropy(counts, total):

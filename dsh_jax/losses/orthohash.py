@@ -38,10 +38,11 @@ def orthohash(
 
   Settings:
     margin: Subtracted from the cosine of every class of the item.
-    scale: Inverse temperature; 0 selects sqrt(K).
+    scale: Inverse temperature, >= 0; 0 selects sqrt(K).
     codebook: "auto", "hadamard" or "bernoulli".
     activation: A key of `activations.ACTIVATIONS`.
   """
+  method.check_between("scale", scale, 0)
   book = codebooks.create_codebook(codebook, num_bits, num_classes, seed)
   temperature = scale or math.sqrt(num_bits)
 

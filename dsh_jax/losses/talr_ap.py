@@ -28,14 +28,17 @@ def talr_ap(
   Source: He et al., "Hashing as Tie-Aware Learning to Rank", CVPR 2018, the
   simplified form of the tie-aware AP.
   Differences: tanh(u) without the paper's slope parameter; half a bin per bit
-  for all K (authors: from 32 bits on, at B = 256; below, one bin per bit).
+  for all K (authors: from 32 bits on, one bin per bit below). The authors train
+  with B = 256: --config.train.batch_size=256.
 
   Terms: average_precision.
 
   Settings:
     bins_per_bit: Histogram bins divided by K; > 0.
-    activation: A key of `activations.ACTIVATIONS`.
+    activation: "tanh", "softsign" or "tanh_continuation": codes in (-1, 1).
   """
+  method.check_choice("activation", activation, activations.SIGNED)
+  method.check_positive("bins_per_bit", bins_per_bit)
   bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def objective(params, codes, labels, step):

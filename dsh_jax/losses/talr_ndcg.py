@@ -30,14 +30,16 @@ def talr_ndcg(
   simplified form of the tie-aware NDCG.
   Differences: tanh(u) without the paper's slope parameter; the query is in
   neither histogram nor ideal (release: in the ideal). The release's half a bin
-  per bit is for its B = 256.
+  per bit is for its B = 256: --config.train.batch_size=256.
 
   Terms: ndcg.
 
   Settings:
     bins_per_bit: Histogram bins divided by K; > 0.
-    activation: A key of `activations.ACTIVATIONS`.
+    activation: "tanh", "softsign" or "tanh_continuation": codes in (-1, 1).
   """
+  method.check_choice("activation", activation, activations.SIGNED)
+  method.check_positive("bins_per_bit", bins_per_bit)
   bins = ranking.num_bins(bins_per_bit, num_bits)
 
   def objective(params, codes, labels, step):

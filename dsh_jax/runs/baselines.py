@@ -10,17 +10,18 @@ _CHUNK = 256  # Images read at a time.
 # A larger database of images would take long to read once more.
 _MOST_IMAGES = 50_000
 _MOST_FITTED = 10_000  # Training items to fit directions to.
+_MOST_ROTATED = 640_000  # Numbers to fit a rotation to: half a second.
 
 
 def evaluate(
   splits: data.Splits, num_bits: int, seed: int
 ) -> dict[str, dict[str, float]]:
-  """Score LSH and the signs of principal components with K bits.
+  """Score LSH, the signs of principal components and ITQ with K bits.
 
   Args:
     splits: Features, or images, of which thumbnails of 8 x 8 pixels are hashed.
     num_bits: K.
-    seed: Seed of the directions of LSH.
+    seed: Seed of the directions of LSH and the first rotation of ITQ.
 
   Returns:
     Baseline -> metric of `strict.METRICS` -> score of the test queries, its
@@ -37,8 +38,13 @@ def evaluate(
   if kind == "features":
     scores["cosine of features"] = strict.evaluate_cosine(*encoded, *labels)
   fitted = _vectors(splits.train, _MOST_FITTED)
-  for title, name in (("LSH", "lsh"), ("PCA", "pca_sign")):
-    encode = unsupervised.fit(name, fitted, num_bits, seed)
+  lsh = unsupervised.fit("lsh", fitted, num_bits, seed)
+  pca = unsupervised.fit("pca_sign", fitted, num_bits, seed)
+  # ITQ rotates the principal components, which are there.
+  components = pca(fitted[: _MOST_ROTATED // num_bits])
+  rotate = unsupervised.fit("itq", components, num_bits, seed)
+  encoders = {"LSH": lsh, "PCA": pca, "ITQ": lambda x: rotate(pca(x))}
+  for title, encode in encoders.items():
     metrics = evaluation.evaluate_codes(
       *(codes.pack(encode(x)) for x in encoded),
       *labels,

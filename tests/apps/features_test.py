@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import runpy
 import shutil
 
 import commands
@@ -69,6 +70,7 @@ def test_a_run_on_features_learns(workdir):
     "cosine of features",
     "LSH of features, 16 bits",
     "PCA of features, 16 bits",
+    "ITQ of features, 16 bits",
   }
 
 
@@ -160,7 +162,7 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
   with pytest.raises(errors.UserError, match="--id=x is not in the index"):
     search.nearest_to_item(index, "x", 3)
   with np.load(vectors) as saved:
-    np.save(tmp_path / "one.npy", saved["features"][7:8])
+    np.save(tmp_path / "one.npy", saved["features"][7])
   found, _ = search.nearest(index, str(tmp_path / "one.npy"), 3)
   assert found[0][0] == 0
   search.write_page(
@@ -173,12 +175,29 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
   with pytest.raises(errors.UserError, match="give --features"):
     (tmp_path / "list.txt").write_text("a.jpg")
     encode.encode_pictures(str(workdir), str(tmp_path / "list.txt"), str(out))
-  exported = export.export_encoder(trained.load_run(str(workdir)))
+
+
+def test_the_exported_loader_takes_vectors(
+  workdir, vectors, tmp_path, monkeypatch, capsys
+):
+  export.write(str(workdir), str(tmp_path))
+  loader = str(tmp_path / "load_encoder.py")
+  run = trained.load_run(str(workdir))
   with np.load(vectors) as saved:
-    codes = export.jax.export.deserialize(bytearray(exported)).call(
-      saved["features"]
-    )
-  np.testing.assert_array_equal(codes, index.codes)
+    x = saved["features"]
+  want = run.encode(x)
+  encode_all = runpy.run_path(loader)["encode"]
+  np.testing.assert_array_equal(encode_all(x), want)
+
+  def encode_file(vector):
+    np.save(tmp_path / "x.npy", vector)
+    monkeypatch.setattr("sys.argv", [loader, str(tmp_path / "x.npy")])
+    runpy.run_path(loader, run_name="__main__")
+
+  encode_file(x[3].astype(np.float64))
+  assert str(want[3]) in capsys.readouterr().out
+  with pytest.raises(SystemExit, match=r"shape \(1, 11\); allowed: \[n,12\]"):
+    encode_file(x[3, 1:])
 
 
 def test_labels_of_vectors_are_those_of_the_run(workdir, tmp_path, capsys):

@@ -279,7 +279,8 @@ def test_csv_and_tex(done):
 def test_claims_are_the_numbers_of_the_test(tmp_path):
   names = f"hyp2/{_BITS}", f"dhn/{_BITS}"
   table = _table(
-    claims=(names, names[::-1], (names[0], names[0]), (names[0], "csq")),
+    claims=(names, names[::-1], (names[0], names[0]), (names[0], "csq"))
+    + (("hyp2", "dhn"),),
     claims_by_labels=(names,),
   )
   for cell in table.wanted:
@@ -299,9 +300,11 @@ def test_claims_are_the_numbers_of_the_test(tmp_path):
   assert "is below hyp2" in said[1]
   assert "cannot be told apart" in said[2]
   assert "not run yet" in said[3]
+  # Without bits, those of the table.
+  assert said[4].startswith("- hyp2 is above dhn (")
   # A list for the queries of each number of labels, which add up to all.
   num_labels = contents.records["hyp2", _BITS, ""][0].num_labels
-  for line, count in zip(said[4:], np.unique(num_labels), strict=True):
+  for line, count in zip(said[5:], np.unique(num_labels), strict=True):
     assert line.startswith(f"- {count} label")
     assert f", {np.sum(num_labels == count)} queries" in line
   assert (tmp_path / "difference.png").read_bytes().startswith(b"\x89PNG")

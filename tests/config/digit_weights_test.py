@@ -18,15 +18,36 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """Weights trained for two steps on eight devices."""
-  folder = tmp_path_factory.mktemp("weights")
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(digit_weights, "_NUM_STEPS", 2)
-    patch.setattr(digit_weights, "_NUM_IMAGES", 256)
-    patch.setattr(digit_weights, "_NUM_SCORED", 20)
-    digit_weights._main(folder)
-  return folder
+def train(tmp_path_factory):
+  """Function that trains weights for two steps on eight devices."""
+
+  def train():
+    folder = tmp_path_factory.mktemp("weights")
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(digit_weights, "_NUM_STEPS", 2)
+      patch.setattr(digit_weights, "_NUM_IMAGES", 256)
+      patch.setattr(digit_weights, "_NUM_SCORED", 20)
+      digit_weights._main(folder)
+    return folder
+
+  return train
+
+
+@pytest.fixture(scope="module")
+def folder(train):
+  """Trained weights."""
+  return train()
+
+
+@pytest.mark.long
+def test_weights_made_twice_have_the_same_bits(folder, train):
+  with (
+    np.load(folder / "model.npz") as first,
+    np.load(train() / "model.npz") as second,
+  ):
+    assert first.files == second.files
+    for name in first.files:
+      np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_the_file_loads_into_the_backbone(folder):

@@ -26,10 +26,10 @@ SPLIT = np.repeat(
 )
 
 
-def _write_safetensors(path):
-  entry = {"dtype": "F16", "shape": X.shape, "data_offsets": [0, X.nbytes]}
+def _write_safetensors(path, x=X, dtype="F16"):
+  entry = {"dtype": dtype, "shape": x.shape, "data_offsets": [0, x.nbytes]}
   header = json.dumps({"features": entry}).encode()
-  path.write_bytes(struct.pack("<Q", len(header)) + header + X.tobytes())
+  path.write_bytes(struct.pack("<Q", len(header)) + header + x.tobytes())
 
 
 def _write(folder, kind):
@@ -100,8 +100,13 @@ BAD = {
   "labels of 39 items; there are 40": GOOD | {"labels": Y[:39]},
   "hold 2": GOOD | {"labels": Y * 2},
   "hold -1": GOOD | {"labels": np.full(N, -1)},
+  "hold 0.5, and class numbers": GOOD | {"labels": np.full(N, 0.5)},
+  "look joined by '[|]'.*class_names": GOOD
+  | {"labels": np.array(["a|b", "a", "b", "b|a"] * 10)},
+  "a different class name": GOOD | {"class_names": ["a", "b", "a"]},
+  "no image for the train split.*groups": GOOD | {"group": np.zeros(N)},
   "name no class": GOOD | {"labels": Y * 0},
-  "is there 40 times": GOOD | {"ids": np.zeros(N)},
+  "The id '0.0'.*is there 40 times": GOOD | {"ids": np.zeros(N)},
   "Unknown split in row 0:": GOOD | {"split": np.full(N, "tarin")},
   "in the split 'query'": GOOD | {"split": np.full(N, "train")},
 }
@@ -114,6 +119,68 @@ def test_bad_input_is_one_error(tmp_path, message):
   with pytest.raises(errors.UserError, match=message) as caught:
     data.load_splits("features", features=str(path))
   assert "config.data." in str(caught.value)
+
+
+NUMBERS = [np.flatnonzero(row).tolist() for row in Y]
+WORDS = [name.split(";") for name in NAMES]
+
+
+@pytest.mark.parametrize(
+  ("kind", "labels", "wanted"),
+  [
+    ("parquet", NUMBERS, Y),
+    ("parquet", [[n % 3] for n in range(N)], np.eye(3)[np.arange(N) % 3]),
+    ("parquet", [[0, 1 + n % 2] for n in range(N)], None),
+    ("parquet", Y.tolist(), Y),
+    ("npz", np.arange(N)[:, None] % 3, np.eye(3)[np.arange(N) % 3]),
+    ("npz", np.arange(N) % 3.0, np.eye(3)[np.arange(N) % 3]),
+    ("npz", np.array([x + [""] * (3 - len(x)) for x in WORDS]), Y),
+  ],
+)
+def test_labels_in_lists_and_numbers(tmp_path, kind, labels, wanted):
+  if wanted is None:
+    wanted = [[1, 1 - n % 2, n % 2] for n in range(N)]
+  path = tmp_path / f"x.{kind}"
+  if kind == "npz":
+    np.savez(path, features=X, labels=labels)
+  else:
+    parquet.write_table(pa.table({"features": list(X), "labels": labels}), path)
+  splits = data.load_splits("features", features=str(path))
+  assert splits.notes["unlabelled"] == 0 and splits.num_classes == 3
+  for split in (splits.train, splits.query):
+    np.testing.assert_array_equal(
+      split.labels, np.asarray(wanted)[split.ids.astype(int)]
+    )
+
+
+@pytest.mark.parametrize(
+  ("labels", "message"),
+  [
+    ([["a;b"], ["c"]], "has 'a;b'; names must be without ';'"),
+    ([["a", None], ["c"]], "lists of the column 'labels' have 1 empty value"),
+    ([[1, 1], [2, 0]], "hold a class number twice"),
+    ([[1], [-1, 0]], "hold -1"),
+  ],
+)
+def test_bad_lists_of_labels_are_refused(tmp_path, labels, message):
+  path = tmp_path / "x.parquet"
+  parquet.write_table(
+    pa.table({"features": list(X[:2]), "labels": labels}), path
+  )
+  with pytest.raises(errors.UserError, match=message):
+    data.load_splits("features", features=str(path))
+
+
+def test_bfloat16_is_widened(tmp_path):
+  path = tmp_path / "x.safetensors"
+  exact = X.astype(np.float32).view(np.uint32) >> 16 << 16
+  bits = (exact >> 16).astype(np.uint16)
+  _write_safetensors(path, bits, "BF16")
+  vectors = feature_files.read_vectors(str(path), "--features")
+  np.testing.assert_array_equal(vectors.features.view(np.uint32), exact)
+  _write_safetensors(path, bits.view(np.int16), "F8")
+  with pytest.raises(errors.UserError, match="is of type F8; allowed: F64"):
+    feature_files.read_vectors(str(path), "--features")
 
 
 def test_files_that_cannot_be_read_are_one_error(tmp_path):
@@ -136,3 +203,6 @@ def test_vectors_of_another_width_are_refused(tmp_path):
   assert list(vectors.ids) == [str(row) for row in range(N)]
   with pytest.raises(errors.UserError, match="6.; the run takes 7 numbers"):
     feature_files.read_vectors(path, "--features", 7)
+  np.save(tmp_path / "one.npy", X[0])
+  one = feature_files.read_vectors(str(tmp_path / "one.npy"), "--query", F)
+  np.testing.assert_array_equal(one.features, X[:1])

@@ -11,7 +11,7 @@ import pytest
 
 from configs import methods
 from dsh_jax import errors, losses
-from dsh_jax.losses import activations, quantization
+from dsh_jax.losses import activations, codebooks, quantization
 
 B, L = loss_checks.NUM_ITEMS, loss_checks.NUM_CLASSES
 
@@ -83,7 +83,8 @@ def test_disjoint_labels():
     assert_finite(name, "all disjoint", result)
 
 
-# Losses with codes, proxies or a classifier per class.
+# Losses with codes, proxies or a classifier per class: a softmax or a mean over
+# all classes depends on their number, and so do drawn codes.
 PER_CLASS = {
   "csq",
   "dpn",
@@ -112,6 +113,26 @@ def test_unused_labels_do_not_change_the_loss(name, num_classes):
     np.testing.assert_allclose(result[0][0], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["csq", "dpn"])
+def test_unused_labels_do_not_change_the_loss_of_given_codes(name, monkeypatch):
+  book = codebooks.create_codebook("bernoulli", 8, 275, 3)
+  monkeypatch.setattr(
+    codebooks,
+    "create_codebook",
+    lambda kind, bits, classes, seed: book[:classes],
+  )
+  rng = np.random.default_rng(0)
+  labels = loss_checks.make_labels(rng)
+  codes = rng.uniform(-0.9, 0.9, (B, 8)).astype(np.float32)
+  few, many = (
+    losses.make_loss(name, num_bits=8, num_classes=count, seed=3)(
+      {}, codes, np.pad(labels, ((0, 0), (0, count - L)))
+    )[0]
+    for count in (L, 275)
+  )
+  np.testing.assert_allclose(many, few, rtol=1e-6)
+
+
 def test_unknown_names_and_settings_are_refused():
   make = losses.make_loss
   with pytest.raises(errors.UserError, match="'idnh'. Did you mean"):
@@ -129,6 +150,42 @@ def test_unknown_names_and_settings_are_refused():
   for bits in (0, 257, 8.0, True):
     with pytest.raises(errors.UserError, match="1 to 256.*config.bits"):
       make("idhn", num_bits=bits, num_classes=3)
+
+
+@pytest.mark.parametrize(
+  ("name", "setting", "values"),
+  [
+    ("dch", "gamma", (0.0, -5.0)),
+    ("hashnet", "positive_weight", (0.0,)),
+    ("hashnet", "continuation_rate", (-0.1,)),
+    ("hashnet", "continuation_steps", (0,)),
+    ("mihash", "bins_per_bit", (0.0, -1.0)),
+    ("talr_ap", "bins_per_bit", (-1.0,)),
+    ("talr_ndcg", "bins_per_bit", (-1.0,)),
+    ("orthohash", "scale", (-1.0,)),
+    ("hyp2", "threshold", (-1.1,)),
+    ("idhn", "hard_low", (-0.1, 1.1)),
+    ("isdh", "hard_high", (1.1,)),
+    ("idhn_deephash_pytorch", "hard_high", (-0.1,)),
+    *(
+      (name, "activation", ("identity", "sigmoid"))
+      for name in ("csq", "mihash", "talr_ap", "talr_ndcg")
+    ),
+  ],
+)
+def test_settings_out_of_their_limits_are_refused(name, setting, values):
+  for value in values:
+    with pytest.raises(
+      errors.UserError, match=f"config.loss.{setting}.*llowed|llowed.*{setting}"
+    ):
+      losses.make_loss(name, num_bits=8, num_classes=3, **{setting: value})
+
+
+def test_signed_activations_have_values_between_minus_one_and_one():
+  for name, activation in activations.ACTIVATIONS.items():
+    low, high = activation(jnp.asarray([-1e4, 1e4]), 10)
+    is_signed = bool(low < -0.99 and low >= -1 and 0.99 < high <= 1)
+    assert is_signed == (name in activations.SIGNED)
 
 
 def test_defaults():
