@@ -187,13 +187,14 @@ dsh_jax serve.
   ),
   "edit": Command(
     "dsh_jax.apps.edit",
-    """Adds the items of another index to an index, or removes items.
+    """Adds the items of another index to an index, and removes items.
 
   python -m dsh_jax edit --index=codes.npz --add=more.npz
   python -m dsh_jax edit --index=codes.npz --remove=old.jpg --remove='2019/*'
 
 Both must be written by python -m dsh_jax encode with the same run. An item that
-is in both is taken from the one that is added.
+is in both is taken from the one that is added, but keeps its labels if that one
+has none. --remove comes after --add.
 """,
     {
       "index": command.needed("The index to change, from `encode`."),
