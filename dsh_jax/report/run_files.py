@@ -30,8 +30,10 @@ class RunFiles:
     log: The lines of metrics.jsonl; empty if it is missing.
     query_codes: uint32 [Q,ceil(K/32)].
     query_labels: uint8 [Q,L].
+    query_ids: str [Q].
     database_codes: uint32 [N,ceil(K/32)].
     database_labels: uint8 [N,L].
+    database_ids: str [N].
     num_bits: K.
     class_names: Names of the L labels.
   """
@@ -43,8 +45,10 @@ class RunFiles:
   log: Sequence[Mapping[str, float]]
   query_codes: np.ndarray
   query_labels: np.ndarray
+  query_ids: np.ndarray
   database_codes: np.ndarray
   database_labels: np.ndarray
+  database_ids: np.ndarray
   num_bits: int
   class_names: tuple[str, ...]
 
@@ -122,8 +126,10 @@ def read(directory: str, name: str = "") -> RunFiles:
       log=_read_log(folder / "metrics.jsonl"),
       query_codes=arrays["query_codes"],
       query_labels=arrays["query_labels"],
+      query_ids=arrays["query_ids"],
       database_codes=arrays["database_codes"],
       database_labels=arrays["database_labels"],
+      database_ids=arrays["database_ids"],
       num_bits=int(arrays["num_bits"]),
       class_names=tuple(map(str, arrays["class_names"])),
     )

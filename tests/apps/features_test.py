@@ -281,6 +281,7 @@ def test_own_pictures_are_one_network_from_picture_to_code(pictures, tmp_path):
   workdir, cache = tmp_path / "run", tmp_path / "cache"
   result = train.train_and_evaluate(_own(pictures, cache), str(workdir))
   assert result["metrics"]["map@all"]["expected"] > 0.9
+  assert result["folders"]["pictures"] == str(pictures)
   assert len(list(cache.glob("arrays/*/features-*.npy"))) == 1
   out = tmp_path / "codes.npz"
   assert not encode.encode_pictures(str(workdir), str(pictures), str(out))

@@ -313,8 +313,10 @@ def tiny_run(bits, query_labels, database_labels, database_bits=None):
     log=(),
     query_codes=codes.pack(bits),
     query_labels=query_labels,
+    query_ids=np.arange(len(bits)).astype(str),
     database_codes=codes.pack(database_bits),
     database_labels=database_labels,
+    database_ids=np.arange(len(database_bits)).astype(str),
     num_bits=bits.shape[1],
     class_names=("a", "b"),
   )
