@@ -1,5 +1,6 @@
 """Counts of items and labels in the splits, and warnings about scores."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -88,28 +89,29 @@ def _warnings(splits, summary):
   return warnings
 
 
-def text(summary: dict[str, Any]) -> str:
-  """Return the result of `describe` as lines of text."""
+def counts(summary: Mapping[str, Any]) -> list[str]:
+  """Return the result of `describe` as lines of text, without warnings."""
   items, labels = summary["items"], summary["labels_per_item"]
   lines = [
     f"Data: {items['train']:,} training items, {items['validation']:,}"
     f" validation queries, {items['query']:,} test queries,"
-    f" {items['database']:,} database items; {summary['labels']} labels,"
-    f" {labels['mean']:.1f} an item ({labels['min']} to {labels['max']})"
+    f" {items['database']:,} database items; {summary['labels']}"
+    f" label{'s' * (summary['labels'] != 1)}, {labels['mean']:.1f} an item"
+    f" ({labels['min']} to {labels['max']})"
   ]
   reasons = {
     "unlabelled": "without a label",
     "absent": "absent",
     "unreadable": "unreadable",
   }
-  counts = summary["left_out"]
+  numbers = summary["left_out"]
   left_out = ", ".join(
-    f"{counts[name]:,} {words}"
+    f"{numbers[name]:,} {words}"
     for name, words in reasons.items()
-    if counts.get(name)
+    if numbers.get(name)
   )
   if left_out:
-    lines.append(f"Left out of {counts['listed']:,} listed: {left_out}")
+    lines.append(f"Left out of {numbers['listed']:,} listed: {left_out}")
   if rare := summary["rare_labels"]:
     named = ", ".join(
       f"{name} ({count})" for name, count in list(rare.items())[:_NAMED]
@@ -119,4 +121,10 @@ def text(summary: dict[str, Any]) -> str:
       f"Labels of fewer than {_RARE} training items: {len(rare)} of"
       f" {summary['labels']}: {named}{more}"
     )
-  return "\n".join([*lines, *(f"Warning: {x}" for x in summary["warnings"])])
+  return lines
+
+
+def text(summary: Mapping[str, Any]) -> str:
+  """Return the result of `describe` as text."""
+  warnings = (f"Warning: {warning}" for warning in summary["warnings"])
+  return "\n".join([*counts(summary), *warnings])

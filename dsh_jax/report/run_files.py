@@ -36,6 +36,7 @@ class RunFiles:
     database_ids: str [N].
     num_bits: K.
     class_names: Names of the L labels.
+    data: The contents of data.json; {} if it is missing.
   """
 
   name: str
@@ -51,6 +52,7 @@ class RunFiles:
   database_ids: np.ndarray
   num_bits: int
   class_names: tuple[str, ...]
+  data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @functools.cached_property
   def sample(self) -> np.ndarray:
@@ -132,6 +134,7 @@ def read(directory: str, name: str = "") -> RunFiles:
       database_ids=arrays["database_ids"],
       num_bits=int(arrays["num_bits"]),
       class_names=tuple(map(str, arrays["class_names"])),
+      data=run.read_json("data.json") or {},
     )
   except (KeyError, TypeError, ValueError) as error:
     raise errors.UserError(
