@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dsh_jax.data import checked
 from dsh_jax.data import splits as splits_lib
 
 _RARE = 10  # Training items; a label with fewer is listed.
@@ -21,8 +22,9 @@ def describe(splits: splits_lib.Splits) -> dict[str, Any]:
   Returns:
     JSON: "items" of each split, "labels" (L), "labels_per_item" of the database
     ("mean", "min", "max"), "left_out" (reason -> images), "rare_labels" (name
-    -> training items), counts of "queries_in_train", "queries_in_database" and
-    "queries_without_relevant", and "warnings".
+    -> training items), counts of "queries_in_train", "queries_in_database",
+    "queries_copied" (equal to a training image) and "queries_without_relevant",
+    and "warnings".
   """
   query, database, train = splits.query, splits.database, splits.train
   per_item = database.labels.sum(axis=1, dtype=np.int64)
@@ -49,12 +51,35 @@ def describe(splits: splits_lib.Splits) -> dict[str, Any]:
       if per_label[label] < _RARE
     },
     "queries_in_train": int(np.isin(query.rows, train.rows).sum()),
+    "queries_copied": _count_copies(query, train),
     "queries_in_database": int(np.isin(query.rows, database.rows).sum()),
     "queries_without_relevant": int(
       np.sum(~query.labels[:, database.labels.any(axis=0)].any(axis=1))
     ),
   }
   return summary | {"warnings": _warnings(splits, summary)}
+
+
+def _count_copies(query, train):
+  """Return how many queries have the pixels of another, training image."""
+  images = query.images
+  if not isinstance(images, checked.CheckedArray):
+    return 0
+  known = dict(
+    zip(images.checksums[train.rows], train.rows.tolist(), strict=True)
+  )
+  pairs = (
+    (row, known.get(checksum, row))
+    for row, checksum in zip(
+      query.rows.tolist(), images.checksums[query.rows], strict=True
+    )
+  )
+  # Among many images, some different ones have the same checksum.
+  return sum(
+    bool(np.array_equal(*images[np.array(pair)]))
+    for pair in pairs
+    if pair[0] != pair[1]
+  )
 
 
 def _warnings(splits, summary):
@@ -65,6 +90,12 @@ def _warnings(splits, summary):
     warnings.append(
       f"{count:,} of {queries:,} queries are also trained on, so scores say"
       " nothing about new items."
+    )
+  if count := summary["queries_copied"]:
+    warnings.append(
+      f"{count:,} of {queries:,} queries are copies of training images, so"
+      " scores are too high. Remove them, or keep copies on one side by a third"
+      " column, `group`, of a CSV file."
     )
   if count := summary["queries_in_database"]:
     warnings.append(
