@@ -276,7 +276,9 @@ def test_search_finds_the_query_itself(
       [f"--index={index}", f"--query={query}", "--top=3", f"--html={page}"]
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "distance", "image"]
+    has_labels = index_lib.load(str(index)).labels is not None
+    head = ["rank", "distance", "image", *["labels"] * has_labels]
+    assert lines[0].split() == head
     ranked = [line.split(maxsplit=2) for line in lines[1:4]]
     distances = [int(distance) for _, distance, _ in ranked]
     assert distances[0] == 0 and distances == sorted(distances)
