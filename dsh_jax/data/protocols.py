@@ -119,7 +119,8 @@ def apply(
   for split, rows in parts.items():
     if not len(rows):
       raise errors.UserError(
-        f"Protocol {name!r} leaves no image for the {split} split. Change"
+        f"Protocol {name!r} leaves no image for the {split} split, of"
+        f" {len(pool) - len(left_out):,}. Add images, or change"
         f" config.data.protocol or config.data.num_{split}."
       )
 
