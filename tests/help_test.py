@@ -57,6 +57,13 @@ def test_help_is_whole_and_shown_before_jax_is_imported(shown, name):
   assert end == "False 0"
 
 
+def test_flags_that_may_be_repeated_and_defaults_are_said(shown):
+  assert not any("repeat this option" in text for text in shown.values())
+  assert "may be repeated. Default: runs/*.\n" in shown["runs"]
+  assert "0 for any. Default: 8000.\n" in shown["serve"]
+  assert "not started.\n    Default: 300.\n" in shown["train"]
+
+
 def test_all_metrics_are_in_the_help(shown):
   for metric in evaluation.METRICS:
     assert metric in shown["evaluate"]

@@ -48,6 +48,7 @@ NOT_RUN = {
   "manual_dir=by_label": "data/listfile_test.py reads such folders",
   "labelled.npz": "apps/encode_test.py and apps/edit_test.py have such files",
   "more.npz": "another dsh_jax encode",
+  "edited.npz": "apps/edit_test.py writes such a file",
   "resnet50.pth": "needs a download; models/pretrained_test.py has a file",
   "--query_codes=q.npy": "apps/evaluate_test.py scores such files",
   "dsh_jax features": "apps/features_test.py",

@@ -93,15 +93,17 @@ def read_scores(folder: pathlib.Path) -> Any:
 def search_index(folder: pathlib.Path) -> Any:
   """Return the neighbours of an item of an index of picture files."""
   index = index_lib.load(str(folder / "index.npz"), str(folder / "run"))
-  found, _ = search.nearest_to_item(index, "3.png", 20)
+  query, _ = search.query_of_item(index, "3.png")
+  found = index.nearest(query, 20)
   return found, [str(index.ids[row]) for _, row in found], index.root
 
 
 def search_run(folder: pathlib.Path) -> Any:
   """Return the neighbours of an item of a run, with its picture."""
   index = index_lib.load(str(folder / "run" / "codes.npz"))
-  found, query = search.nearest_to_item(index, str(index.ids[0]), 20)
-  return found, [str(index.ids[row]) for _, row in found], query.source
+  query, hit = search.query_of_item(index, str(index.ids[0]))
+  found = index.nearest(query, 20)
+  return found, [str(index.ids[row]) for _, row in found], hit.source
 
 
 def list_run(folder: pathlib.Path) -> Any:
@@ -169,7 +171,10 @@ READERS = {
   "edit": Reader(edit_index, r"index\.npz", 10),
   "search --id": Reader(search_index, r"index\.npz|run/config\.json", 20),
   "search --id, picture": Reader(
-    search_run, r"run/(codes\.npz|config\.json)|cache/arrays/.*", 5, True
+    search_run,
+    r"run/((config|result)\.json|codes\.npz)|cache/arrays/.*",
+    5,
+    True,
   ),
   "encode, search, serve, export": Reader(
     load_run,

@@ -38,7 +38,8 @@ def parse(
   if HELP & set(argv):
     print(f"{(description or '').strip()}\n\nFlags:")
     for name in _own(values):
-      print(flags.text_wrap(f"--{name}: {values[name].help}", 80, "    ", "  "))
+      line = f"--{name}: {_help(values[name])}"
+      print(flags.text_wrap(line, 80, "    ", "  "))
     sys.exit(0)
   try:
     rest = values(["", *argv])
@@ -118,6 +119,17 @@ def _own(values: flags.FlagValues) -> list[str]:
   """Return the names of flags that neither absl nor a config defines."""
   hidden = set(flags.FlagValues()) | {"flagfile", "undefok"}
   return [n for n in sorted(values) if n not in hidden and "." not in n]
+
+
+def _help(flag: flags.Flag) -> str:
+  """Return the help of a flag, with its default unless the text has it."""
+  words = flag.help.partition(";\n    repeat this option")[0]  # absl's.
+  if not flag.default or "default" in words.lower():
+    return words
+  default = flag.default
+  if isinstance(default, list):
+    default = ", ".join(default)
+  return f"{words} Default: {default}."
 
 
 def reason(error: BaseException) -> str:

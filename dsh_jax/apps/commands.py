@@ -187,18 +187,21 @@ dsh_jax serve.
   ),
   "edit": Command(
     "dsh_jax.apps.edit",
-    """Adds the items of another index to an index, or removes items.
+    """Adds the items of another index to an index, and removes items.
 
   python -m dsh_jax edit --index=codes.npz --add=more.npz
   python -m dsh_jax edit --index=codes.npz --remove=old.jpg --remove='2019/*'
 
 Both must be written by python -m dsh_jax encode with the same run. An item that
-is in both is taken from the one that is added.
+is in both is taken from the one that is added, but keeps its labels if that one
+has none. --remove comes after --add.
 """,
     {
       "index": command.needed("The index to change, from `encode`."),
       "add": command.text("Another index, from `encode` with the same run."),
-      "remove": command.texts("An id, or a pattern such as '2019/*'."),
+      "remove": command.texts(
+        "An id, or a pattern such as '2019/*'; may be repeated."
+      ),
       "out": command.text("The index to write; default: --index."),
     },
   ),
@@ -298,8 +301,8 @@ Writes into DIR:
       ),
       "metrics": command.words(f"Comma-separated names: {_METRICS}."),
       "normalizer": command.text(
-        "Divide AP@k by the relevant items retrieved (the default), or by"
-        " min(k, relevant).",
+        "What divides AP@k: 'retrieved', the relevant items retrieved (the"
+        " default), or 'relevant', min(k, relevant items).",
         None,
       ),
       "drop_empty": command.switch(
@@ -320,7 +323,8 @@ stay until they are removed. What is needed again is made again.
 """,
     {
       "remove": command.texts(
-        "The name of an entry, or a pattern such as 'arrays/listfile*'."
+        "The name of an entry, or a pattern such as 'arrays/listfile*'; may be"
+        " repeated."
       ),
       "dir": command.text(
         "The cache, as config.data.dir; default: the user's cache folder."

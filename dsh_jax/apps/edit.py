@@ -1,4 +1,4 @@
-"""Adds the items of another index to an index, or removes items."""
+"""Adds the items of another index to an index, and removes items."""
 
 import fnmatch
 import os
@@ -10,12 +10,8 @@ import numpy as np
 from dsh_jax import errors, files
 from dsh_jax.apps import commands
 
-_COLUMNS = (
-  "database_codes",
-  "database_ids",
-  "database_labels",
-  "database_outputs",
-)
+_LABELS = "database_labels"
+_COLUMNS = ("database_codes", "database_ids", _LABELS, "database_outputs")
 _UNREADABLE = ("unreadable_ids", "unreadable_reasons")
 _PLACES = ("root", "workdir")  # May differ between two indexes of one run.
 Arrays = dict[str, np.ndarray]
@@ -29,7 +25,8 @@ def join(index: Arrays, more: Arrays) -> Arrays:
     more: The same; its item replaces one of the same path.
 
   Returns:
-    The arrays of an index, without labels or outputs unless both have them.
+    The arrays of an index, without outputs unless both have them. If only one
+    index has labels, its paths keep them and other items have none.
 
   Raises:
     UserError: They are not from the same run.
@@ -55,7 +52,14 @@ def join(index: Arrays, more: Arrays) -> Arrays:
   kept = ~np.isin(old, new)
   joined = dict(index, root=np.asarray(root))
   joined["database_ids"] = np.concatenate([old[kept], new])
-  for name in set(_COLUMNS) - {"database_ids"}:
+  known = {}
+  for paths, arrays in ((old, index), (new, more)):
+    known |= zip(paths.tolist(), arrays.get(_LABELS, ()), strict=False)
+  if known:
+    none = np.zeros_like(next(iter(known.values())))
+    labels = [known.get(path, none) for path in joined["database_ids"].tolist()]
+    joined[_LABELS] = np.stack(labels)
+  for name in ("database_codes", "database_outputs"):
     if name in index and name in more:
       joined[name] = np.concatenate([index[name][kept], more[name]])
     else:
@@ -118,14 +122,19 @@ def main(argv: Sequence[str]) -> None:
     raise errors.UserError("Give --add=INDEX, or --remove=NAME.")
   index = read(given.index, "--index")
   before = len(index["database_ids"])
-  if given.remove:
-    index = remove(index, given.remove)
   if given.add:
     more = read(given.add, "--add")
-    for kind in ("labels", "outputs"):
-      if (f"database_{kind}" in index) != (f"database_{kind}" in more):
-        print(f"Left out the {kind}, which only one of the two indexes has.")
+    one_has = {name for name in _COLUMNS if (name in index) != (name in more)}
+    if "database_outputs" in one_has:
+      print("Left out the outputs, which only one of the two indexes has.")
     index = join(index, more)
+    if _LABELS in one_has and (bare := np.sum(~index[_LABELS].any(axis=1))):
+      print(
+        f"Items without labels: {bare}, since only one of the two indexes has"
+        " labels. `evaluate` counts them as relevant to no query."
+      )
+  if given.remove:
+    index = remove(index, given.remove)
   out = pathlib.Path(given.out or given.index).expanduser()
   try:
     with files.replacing(out) as partial, partial.open("wb") as file:

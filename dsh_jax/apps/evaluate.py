@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dsh_jax import errors, files
-from dsh_jax.apps import commands
+from dsh_jax.apps import command, commands
 from dsh_jax.retrieval import (
   codes,
   conventions,
@@ -156,6 +156,8 @@ def evaluate_files(
   chosen = conventions.CONVENTIONS.get(convention) or conventions.Convention(
     metrics.DEFAULT_METRICS, "retrieved", False, False, ""
   )
+  if normalizer is not None:
+    command.check_choice("--normalizer", normalizer, metrics.NORMALIZERS)
   for name in names or ():
     evaluation.parse(name, "--metrics")
   names = tuple(names or chosen.names)

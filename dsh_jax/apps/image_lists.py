@@ -109,11 +109,11 @@ def _names_of_labels(source, names, class_names):
   if path.suffix.lower() == ".csv":
     if "," not in text:
       return {}
-    listing = listings.read_csv(str(path))
+    listing = listings.read_csv(str(path), root=str(path.parent))
   else:
     if not re.search(r"(?m)\s[01]\s*$", text):
       return {}
-    listing = listings.read_lists({"images": str(path)})
+    listing = listings.read_lists({"images": str(path)}, "", str(path.parent))
     if len(listing.class_names) != len(class_names):
       raise errors.UserError(
         f"{source} has {len(listing.class_names)} labels a line; the run has"

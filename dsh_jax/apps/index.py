@@ -97,12 +97,12 @@ class Index:
       distances, rows = ties.top_k(*query, self.codes, self.outputs, count)
     return list(zip(distances.tolist(), rows.tolist(), strict=True))
 
-  def count_within(self, code: np.ndarray, distance: int) -> int:
-    """Return how many images are at most so far from a code."""
-    _, found, _ = neighbors.within_radius(
-      code[np.newaxis], self.codes, distance
+  def num_tied(self, query: Query, found: list[tuple[int, int]]) -> int:
+    """Return how many images at the last distance `nearest` left out."""
+    _, within, _ = neighbors.within_radius(
+      query.code[np.newaxis], self.codes, found[-1][0]
     )
-    return len(found)
+    return len(within) - len(found)
 
   @functools.cached_property
   def has_pictures(self) -> bool:
@@ -123,16 +123,23 @@ class Index:
 
     Args:
       name: Part of their ids, in upper or lower case; "" for any.
-      label: A label that they have, as in `class_names`; "" for any.
+      label: A label that they have, in upper or lower case; "" for any.
     """
     chosen = np.ones(len(self), bool)
     if name:
       chosen &= np.strings.find(np.strings.lower(self.ids), name.lower()) >= 0
-    if label and label in self.class_names:
-      chosen &= self.labels[:, self.class_names.index(label)] != 0
-    elif label:
-      chosen[:] = False
+    if label:
+      columns = self._columns(label)
+      chosen &= (self.labels[:, columns] != 0).any(axis=1) if columns else False
     return np.flatnonzero(chosen)
+
+  def _columns(self, label):
+    """Return the columns of a label: that of its case, or those of any."""
+    names = self.class_names
+    if label in names:
+      return [names.index(label)]
+    wanted = label.casefold()
+    return [n for n, name in enumerate(names) if name.casefold() == wanted]
 
   def labels_of(self, row: int) -> tuple[str, ...]:
     """Return the names of an item's labels; none without labels."""

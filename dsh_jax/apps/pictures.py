@@ -8,8 +8,8 @@ import numpy as np
 from dsh_jax import data, errors
 from dsh_jax.apps import image_files
 from dsh_jax.apps import index as index_lib
-from dsh_jax.config import factories, fields
 from dsh_jax.data import archives, images
+from dsh_jax.runs import stored_images
 from dsh_jax.runs import workdir as workdir_lib
 
 SMALL, LARGE = 320, 1280  # Longest side in a grid and of a query, pixels.
@@ -84,7 +84,7 @@ class Pictures:
       folder = archives.Folder(self._root)
       gone = [name for name in index.ids[rows].tolist() if name not in folder]
     except errors.UserError as error:
-      return f"{error} Give the folder of the pictures by --images=FOLDER."
+      return str(error)
     if not gone:
       return ""
     return (
@@ -96,10 +96,10 @@ class Pictures:
   def _originals(self) -> pathlib.Path | None:
     """Return the folder of the files that the run was trained on, if there."""
     try:
-      held = _read_config(self._index.workdir) or {}
-      if not held.get("data.manual_dir"):
+      folder = stored_images.pictures_folder(*self._run)
+      if not folder:
         return None
-      root = pathlib.Path(held["data.manual_dir"]).expanduser()
+      root = pathlib.Path(folder).expanduser()
       found = str(self._index.ids[0]) in archives.Folder(root)
     except errors.UserError:
       found = False
@@ -108,20 +108,30 @@ class Pictures:
   @functools.cached_property
   def _split(self) -> data.Split:
     """The database of the run's data set."""
-    if (held := _read_config(self._index.workdir)) is None:
+    index, (config, result) = self._index, self._run
+    hint = "Give the folder of the pictures by --images=FOLDER."
+    if not config:
       raise errors.UserError(
-        f"The run of the index is not in {self._index.workdir}. Give its folder"
-        " by --workdir."
+        f"The run of the index is not in {index.workdir}. Give its folder by"
+        f" --workdir. {hint}"
       )
-    split = factories.load_splits(fields.unflatten(held)).database
-    if not np.array_equal(split.ids, self._index.ids):
+    try:
+      split = stored_images.open_split(
+        config, result, "database", index.ids, index.class_names
+      )
+    except errors.UserError as error:
+      raise errors.UserError(f"{error} {hint}") from error
+    if not np.array_equal(split.ids, index.ids):
       raise errors.UserError(
         "The run's data set is not that of the index, so its images cannot be"
-        " shown."
+        f" shown. {hint}"
       )
     return split
 
-
-def _read_config(workdir: str) -> dict | None:
-  """Return config.json of a run, flat; None if it is not there."""
-  return workdir_lib.Workdir(workdir).read_json("config.json")
+  @functools.cached_property
+  def _run(self) -> tuple[dict, dict]:
+    """Contents of config.json and result.json of the run; {} if absent."""
+    run = workdir_lib.Workdir(self._index.workdir)
+    return tuple(
+      run.read_json(f"{name}.json") or {} for name in ("config", "result")
+    )

@@ -11,18 +11,17 @@ from dsh_jax.apps import pictures as pictures_lib
 from dsh_jax.data import feature_files, images
 
 
-def nearest(
-  index: index_lib.Index, query: str, top: int
-) -> tuple[list[tuple[int, int]], search_page.Hit]:
-  """Encode an image file and find its neighbours.
+def query_of_file(
+  index: index_lib.Index, query: str
+) -> tuple[index_lib.Query, search_page.Hit]:
+  """Return the query for an image file, for a search and for a page.
 
   Args:
     index: The index to search.
-    query: The image file.
-    top: Number of results, at least 1.
+    query: The image file, or a file of one feature.
 
-  Returns:
-    (distance, row) of each, nearest first, and the query for a page.
+  Raises:
+    UserError: It cannot be read, or the run cannot.
   """
   encoder = index_lib.load_encoder(index)
   if encoder.num_features is not None:
@@ -31,8 +30,8 @@ def nearest(
       raise errors.UserError(
         f"--query={query} has {len(found.ids)} rows; give a file with one."
       )
-    wanted = index_lib.encode(encoder, found.features)
-    return index.nearest(wanted, top), search_page.Hit("", str(found.ids[0]))
+    encoded = index_lib.encode(encoder, found.features)
+    return encoded, search_page.Hit("", str(found.ids[0]))
   path = pathlib.Path(query).expanduser()
   try:
     resize = encoder.config.data.resize
@@ -42,22 +41,20 @@ def nearest(
   except images.UnreadableError as error:
     raise errors.UserError(f"Cannot read --query={query}: {error}.") from error
   source = search_page.data_uri(*image_files.thumbnail(shown))
-  found = index.nearest(index_lib.encode(encoder, pixels), top)
-  return found, search_page.Hit(source, path.name)
+  encoded = index_lib.encode(encoder, pixels)
+  return encoded, search_page.Hit(source, path.name)
 
 
-def nearest_to_item(
+def query_of_item(
   index: index_lib.Index,
   name: str,
-  top: int,
   pictures: pictures_lib.Pictures | None = None,
-) -> tuple[list[tuple[int, int]], search_page.Hit]:
-  """Find the neighbours of an item of the index; returns as `nearest`.
+) -> tuple[index_lib.Query, search_page.Hit]:
+  """Return the query for an item of the index, as `query_of_file`.
 
   Args:
     index: The index to search.
     name: The id of the item.
-    top: Number of results, at least 1.
     pictures: Where its picture is; None shows none.
 
   Raises:
@@ -71,7 +68,7 @@ def nearest_to_item(
   if pictures and index.has_pictures:
     picture = pictures.get(row, pictures_lib.LARGE)
     hit = dataclasses.replace(hit, source=search_page.data_uri(*picture))
-  return index.nearest(index.query_of(row), top), hit
+  return index.query_of(row), hit
 
 
 def write_page(
@@ -80,8 +77,18 @@ def write_page(
   pictures: pictures_lib.Pictures,
   found: Sequence[tuple[int, int]],
   query: search_page.Hit,
+  num_tied: int = 0,
 ) -> None:
-  """Write the result of `nearest` as one self-contained HTML file."""
+  """Write the result of a search as one self-contained HTML file.
+
+  Args:
+    path: The file.
+    index: What was searched.
+    pictures: Its pictures.
+    found: (distance, row) of each result, nearest first.
+    query: The query.
+    num_tied: Items at the last distance that are not among the results.
+  """
 
   def hit(distance, row):
     labels, source = index.labels_of(row), ""
@@ -97,6 +104,7 @@ def write_page(
     [hit(distance, row) for distance, row in found],
     pixelated=not pictures.are_files,
     query=query,
+    place=search_page.Place(0, len(index), num_tied),
   )
   try:
     with files.replacing(pathlib.Path(path).expanduser()) as partial:
@@ -105,6 +113,21 @@ def write_page(
     raise errors.UserError(
       f"Cannot write --html={path}: {error.strerror}."
     ) from error
+
+
+def _table(index, found):
+  """Return the lines of the results, header first."""
+  kind = "image" if index.has_pictures else "item"
+  names = [errors.printable(index.ids[row]) for _, row in found]
+  width = max(map(len, [kind, *names]))
+  labels = [", ".join(index.labels_of(row)) for _, row in found]
+  head = "labels" if index.labels is not None else ""
+  lines = [f"rank  distance  {kind:<{width}}  {head}"]
+  for rank, (distance, _) in enumerate(found, 1):
+    name = names[rank - 1].ljust(width)
+    shown = errors.printable(labels[rank - 1])
+    lines.append(f"{rank:>4}  {distance:>8}  {name}  {shown}")
+  return [line.rstrip() for line in lines]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -117,14 +140,17 @@ def main(argv: Sequence[str]) -> None:
   if given.html:
     pictures = pictures_lib.Pictures(index, given.images)
   if given.id:
-    found, query = nearest_to_item(index, given.id, given.top, pictures)
+    query, hit = query_of_item(index, given.id, pictures)
   else:
-    found, query = nearest(index, given.query, given.top)
+    query, hit = query_of_file(index, given.query)
+  found = index.nearest(query, given.top)
+  num_tied = index.num_tied(query, found)
   if index.outputs is not None:
     print("Items at one distance are ordered by the outputs of the network.")
-  print(f"rank  distance  {'image' if index.has_pictures else 'item'}")
-  for rank, (distance, row) in enumerate(found, 1):
-    print(f"{rank:>4}  {distance:>8}  {errors.printable(index.ids[row])}")
+  for line in _table(index, found):
+    print(line)
+  if num_tied:
+    print(f"{num_tied:,} more at distance {found[-1][0]}")
   if pictures:
-    write_page(given.html, index, pictures, found, query)
+    write_page(given.html, index, pictures, found, hit, num_tied)
     print(f"\nThe page is {errors.printable(given.html)}.")

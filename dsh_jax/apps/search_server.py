@@ -111,7 +111,10 @@ class Server:
     given = [f"{name!r} in the name"] if name else []
     given += [f"the label {label!r}"] if label else []
     address = f"/find?{urllib.parse.urlencode({'name': name, 'label': label})}"
+    names = self._index.class_names
+    near = errors.close_names(label, names) if not len(rows) else []
     page = self._page(
+      problem=f"Labels of similar names: {', '.join(near)}." if near else "",
       hits=[self._hit(int(row)) for row in rows[first : first + _FOUND]],
       title=f"{len(rows):,} with {' and '.join(given)}"[:400],
       place=_place(address, first, len(rows)),
@@ -192,7 +195,7 @@ class Server:
   def _neighbours(self, query, hit, address, first):
     index = self._index
     found = index.nearest(query, first + _FOUND)
-    num_tied = index.count_within(query.code, found[-1][0]) - len(found)
+    num_tied = index.num_tied(query, found)
     hits = [self._hit(row, distance, hit) for distance, row in found[first:]]
     place = _place(address, first, len(index), num_tied)
     return self._page(hits=hits, query=hit, place=place)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dsh_jax import models
+from dsh_jax import errors, models
 from dsh_jax.apps import command, commands
 from dsh_jax.models import pretrained
 
@@ -13,8 +13,12 @@ def main(argv: Sequence[str]) -> int:
   """Run the command; return 0 if the file fits, else 1."""
   given = commands.parse("weights", argv)
   command.check_choice("--backbone", given.backbone, models.BACKBONES)
-  path = pretrained.find(given.file)
-  tensors, plan = pretrained.best_plan(path, given.backbone)
+  try:
+    path = pretrained.find(given.file)
+    tensors, plan = pretrained.best_plan(path, given.backbone)
+  except errors.UserError as error:  # It names the field of a training.
+    text = str(error).replace("config.model.pretrained", "--file")
+    raise errors.UserError(text) from error
   num_values = sum(tensors[name].size for name in plan.sources.values())
   print(f"file        {path}: {len(tensors)} tensors")
   print(f"backbone    {plan.backbone}")

@@ -1,5 +1,6 @@
 """Read files of a folder or a zip archive by safe relative paths."""
 
+import codecs
 import os
 import pathlib
 import re
@@ -153,7 +154,10 @@ def decode_lines(encoded: bytes, name: str) -> list[str]:
   try:
     text = encoded.decode("utf-8-sig")
   except UnicodeDecodeError as error:
-    raise errors.UserError(f"{name} is not UTF-8 text: {error}.") from error
+    utf_16 = encoded[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    raise errors.UserError(
+      f"{name} is not UTF-8 text{' but UTF-16' * utf_16}. Save it as UTF-8."
+    ) from error
   lines = [line.strip() for line in re.split(r"\r\n|\r|\n", text)]
   while lines and not lines[-1]:
     lines.pop()

@@ -14,7 +14,7 @@ import pathlib
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,29 @@ def open_folder(folder: pathlib.Path) -> splits.Items:
     together=np.array(info["together"]) if info["together"] else None,
     content_sha256=images.sha256,
   )
+
+
+def find(
+  folder: pathlib.Path, ids: np.ndarray, class_names: Sequence[str]
+) -> splits.Split | None:
+  """Return items of a folder that `load` has built; None if it lacks them.
+
+  Args:
+    folder: The folder.
+    ids: str [N].
+    class_names: Names of the labels to return.
+  """
+  items, _ = _try_to_open(folder)
+  if items is None:
+    return None
+  rows = {name: row for row, name in enumerate(items.ids.tolist())}
+  columns = {name: column for column, name in enumerate(items.class_names)}
+  try:
+    chosen = np.array([rows[name] for name in ids.tolist()], np.int64)
+    kept = np.array([columns[name] for name in class_names], np.int64)
+  except KeyError:
+    return None
+  return splits.Split(items.images, chosen, items.labels[chosen][:, kept], ids)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ class CheckedArray:
     shape: [M,...].
     dtype: Type of the array.
     filename: File of the array.
+    checksums: uint32 [M], the CRC-32 of each row.
     sha256: SHA-256 of shape, type and the checksums of all rows.
   """
 
@@ -45,7 +46,7 @@ class CheckedArray:
       raise ValueError(f"{len(sums)} checksums of {len(array)} rows")
     self.shape, self.dtype = array.shape, array.dtype
     self.filename = array.filename
-    self._array, self._sums = array, sums
+    self._array, self.checksums = array, sums
     self._rebuilt_without = rebuilt_without
     self._seen = np.zeros(len(array), bool)
     head = f"{self.shape} {self.dtype.str}\n".encode()
@@ -66,7 +67,7 @@ class CheckedArray:
     new = np.flatnonzero(~self._seen[rows])
     # No copy if all are new, as in the first epoch.
     unseen = values if len(new) == len(values) else values[new]
-    wrong = checksums(unseen) != self._sums[rows[new]]
+    wrong = checksums(unseen) != self.checksums[rows[new]]
     if wrong.any():
       with contextlib.suppress(OSError):
         self._rebuilt_without.unlink()

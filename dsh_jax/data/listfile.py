@@ -36,7 +36,7 @@ class Listfile(file_builder.FileBuilder):
 def _read(manual_dir, csv="", classes="", **lists):
   lists = {split: lists[split] for split in _SPLITS if lists.get(split)}
   if csv and not lists:
-    return listings.read_csv(csv, classes)
+    return listings.read_csv(csv, classes, manual_dir)
   if manual_dir and not (csv or lists or classes):
     return listings.read_folder(manual_dir)
   if csv or not {"train", "query", "database"} <= set(lists):
@@ -46,7 +46,7 @@ def _read(manual_dir, csv="", classes="", **lists):
       " config.data.csv, or only config.data.manual_dir with a folder for each"
       f" label; given: {given}."
     )
-  return listings.read_lists(lists, classes)
+  return listings.read_lists(lists, classes, manual_dir)
 
 
 def _key(manual_dir: str, **options: str) -> str:

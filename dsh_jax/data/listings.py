@@ -34,10 +34,15 @@ class Listing(NamedTuple):
   together: Mapping[str, str]
 
 
-def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
+def read_lists(
+  paths: Mapping[str, str], classes: str = "", root: str = ""
+) -> Listing:
   """Read one list file per split.
 
-  `classes` is a file with one label name per line; "" names labels by number.
+  Args:
+    paths: Split -> its file.
+    classes: A file with one label name per line; "" names labels by number.
+    root: Folder of the images, for absolute paths inside it; "" allows none.
   """
   labels, groups, num_classes = {}, {}, 0
   names = _read_class_names(classes) if classes else ()
@@ -67,23 +72,28 @@ def read_lists(paths: Mapping[str, str], classes: str = "") -> Listing:
       if num_classes == 0:
         raise errors.UserError(f"{where} is {_short(line)}, without labels.")
       numbers = tuple(n for n, word in enumerate(words[1:]) if word == "1")
-      _add(labels, members, words[0], numbers, where)
+      image = _relative(words[0], root)
+      _add(labels, members, image, numbers, where)
     groups[split] = list(members)
   names = names or tuple(str(number) for number in range(num_classes))
   source = ", ".join(paths.values())
   return _require_labels(Listing(names, labels, groups, {}), source)
 
 
-def read_csv(path: str, classes: str = "") -> Listing:
+def read_csv(path: str, classes: str = "", root: str = "") -> Listing:
   """Read a CSV file with the path and the labels of an image in every row.
 
   The labels are one column of names separated by ";", optionally followed by a
   column of groups; or a column of 0 and 1 for each label, named in the header.
 
   The first row is a header if it begins with "path", or if only the second row
-  begins with the name of an image file. `classes` is a file with one label name
-  per line; "" takes the columns of the header, or all labels in the file in
-  alphabetical order.
+  begins with the name of an image file.
+
+  Args:
+    path: The file.
+    classes: A file with one label name per line; "" takes the columns of the
+      header, or all labels in the file in alphabetical order.
+    root: See `read_lists`.
   """
   table = _read_table(path)
   header = (
@@ -98,7 +108,7 @@ def read_csv(path: str, classes: str = "") -> Listing:
         f"{where} has {len(cells)} column{'s' * (len(cells) != 1)}; every line"
         " must have a path, labels separated by semicolons and, in all lines or"
         " none, a group; or a path and a column of 0 and 1 for each label that"
-        " the header names."
+        f" the header names.{_other_separator(cells)}"
       )
     # An image without a group is a group of its own.
     group = cells[2] if width == 3 and not one_hot else ""
@@ -122,12 +132,21 @@ def read_csv(path: str, classes: str = "") -> Listing:
         raise errors.unknown(
           f"label in {where}:", name, names, "config.data.classes"
         )
+    image = _relative(image, root)
     row_numbers = tuple(sorted({numbers[name] for name in row_names}))
     _add(labels, members, image, row_numbers, where)
     if width == 3 and not one_hot:
-      together[archives.clean_path(image)] = group
+      together[image] = group
   groups = {"images": list(members)}
   return _require_labels(Listing(names, labels, groups, together), path)
+
+
+def _other_separator(cells):
+  """Return a sentence if one cell is a line of columns without commas."""
+  for mark, word in (("\t", "tabs"), (";", "semicolons")):
+    if len(cells) == 1 and mark in cells[0]:
+      return f" Its columns look separated by {word}: use commas."
+  return ""
 
 
 def check_separator(names: Sequence[str], path: str, classes: str) -> None:
@@ -269,8 +288,16 @@ def _count_labels(line):
   return count
 
 
+def _relative(path, root):
+  """Return a path relative to the folder of the images."""
+  full = pathlib.Path(path)
+  folder = pathlib.Path(root).expanduser().absolute()
+  if root and full.is_absolute() and full.is_relative_to(folder):
+    path = str(full.relative_to(folder))
+  return archives.clean_path(path)
+
+
 def _add(labels, members, path, numbers, where):
-  path = archives.clean_path(path)
   if labels.setdefault(path, numbers) != numbers:
     raise errors.UserError(
       f"{where} gives {_short(path)} other labels than an earlier line."

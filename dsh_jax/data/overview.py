@@ -1,9 +1,11 @@
 """Counts of items and labels in the splits, and warnings about scores."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from dsh_jax.data import checked
 from dsh_jax.data import splits as splits_lib
 
 _RARE = 10  # Training items; a label with fewer is listed.
@@ -20,8 +22,9 @@ def describe(splits: splits_lib.Splits) -> dict[str, Any]:
   Returns:
     JSON: "items" of each split, "labels" (L), "labels_per_item" of the database
     ("mean", "min", "max"), "left_out" (reason -> images), "rare_labels" (name
-    -> training items), counts of "queries_in_train", "queries_in_database" and
-    "queries_without_relevant", and "warnings".
+    -> training items), counts of "queries_in_train", "queries_in_database",
+    "queries_copied" (equal to a training image) and "queries_without_relevant",
+    and "warnings".
   """
   query, database, train = splits.query, splits.database, splits.train
   per_item = database.labels.sum(axis=1, dtype=np.int64)
@@ -48,12 +51,35 @@ def describe(splits: splits_lib.Splits) -> dict[str, Any]:
       if per_label[label] < _RARE
     },
     "queries_in_train": int(np.isin(query.rows, train.rows).sum()),
+    "queries_copied": _count_copies(query, train),
     "queries_in_database": int(np.isin(query.rows, database.rows).sum()),
     "queries_without_relevant": int(
       np.sum(~query.labels[:, database.labels.any(axis=0)].any(axis=1))
     ),
   }
   return summary | {"warnings": _warnings(splits, summary)}
+
+
+def _count_copies(query, train):
+  """Return how many queries have the pixels of another, training image."""
+  images = query.images
+  if not isinstance(images, checked.CheckedArray):
+    return 0
+  known = dict(
+    zip(images.checksums[train.rows], train.rows.tolist(), strict=True)
+  )
+  pairs = (
+    (row, known.get(checksum, row))
+    for row, checksum in zip(
+      query.rows.tolist(), images.checksums[query.rows], strict=True
+    )
+  )
+  # Among many images, some different ones have the same checksum.
+  return sum(
+    bool(np.array_equal(*images[np.array(pair)]))
+    for pair in pairs
+    if pair[0] != pair[1]
+  )
 
 
 def _warnings(splits, summary):
@@ -64,6 +90,12 @@ def _warnings(splits, summary):
     warnings.append(
       f"{count:,} of {queries:,} queries are also trained on, so scores say"
       " nothing about new items."
+    )
+  if count := summary["queries_copied"]:
+    warnings.append(
+      f"{count:,} of {queries:,} queries are copies of training images, so"
+      " scores are too high. Remove them, or keep copies on one side by a third"
+      " column, `group`, of a CSV file."
     )
   if count := summary["queries_in_database"]:
     warnings.append(
@@ -88,28 +120,29 @@ def _warnings(splits, summary):
   return warnings
 
 
-def text(summary: dict[str, Any]) -> str:
-  """Return the result of `describe` as lines of text."""
+def counts(summary: Mapping[str, Any]) -> list[str]:
+  """Return the result of `describe` as lines of text, without warnings."""
   items, labels = summary["items"], summary["labels_per_item"]
   lines = [
     f"Data: {items['train']:,} training items, {items['validation']:,}"
     f" validation queries, {items['query']:,} test queries,"
-    f" {items['database']:,} database items; {summary['labels']} labels,"
-    f" {labels['mean']:.1f} an item ({labels['min']} to {labels['max']})"
+    f" {items['database']:,} database items; {summary['labels']}"
+    f" label{'s' * (summary['labels'] != 1)}, {labels['mean']:.1f} an item"
+    f" ({labels['min']} to {labels['max']})"
   ]
   reasons = {
     "unlabelled": "without a label",
     "absent": "absent",
     "unreadable": "unreadable",
   }
-  counts = summary["left_out"]
+  numbers = summary["left_out"]
   left_out = ", ".join(
-    f"{counts[name]:,} {words}"
+    f"{numbers[name]:,} {words}"
     for name, words in reasons.items()
-    if counts.get(name)
+    if numbers.get(name)
   )
   if left_out:
-    lines.append(f"Left out of {counts['listed']:,} listed: {left_out}")
+    lines.append(f"Left out of {numbers['listed']:,} listed: {left_out}")
   if rare := summary["rare_labels"]:
     named = ", ".join(
       f"{name} ({count})" for name, count in list(rare.items())[:_NAMED]
@@ -119,4 +152,10 @@ def text(summary: dict[str, Any]) -> str:
       f"Labels of fewer than {_RARE} training items: {len(rare)} of"
       f" {summary['labels']}: {named}{more}"
     )
-  return "\n".join([*lines, *(f"Warning: {x}" for x in summary["warnings"])])
+  return lines
+
+
+def text(summary: Mapping[str, Any]) -> str:
+  """Return the result of `describe` as text."""
+  warnings = (f"Warning: {warning}" for warning in summary["warnings"])
+  return "\n".join([*counts(summary), *warnings])

@@ -120,7 +120,8 @@ def apply(
     if not len(rows):
       groups = ", or give more and smaller groups, which are never split"
       raise errors.UserError(
-        f"Protocol {name!r} leaves no image for the {split} split. Change"
+        f"Protocol {name!r} leaves no image for the {split} split, of"
+        f" {len(pool) - len(left_out):,}. Add images, or change"
         f" config.data.protocol or config.data.num_{split}"
         f"{groups if items.together is not None else ''}."
       )

@@ -93,6 +93,25 @@ class Block:
       rows, key=lambda row: -next((c.mean for c in row[1].values()), 0)
     )
 
+  @functools.cached_property
+  def untrained(self) -> dict[str, dict[str, float]]:
+    """Chance and the baselines, each with its scores by `metrics`.
+
+    Those of a baseline are means over the runs that have it.
+    """
+    first = self.runs[0].result["metrics"]
+    scores = {name: [first[name]["chance"]] for name in self.metrics}
+    found = {"chance": scores}
+    for run in self.runs:
+      for name, measured in run.result.get("baselines", {}).items():
+        for metric in filter(measured.__contains__, self.metrics):
+          of_baseline = found.setdefault(name, {})
+          of_baseline.setdefault(metric, []).append(measured[metric])
+    return {
+      name: {metric: float(np.mean(x)) for metric, x in scores.items()}
+      for name, scores in found.items()
+    }
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -176,6 +195,10 @@ def warnings(blocks: Sequence[Block]) -> list[str]:
       sentences.append(
         f"The runs on {block.name} were trained on different images."
       )
+  for block in blocks:
+    of = f"{block.name}: " if len(blocks) > 1 else ""
+    found = [run.result.get("data_warnings", ()) for run in block.runs]
+    sentences += dict.fromkeys(of + text for texts in found for text in texts)
   for block in blocks:
     for run in block.runs:
       if run.result["select"] == "test_best":

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from dsh_jax import data, errors, models
-from dsh_jax.config import factories, fields
 from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import evaluation, neighbors
+from dsh_jax.runs import stored_images
 
 METRIC = "ndcg@100"
 _TOP = 10
@@ -70,26 +70,29 @@ class Row:
   answers: tuple[Answer, ...]
 
 
-def load_splits(run: RunFiles) -> data.Splits:
-  """Load the splits that a run was scored on.
+def load_splits(run: RunFiles) -> dict[str, data.Split]:
+  """Load the splits "query" and "database" that a run was scored on.
 
   Raises:
-    UserError: They are features, or differ from those of the run.
+    UserError: They are features, cannot be found, or differ from those of the
+      run.
   """
-  config = fields.unflatten(run.config)
-  if config.model.backbone == models.VECTORS:
+  if run.config["model.backbone"] == models.VECTORS:
     raise errors.UserError("the items of this run are features.")
-  splits = factories.load_splits(config)
-  for name in ("query", "database"):
-    if splits.sha256[name] != run.result["split_sha256"][name]:
+  splits = {}
+  for name, ids in (("query", run.query_ids), ("database", run.database_ids)):
+    splits[name] = stored_images.open_split(
+      run.config, run.result, name, ids, run.class_names
+    )
+    if splits[name].sha256() != run.result["split_sha256"][name]:
       raise errors.UserError(
-        f"The {name} split of {config.data.name} is not that of the run."
+        f"The {name} split of {run.result['dataset']} is not that of the run."
       )
   return splits
 
 
 def create(
-  runs: Sequence[RunFiles], splits: data.Splits
+  runs: Sequence[RunFiles], splits: Mapping[str, data.Split]
 ) -> dict[str, list[Row]]:
   """Choose queries by their mean score and find their neighbours.
 
@@ -125,7 +128,7 @@ def _rows(runs, splits, chosen, scores) -> list[Row]:
     for run, score in zip(runs, scores, strict=True)
   ]
   return [
-    Row(_tile(splits.query, query, runs[0].class_names), tuple(of_query))
+    Row(_tile(splits["query"], query, runs[0].class_names), tuple(of_query))
     for query, *of_query in zip(queries, *answers, strict=True)
   ]
 
@@ -142,7 +145,7 @@ def _answers(run, splits, queries, scores) -> list[Answer]:
     shared = run.database_labels[items[row]] @ labels.astype(np.int64)
     tiles = tuple(
       dataclasses.replace(
-        _tile(splits.database, item, run.class_names),
+        _tile(splits["database"], item, run.class_names),
         distance=int(distance),
         shared=int(overlap),
       )

@@ -12,6 +12,7 @@ import jinja2
 import markupsafe
 
 from dsh_jax import errors, files
+from dsh_jax.data import overview
 from dsh_jax.report import (
   breakdown,
   code_figures,
@@ -83,6 +84,7 @@ def write(workdirs: Sequence[str], out: str = "") -> pathlib.Path:
     fields=_fields(runs),
     comparison=comparison,
     breakdown=breakdown,
+    counts=overview.counts,
     metric_of_gallery=gallery.METRIC,
     max_queries=run_files.MAX_QUERIES,
     max_detailed=MAX_DETAILED,

@@ -30,10 +30,13 @@ class RunFiles:
     log: The lines of metrics.jsonl; empty if it is missing.
     query_codes: uint32 [Q,ceil(K/32)].
     query_labels: uint8 [Q,L].
+    query_ids: str [Q].
     database_codes: uint32 [N,ceil(K/32)].
     database_labels: uint8 [N,L].
+    database_ids: str [N].
     num_bits: K.
     class_names: Names of the L labels.
+    data: The contents of data.json; {} if it is missing.
   """
 
   name: str
@@ -43,10 +46,13 @@ class RunFiles:
   log: Sequence[Mapping[str, float]]
   query_codes: np.ndarray
   query_labels: np.ndarray
+  query_ids: np.ndarray
   database_codes: np.ndarray
   database_labels: np.ndarray
+  database_ids: np.ndarray
   num_bits: int
   class_names: tuple[str, ...]
+  data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @functools.cached_property
   def sample(self) -> np.ndarray:
@@ -122,10 +128,13 @@ def read(directory: str, name: str = "") -> RunFiles:
       log=_read_log(folder / "metrics.jsonl"),
       query_codes=arrays["query_codes"],
       query_labels=arrays["query_labels"],
+      query_ids=arrays["query_ids"],
       database_codes=arrays["database_codes"],
       database_labels=arrays["database_labels"],
+      database_ids=arrays["database_ids"],
       num_bits=int(arrays["num_bits"]),
       class_names=tuple(map(str, arrays["class_names"])),
+      data=run.read_json("data.json") or {},
     )
   except (KeyError, TypeError, ValueError) as error:
     raise errors.UserError(

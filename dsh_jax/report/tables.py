@@ -12,7 +12,7 @@ _TIES = ("expected", "pessimistic", "optimistic", "chance")
 
 
 def to_csv(blocks: Sequence[Block]) -> str:
-  """Return one line per run and metric.
+  """Return one line per run and metric, and per baseline and metric.
 
   Runs of equal `comparable` may be compared; `over_queries` is the half-width
   of the 95 % interval over queries.
@@ -35,6 +35,11 @@ def to_csv(blocks: Sequence[Block]) -> str:
             [*facts, metric, *(f"{scores[name]:.6g}" for name in _TIES)]
             + ["" if math.isnan(width) else f"{width:.6g}"]
           )
+    for name, scores in block.untrained.items():
+      facts = ["", name, number, "", "", ""]
+      facts += [block.runs[0].result[field] for field in about[-2:]]
+      for metric, score in scores.items():
+        writer.writerow([*facts, metric, f"{score:.6g}", *[""] * 4])
   return buffer.getvalue()
 
 
@@ -59,5 +64,12 @@ def to_tex(blocks: Sequence[Block]) -> str:
         for cell in cells.values()
       ]
       rows.append([latex.escape(setting.name), *scores])
+    rows.append([])
+    for name, found in block.untrained.items():
+      scores = [
+        latex.score(found.get(metric, math.nan), math.nan, "")
+        for metric in block.metrics
+      ]
+      rows.append([latex.escape(name), *scores])
     parts.append(latex.tabular(block.name, ["run", *block.metrics], rows))
   return "\n\n".join(parts) + "\n"

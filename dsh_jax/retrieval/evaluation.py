@@ -59,9 +59,8 @@ def parse(name: str, field: str = "config.eval.metrics") -> Metric:
   if isinstance(name, str) and len(name) <= _MAX_NAME:
     match = _NAME.fullmatch(name)
   if match is None:
-    raise errors.unknown(
-      'metric (k is 1 or more, or "all")', name, METRICS, field
-    )
+    field += '; k is 1 or more, or "all"'
+    raise errors.unknown("metric", name, METRICS, field)
   if match["radius"] is not None:
     return Metric("ball", radius=int(match["radius"]))
   k = None if match["k"] == "all" else int(match["k"])

@@ -58,6 +58,8 @@ class Checkpoints:
     self._pending: int | None = None  # The step that is being written.
     self._verbosity = absl_logging.get_verbosity()
     host = jax.process_index()
+    # Orbax warns that a folder is only read.
+    absl_logging.set_verbosity(min(self._verbosity, absl_logging.ERROR))
     try:
       if not read_only:
         self._path.mkdir(parents=True, exist_ok=True)
@@ -79,6 +81,8 @@ class Checkpoints:
       )
     except OSError as error:
       raise self._storage_error(error) from error
+    finally:
+      absl_logging.set_verbosity(self._verbosity)
     self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
 
   def __enter__(self) -> Self:

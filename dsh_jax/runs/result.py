@@ -9,6 +9,7 @@ import jax
 import ml_collections
 
 from dsh_jax import __version__, data
+from dsh_jax.runs import stored_images
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -39,6 +40,7 @@ def create_result(
     "split_sha256": dict(splits.sha256),
     "train_in_database": splits.train_in_database,
     "data_notes": dict(splits.notes),
+    "folders": stored_images.folders(config, splits),
     "select": config.eval.select,
     "selected_step": metadata["selected_step"],
     "selected_epoch": metadata["selected_epoch"],

@@ -15,7 +15,8 @@ from dsh_jax.config import factories, fields
 from dsh_jax.data import images
 from dsh_jax.runs import checkpoint, encoding, fingerprints, frozen, workdir
 
-Item = str | os.PathLike | np.ndarray
+Item = str | os.PathLike | np.ndarray | Image.Image
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 class TrainedRun:
@@ -93,9 +94,9 @@ class TrainedRun:
     """Encodes images, or features, with all devices.
 
     Args:
-      items: An image or a sequence of N of them, each the path of a file or
-        uint8 [H,W,3] of any size; or uint8 [N,H,W,3]. They are resized as in
-        training. Of a run on features: float [N,F].
+      items: An image or a sequence of N of them, each the path of a file, an
+        image of Pillow or uint8 [H,W,3] of any size; or uint8 [N,H,W,3]. They
+        are resized as in training. Of a run on features: float [N,F].
       batch_size: Items that each device encodes at once; a program is compiled
         for each size. 0 fits it to N, up to config.eval.batch_size.
 
@@ -111,10 +112,17 @@ class TrainedRun:
       items = self._check_vectors(items)
       take = items.__getitem__
     else:
-      if (
-        isinstance(items, (str, os.PathLike)) or getattr(items, "ndim", 0) == 3
-      ):
+      one = isinstance(items, (str, os.PathLike, Image.Image))
+      if one or getattr(items, "ndim", 0) == 3:
         items = [items]
+      try:
+        items = list(items)
+      except TypeError as error:
+        raise errors.UserError(
+          f"Cannot encode an object of type {type(items).__name__}; give the"
+          " path of a file, an image of Pillow, uint8 [height,width,3], or a"
+          " sequence of these."
+        ) from error
 
       def take(rows):
         # The last batch repeats its last image, which is read once.
@@ -146,12 +154,17 @@ class TrainedRun:
         file = files.open_regular(pathlib.Path(image).expanduser())
       except (OSError, ValueError) as error:
         raise _cannot_read(image, errors.describe(error)) from error
+    elif isinstance(image, Image.Image):
+      file = io.BytesIO()
+      saved = image if image.mode in _PNG_MODES else image.convert("RGB")
+      saved.save(file, "png", exif=image.getexif(), compress_level=1)
     else:
       pixels = np.asarray(image)
       if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise errors.UserError(
           f"An image is of type {pixels.dtype} and shape {pixels.shape}; it"
-          " must be the path of a file, or uint8 [height,width,3]."
+          " must be the path of a file, an image of Pillow, or uint8"
+          " [height,width,3]."
         )
       if pixels.shape[:2] == (self.image_size,) * 2:
         return pixels

@@ -44,4 +44,6 @@ def test_old_arrays_of_own_pictures_are_listed_and_removed(tmp_path, capsys):
       cache.remove(folder, ["compiled"])
   cache.remove(folder, ["arrays/*", "listfile/*", "compiled"])
   assert cache.list_entries(folder) == []
+  with pytest.raises(errors.UserError, match="Allowed: none. Change --remove"):
+    cache.remove(folder, ["x"])
   assert len(load().query) == 6

@@ -61,6 +61,25 @@ def test_items_are_removed_by_name_and_by_pattern(tmp_path, capsys):
   assert index_lib.load(index[1:]).ids.tolist() == ["1.png"]
 
 
+def test_labels_stay_where_the_added_index_has_none(tmp_path, capsys):
+  labels = np.eye(3, dtype=np.uint8)
+  index = _write(
+    tmp_path / "a.npz", "/p", ["1.png", "2.png", "12.png"], 0,
+    database_labels=labels,
+  )  # fmt: skip
+  more = _write(tmp_path / "b.npz", "/p", ["12.png", "2.png", "3.png"], 70)
+  given = [f"--index{index}", f"--add{more}", "--remove=1*.png"]
+  edit.main([*given, f"--out={tmp_path}/c.npz"])
+  assert "Items without labels: 1, since" in capsys.readouterr().out
+  found = evaluate.load_items(str(tmp_path / "c.npz"), None, "database")
+  assert found.packed[:, 0].tolist() == [71, 72]
+  assert found.labels.tolist() == [[0, 1, 0], [0, 0, 0]]
+  edit.main([f"--index{more}", f"--add{index}"])
+  assert "Items without labels: 1, since" in capsys.readouterr().out
+  found = evaluate.load_items(more[1:], None, "database")
+  assert found.labels.tolist() == [[0, 0, 0], *labels.tolist()]
+
+
 @pytest.mark.parametrize(
   ("flags", "words"),
   [

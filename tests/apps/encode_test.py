@@ -165,6 +165,8 @@ def test_a_run_encodes_paths_and_arrays(workdir, folder, encoded):
   assert (run.encode(str(path)) == want[path.name]).all()
   pixels = np.asarray(Image.open(path))
   large = np.asarray(Image.open(path).resize((90, 70)))
+  with Image.open(path) as image:
+    np.testing.assert_array_equal(run.encode(image), want[path.name][None])
   found = run.encode([path, pixels, folder / "sub" / "01 é.PNG", large])
   assert found.shape == (4, 1)
   expected = [want[path.name], want[path.name], want["sub/01 é.PNG"]]
@@ -173,6 +175,9 @@ def test_a_run_encodes_paths_and_arrays(workdir, folder, encoded):
   for wrong, words in (
     (folder / "broken.jpg", "Cannot read .*broken.jpg: not a JPEG"),
     ([], "nothing to encode"),
+    (5, "object of type int; give the path"),
+    (None, "object of type NoneType; give the path"),
+    ([None], "An image is of type object"),
     (pixels / 255.0, r"float64 and shape \(32, 32, 3\); it must be the path"),
   ):
     with pytest.raises(errors.UserError, match=words):
@@ -276,7 +281,9 @@ def test_search_finds_the_query_itself(
       [f"--index={index}", f"--query={query}", "--top=3", f"--html={page}"]
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "distance", "image"]
+    has_labels = index_lib.load(str(index)).labels is not None
+    head = ["rank", "distance", "image", *["labels"] * has_labels]
+    assert lines[0].split() == head
     ranked = [line.split(maxsplit=2) for line in lines[1:4]]
     distances = [int(distance) for _, distance, _ in ranked]
     assert distances[0] == 0 and distances == sorted(distances)

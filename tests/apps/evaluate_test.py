@@ -113,6 +113,10 @@ def test_bad_files_are_refused(files):
     call(query_codes=str(files / "object.npy"))
   with pytest.raises(errors.UserError, match="Unknown metric"):
     call(names=["map"])
+  with pytest.raises(errors.UserError, match='k is 1 or more, or "all"'):
+    call(names=["ndcg@0"])
+  with pytest.raises(errors.UserError, match="Change --normalizer"):
+    call(normalizer="foo")
 
 
 def test_conventions_agree_with_numbers_worked_out_by_hand(tmp_path):

@@ -99,7 +99,7 @@ def test_jit_equals_pmap_and_a_resumed_run(workdir, vectors, tmp_path):
   np.save(one, np.ones((1, F), np.float32))
   index = index_lib.load(str(workdir / "codes.npz"), str(run))
   with pytest.raises(errors.UserError, match="encoded by another run than"):
-    search.nearest(index, str(one), 3)
+    search.query_of_file(index, str(one))
   with pytest.raises(errors.UserError, match="encoded by another run than"):
     export.write(str(run), str(tmp_path), str(workdir / "codes.npz"))
   with pytest.raises(errors.UserError, match="encoded by different runs"):
@@ -157,20 +157,21 @@ def test_vectors_are_encoded_searched_and_exported(workdir, vectors, tmp_path):
     np.testing.assert_array_equal(index.labels[rows], saved["database_labels"])
     difference = index.outputs[rows] - saved["database_outputs"]
     assert np.abs(difference).max() < 1e-2 and index.outputs.dtype == np.float16
-  found, query = search.nearest_to_item(index, "7", 3)
-  assert found[0][0] == 0 and query.id == "7"
+  query, hit = search.query_of_item(index, "7")
+  assert index.nearest(query, 3)[0][0] == 0 and hit.id == "7"
   with pytest.raises(errors.UserError, match="--id=x is not in the index"):
-    search.nearest_to_item(index, "x", 3)
+    search.query_of_item(index, "x")
   with np.load(vectors) as saved:
     np.save(tmp_path / "one.npy", saved["features"][7])
-  found, _ = search.nearest(index, str(tmp_path / "one.npy"), 3)
+  query, hit = search.query_of_file(index, str(tmp_path / "one.npy"))
+  found = index.nearest(query, 3)
   assert found[0][0] == 0
   search.write_page(
     str(tmp_path / "page.html"),
     index,
     pictures_lib.Pictures(index),
     found,
-    query,
+    hit,
   )
   with pytest.raises(errors.UserError, match="give --features"):
     (tmp_path / "list.txt").write_text("a.jpg")
@@ -219,14 +220,15 @@ def test_labels_of_vectors_are_those_of_the_run(workdir, tmp_path, capsys):
 def test_outputs_order_ties_in_search_and_in_scores(workdir, capsys):
   path = workdir / "codes.npz"
   index = index_lib.load(str(path))
-  found, _ = search.nearest_to_item(index, index.ids[3], len(index))
+  query, _ = search.query_of_item(index, index.ids[3])
+  found = index.nearest(query, len(index))
   closeness = index.outputs.astype(float) @ index.outputs[3]
   distances = [distance for distance, _ in sorted(found, key=lambda x: x[1])]
   assert [row for _, row in found] == np.lexsort(
     (-closeness, distances)
   ).tolist()
   plain = dataclasses.replace(index, outputs=None)
-  by_row, _ = search.nearest_to_item(plain, index.ids[3], len(index))
+  by_row = plain.nearest(query, len(index))
   assert sorted(by_row) == sorted(found) and by_row != found
   search.main([f"--index={path}", f"--id={index.ids[3]}", "--top=2"])
   assert "distance are ordered by the outputs" in capsys.readouterr().out
@@ -300,6 +302,7 @@ def test_own_pictures_are_one_network_from_picture_to_code(pictures, tmp_path):
   workdir, cache = tmp_path / "run", tmp_path / "cache"
   result = train.train_and_evaluate(_own(pictures, cache), str(workdir))
   assert result["metrics"]["map@all"]["expected"] > 0.9
+  assert result["folders"]["pictures"] == str(pictures)
   assert len(list(cache.glob("arrays/*/features-*.npy"))) == 1
   out = tmp_path / "codes.npz"
   assert not encode.encode_pictures(str(workdir), str(pictures), str(out))

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import io
 import re
 import urllib.error
@@ -13,10 +14,12 @@ from PIL import ExifTags, Image
 
 from dsh_jax import errors
 from dsh_jax.apps import index as index_lib
-from dsh_jax.apps import serve
+from dsh_jax.apps import pictures, serve
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-from dsh_jax.apps import uploads  # noqa: E402
+from starlette import requests  # noqa: E402
+
+from dsh_jax.apps import search_server, uploads  # noqa: E402
 
 
 @contextlib.contextmanager
@@ -232,6 +235,14 @@ def test_items_are_found_by_name_and_label(address, command):
   number = sum("3" in index.labels_of(row) for row in range(200))
   assert f"{number} with the label" in page.decode()
   assert ask(address, "/find?label=%3Cb%3E")[0] == 404
+  index = dataclasses.replace(index, class_names=("Sea", *"bcdefghij"))
+  rows = index.find("", "sEA").tolist()
+  assert rows == np.flatnonzero(index.labels[:, 0]).tolist() and rows
+  served = search_server.Server(index, pictures.Pictures(index), None)
+  request = requests.Request(
+    {"type": "http", "query_string": b"label=Seas", "headers": []}
+  )
+  assert b"Labels of similar names: Sea." in served.find(request).body
 
 
 @pytest.mark.parametrize(

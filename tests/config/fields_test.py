@@ -130,3 +130,11 @@ def test_any_value_of_any_field_is_valid_or_refused(path, value):
     fields.validate(config, 1)
   except errors.UserError as error:
     assert f"config.{path.partition('.')[0]}" in str(error), error
+
+
+def test_a_backbone_without_weights_learns_faster_on_own_pictures():
+  rates = [
+    _get("listfile", f"backbone={name}").optimizer.learning_rate
+    for name in ("tiny", "resnet50", "efficientnet_lite0")
+  ]
+  assert rates == [1e-2, 1e-3, 1e-3]

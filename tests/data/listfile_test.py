@@ -187,6 +187,34 @@ def test_csv_with_a_column_for_each_label(tmp_path):
   assert found.labels["a.jpg"] == (0,)
 
 
+def test_a_csv_in_utf_16_is_named_so(tmp_path):
+  (tmp_path / "a.csv").write_text("a.jpg,x\n", "utf-16")
+  with pytest.raises(
+    errors.UserError, match=r"a\.csv is .* UTF-16. Save it as"
+  ):
+    listings.read_csv(str(tmp_path / "a.csv"))
+
+
+def test_absolute_paths_inside_the_folder_are_relative_ones(tmp_path):
+  options = fake_archives.csv(tmp_path)
+  want = _load(tmp_path, options)
+  path = pathlib.Path(options["csv"])
+  path.write_text(
+    path.read_text().replace("pictures/", f"{tmp_path}/pictures/")
+  )
+  found = _load(tmp_path, options)
+  assert found.sha256 == want.sha256 and "/" != found.query.ids[0][0]
+  options["manual_dir"] = str(tmp_path / "elsewhere")
+  with pytest.raises(
+    errors.UserError, match="not allowed; paths must be relat"
+  ):
+    _load(tmp_path, options)
+  # One picture makes no queries.
+  path.write_text(f"{tmp_path}/pictures/000.jpg,x\n")
+  with pytest.raises(errors.UserError, match="query split, of 1. Add images"):
+    _load(tmp_path, options | {"manual_dir": str(tmp_path)})
+
+
 def test_names_with_spaces_are_labels(tmp_path):
   found = _csv(tmp_path, "a.jpg,palm tree\nb.jpg,sea shore\nc.jpg,sea\n")
   assert found.class_names == ("palm tree", "sea", "sea shore")
@@ -199,6 +227,8 @@ def test_names_with_spaces_are_labels(tmp_path):
   [
     ('a.jpg,"sea\nb.jpg,sky"\n', "", "line 1 of .*a.csv has a quote"),
     ("a.jpg\n", "", "line 1 of .*a.csv has 1 column;"),
+    ("a.jpg\tx\n", "", "has 1 column;.* separated by tabs: use commas"),
+    ("a.jpg;x\n", "", "separated by semicolons: use commas"),
     ("a.jpg,x,y,z\n", "", "has 4 columns"),
     ("a.jpg,x,y\nb.jpg,x\n", "", "line 2 of .*a.csv has 2 columns"),
     ("a.jpg,x\na.jpg,y\n", "", "line 2 .*other labels"),

@@ -68,6 +68,30 @@ def test_what_makes_scores_meaningless_is_a_warning(found, words):
   assert f"Warning: {found['warnings'][0]}" in overview.text(found)
 
 
+def test_copies_across_the_split_are_counted_unless_they_are_a_group(tmp_path):
+  options = fake_archives.csv(tmp_path)
+  paths = [tmp_path / "pictures" / f"{n:03d}.jpg" for n in range(60)]
+  for number, path in enumerate(paths[20:]):
+    path.write_bytes(paths[number % 20].read_bytes())
+
+  def about():
+    return overview.describe(
+      data.load_splits("listfile", "", str(tmp_path / "data"), 16, **options)
+    )
+
+  found = about()
+  assert found["queries_copied"] == found["items"]["query"] == 6
+  (warning,) = (x for x in found["warnings"] if "copies" in x)
+  assert warning.startswith("6 of 6 queries are copies of training images")
+  path = pathlib.Path(options["csv"])
+  lines = [
+    f"{line},{int(line.split('.')[0][-3:]) % 20}"
+    for line in path.read_text().splitlines()[1:]
+  ]
+  path.write_text("\n".join(lines))
+  assert about()["queries_copied"] == 0
+
+
 def test_what_was_dropped_and_what_is_rare_is_listed(tmp_path):
   options = fake_archives.csv(tmp_path)
   path = pathlib.Path(options["csv"])

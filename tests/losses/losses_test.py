@@ -137,6 +137,8 @@ def test_unknown_names_and_settings_are_refused():
   make = losses.make_loss
   with pytest.raises(errors.UserError, match="'idnh'. Did you mean"):
     make("idnh", num_bits=8, num_classes=3)
+  with pytest.raises(errors.UserError, match="Did you mean 'idhn'"):
+    make("idhm", num_bits=8, num_classes=3)
   with pytest.raises(errors.UserError, match="mse_weight.*quantization_weight"):
     make("idhn", num_bits=8, num_classes=3, mse=1.0)
   with pytest.raises(errors.UserError, match="finite number"):

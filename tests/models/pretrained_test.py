@@ -282,7 +282,7 @@ def test_weights_command_in_process(tmp_path, weights, capsys):
   arguments = [f"--file={tmp_path}/a.npz", "--backbone=resnet18"]
   assert weights_app.main(arguments) == 0
   assert capsys.readouterr().out.endswith("It fits.\n")
-  with pytest.raises(errors.UserError, match="b.npz"):
+  with pytest.raises(errors.UserError, match="b.npz.* Change --file"):
     weights_app.main([f"--file={tmp_path}/b.npz"])
 
 

@@ -117,6 +117,7 @@ def test_training_writes_the_report_and_prints_the_next_commands(command):
   text = " ".join(page.words)
   for name, score in result["metrics"].items():
     assert name in text and f"{score['expected']:.4f}" in text
+  assert "64 training items, 40 validation queries, 40 test queries" in text
   real = result["real_valued"]
   assert f"{real['outputs']['map@all']:.4f}" in text
   for name, score in real["codes"].items():  # They are few: all are scored.
@@ -173,11 +174,24 @@ def test_a_pattern_of_runs_is_compared(four, tmp_path, capsys):
   with open(tmp_path / "out.csv", newline="") as file:
     lines = list(csv.DictReader(file))
   scores = json.loads((four / "a0" / "result.json").read_text())["metrics"]
-  assert len(lines) == 4 * len(scores)
+  runs = [line for line in lines if line["run"]]
+  assert len(runs) == 4 * len(scores)
   assert float(lines[0]["expected"]) == pytest.approx(
     scores[lines[0]["metric"]]["expected"], abs=1e-6
   )
-  assert r"\begin{tabular}" in (tmp_path / "out.tex").read_text()
+  # A row of a baseline, and none for each run.
+  tex = (tmp_path / "out.tex").read_text()
+  untrained = json.loads((four / "a0" / "result.json").read_text())["baselines"]
+  for name, by_metric in untrained.items():
+    assert "16 bits" in name and words.count(name) == 1
+    assert f"{by_metric['map@all']:.4f}" in words
+    assert f"\n{name} & " in tex and f"& {by_metric['map@all']:.3f}" in tex
+    (row,) = (
+      line
+      for line in lines
+      if line["setting"] == name and line["metric"] == "map@all"
+    )
+    assert float(row["expected"]) == pytest.approx(by_metric["map@all"], 1e-4)
 
 
 def test_a_pattern_without_a_finished_run_is_a_one_line_error(four, tmp_path):
@@ -240,11 +254,13 @@ def test_runs_of_other_queries_are_set_apart(four, folder, tmp_path):
   digests = json.loads((folder / "result.json").read_text())["split_sha256"]
   copy(folder, tmp_path / "x", split_sha256=digests | {"query": "0"})
   copy(folder, tmp_path / "y", split_sha256=digests | {"train": "0"})
-  copy(folder, tmp_path / "z", select="test_best")
+  few = "The mean is over 6 test queries: chance decides."
+  copy(folder, tmp_path / "z", select="test_best", data_warnings=[few])
   names = [four / "a0", *(tmp_path / name for name in "xyz")]
   blocks = comparison.group(run_files.read_all(list(map(str, names))))
   assert [len(block.runs) for block in blocks] == [3, 1]
-  queries, train, chosen = comparison.warnings(blocks)
+  queries, train, of_data, chosen = comparison.warnings(blocks)
+  assert of_data == f"{blocks[0].name}: {few}"
   assert "not all scored on the same queries" in queries and "x" in queries
   assert "trained on different images" in train
   assert chosen.startswith("z chose its epoch on the test queries")
@@ -267,7 +283,7 @@ def test_names_are_escaped_and_missing_images_have_a_reason(folder, tmp_path):
     protocol=NASTY,
     split_sha256={"query": "0"},
   )
-  blind = copy(folder, tmp_path / "blind")
+  blind = copy(folder, tmp_path / "blind", data_warnings=["Few queries."])
   for run, name, value in (
     (evil, "class_names", np.array([NASTY] * 10)),
     (blind, "query_labels", np.zeros((40, 10), np.uint8)),
@@ -282,6 +298,7 @@ def test_names_are_escaped_and_missing_images_have_a_reason(folder, tmp_path):
   assert "No images: The query split of digits is not that" in text
   assert "No images: None of the 40 sampled queries shares a label" in text
   assert "The query is on the left" not in text
+  assert "Few queries.</p>" in text
 
 
 def test_runs_of_equal_name_get_unique_names(folder, tmp_path):
@@ -313,8 +330,10 @@ def tiny_run(bits, query_labels, database_labels, database_bits=None):
     log=(),
     query_codes=codes.pack(bits),
     query_labels=query_labels,
+    query_ids=np.arange(len(bits)).astype(str),
     database_codes=codes.pack(database_bits),
     database_labels=database_labels,
+    database_ids=np.arange(len(database_bits)).astype(str),
     num_bits=bits.shape[1],
     class_names=("a", "b"),
   )

@@ -9,6 +9,7 @@ import threading
 import jax
 import numpy as np
 import pytest
+from absl import logging as absl_logging
 
 from dsh_jax import errors
 from dsh_jax.runs import checkpoint
@@ -194,3 +195,15 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     allowed.set()
     saved.wait()
     assert saved.restore(_tree(0))[1] == {"score": 0.1}
+
+
+def test_a_folder_is_read_without_warnings_of_orbax(tmp_path, caplog):
+  _save_two(tmp_path)
+  verbosity = absl_logging.get_verbosity()
+  absl_logging.set_verbosity(absl_logging.WARNING)
+  try:
+    checkpoint.Checkpoints(tmp_path, read_only=True).close()
+    assert absl_logging.get_verbosity() == absl_logging.WARNING
+  finally:
+    absl_logging.set_verbosity(verbosity)
+  assert caplog.records == []
