@@ -95,7 +95,7 @@ class NonFiniteError(Error):
 
 
 class StorageError(Error):
-  """A file could not be written: disk full, read-only or folder removed."""
+  """A file cannot be written, such as on a full disk, or storage fails."""
 
   exit_code = 4
 

@@ -31,7 +31,7 @@ def _fail_to_read(plan):
     if numbers := plan.get(str(step)):
       if number := numbers.pop(0):
         raise OSError(number, os.strerror(number))
-      raise ValueError("wrong bytes")
+      raise checkpoint.DamagedError("wrong bytes")
     return read(self, step, *like)
 
   checkpoint.Checkpoints._read = read_or_fail

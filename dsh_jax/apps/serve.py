@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
       # Compile now, so that the first search does not wait for it.
       size = encoder.image_size
       encoder.encode(np.zeros((size, size, 3), np.uint8))
-  except errors.UserError as error:
+  except errors.Error as error:
     # The page is for people who need not know the folders of this machine.
     problem = "Images cannot be uploaded, because the run cannot be read."
     print(

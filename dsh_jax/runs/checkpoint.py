@@ -20,14 +20,28 @@ from etils import epath
 from dsh_jax import errors, files
 
 _RETRY_SECS = (0.5, 1, 2, 4)  # Pauses between attempts to read.
-# Answers of the system and of remote storage that prove a file damaged or gone;
-# any other may be transient.
-_PROOFS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
-_TRANSIENT = re.compile("UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|EXHAUSTED")
+# What proves that a file is damaged or gone: errors of the system, of the
+# parsers of JSON, and of TensorStore, whose messages say whether bytes could
+# not be fetched or not be decoded. Any other error may be transient.
+_PROOF_NUMBERS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_PROOF_TYPES = (
+  FileNotFoundError,  # Of remote storage, without a number.
+  json.JSONDecodeError,
+  UnicodeDecodeError,
+  KeyError,
+)
+_PROOF_TEXT = re.compile(
+  "(DATA_LOSS|NOT_FOUND|OUT_OF_RANGE): |(FAILED_PRECONDITION: )?Error .*"
+  "(Error decoding|ZSTD_decompressStream|Zstd-compressed)"
+)
 
 _UNREADABLE = "cannot be read"
 
 Exchange = Callable[[Any], list[Any]]
+
+
+class DamagedError(ValueError):
+  """A checkpoint is not what was written."""
 
 
 class Checkpoints:
@@ -192,8 +206,8 @@ class Checkpoints:
     """Return the newest checkpoint that all hosts can read.
 
     What is proved damaged is skipped, with a warning when all hosts know it.
-    Other errors are transient: the read is tried again, and if it never
-    succeeds the run ends rather than go back.
+    After any other error the read is tried again, and if it never succeeds the
+    run ends rather than go back.
 
     Args:
       like: A tree of host arrays with the structure, shapes and types to
@@ -206,8 +220,8 @@ class Checkpoints:
       (tree of host arrays, metadata), or None if there is no checkpoint at all.
 
     Raises:
-      UserError: There are checkpoints, and none that all hosts can read; or
-        that of `check`.
+      UserError: There are checkpoints, and all are damaged; or that of `check`.
+      StorageError: One cannot be read, and nothing proves it damaged.
     """
     like = jax.tree.map(np.asarray, like)
     listed = exchange(sorted(self._manager.all_steps()))
@@ -225,7 +239,7 @@ class Checkpoints:
         if problem
       ]
       if any(problem.startswith(_UNREADABLE) for _, problem in told if problem):
-        raise errors.UserError(
+        raise errors.StorageError(
           f"Checkpoint {'; '.join(problems)}. Give the same command again when"
           " it can be read, or remove it to continue from the one before."
         )
@@ -253,7 +267,7 @@ class Checkpoints:
         raise
       except Exception as error:  # Whatever a damaged file may cause.
         reason = errors.describe(error)
-        if not _is_transient(error):
+        if _is_damage(error):
           return None, None, None, f"is damaged: {reason}"
         if pause is not None:
           time.sleep(pause)
@@ -268,14 +282,14 @@ class Checkpoints:
     metadata = dict(read.run_metadata)
     sha, metadata_sha = metadata.pop("sha256"), metadata.pop("metadata_sha256")
     if files.sha256_of_json(metadata) != metadata_sha:
-      raise ValueError("its metadata does not have the recorded SHA-256")
+      raise DamagedError("its metadata does not have the recorded SHA-256")
     check(metadata)
     read = self._manager.restore(
       step, args=args.Composite(tree=args.StandardRestore(like))
     )
     tree = jax.tree.map(np.asarray, read.tree)
     if digest(tree) != sha:
-      raise ValueError("it does not have the recorded SHA-256")
+      raise DamagedError("it does not have the recorded SHA-256")
     return tree, metadata, sha
 
   def _storage_error(self, error, step=""):
@@ -290,12 +304,14 @@ def _on(host, hosts):
   return f" on host {host}" if len(hosts) > 1 else ""
 
 
-def _is_transient(error: BaseException) -> bool:
-  """Whether an error of a read says nothing about the files."""
+def _is_damage(error: BaseException) -> bool:
+  """Whether an error of a read proves that files are damaged or gone."""
   number = errors.system_number(error)
   if number is not None:
-    return number not in _PROOFS
-  return bool(_TRANSIENT.search(str(error)))
+    return number in _PROOF_NUMBERS
+  if isinstance(error, (DamagedError, *_PROOF_TYPES)):
+    return True
+  return isinstance(error, ValueError) and bool(_PROOF_TEXT.match(str(error)))
 
 
 def digest(tree: Any) -> str:

@@ -46,6 +46,7 @@ class TrainedRun:
     Raises:
       UserError: It is not such a folder, its files are damaged, or it has no
         checkpoint of its result.
+      StorageError: A checkpoint cannot be read, in several attempts.
     """
     folder = workdir.Workdir(directory)
     held = folder.read_json("config.json")

@@ -135,49 +135,93 @@ def test_digest_sees_every_bit_and_every_name():
 
 @pytest.fixture
 def failing_reads(monkeypatch):
-  """Numbers of the system's errors that the next reads end with."""
-  numbers, pauses = [], []
+  """Errors that the next reads end with, and the pauses after them."""
+  failures, pauses = [], []
   read = checkpoint.Checkpoints._read
 
   def read_or_fail(*arguments):
-    if numbers:
-      raise OSError(numbers[0], os.strerror(numbers.pop(0)))
+    if failures:
+      raise failures.pop(0)
     return read(*arguments)
 
   monkeypatch.setattr(checkpoint.Checkpoints, "_read", read_or_fail)
   monkeypatch.setattr(checkpoint.time, "sleep", pauses.append)
-  return numbers, pauses
+  return failures, pauses
+
+
+def _system_error(number):
+  return OSError(number, os.strerror(number))
 
 
 def test_a_transient_error_is_tried_again(tmp_path, failing_reads):
   _save_two(tmp_path)
-  numbers, pauses = failing_reads
-  numbers += [errno.EIO, errno.ESTALE, errno.EAGAIN]
+  failures, pauses = failing_reads
+  failures += map(_system_error, (errno.EIO, errno.ESTALE, errno.EAGAIN))
   with checkpoint.Checkpoints(tmp_path) as saved:
     assert saved.restore(_tree(0))[1] == {"score": 0.2}
-  assert pauses == [0.5, 1, 2] and not numbers
+  assert pauses == [0.5, 1, 2] and not failures
 
 
-def test_an_error_that_stays_ends_the_run_but_loses_no_step(
-  tmp_path, failing_reads
+_READING = 'Error reading "a/0.0" in OCDBT database at "gs://zstd/1/": '
+
+
+@pytest.mark.parametrize(
+  "error",
+  [
+    _system_error(errno.EIO),
+    _system_error(errno.EACCES),
+    OSError("read failed"),
+    TimeoutError("read timed out"),
+    ConnectionError("reset by peer"),
+    MemoryError(),
+    RuntimeError("INTERNAL: DATA_LOSS: "),
+    ValueError(f"PERMISSION_DENIED: {_READING}HTTP response code: 403"),
+    ValueError(f"INTERNAL: {_READING}curl error"),
+    ValueError(f"UNKNOWN: {_READING}HTTP 503, Error decoding the body"),
+    ValueError(f"FAILED_PRECONDITION: {_READING}HTTP response code: 412"),
+    ValueError("UNAVAILABLE: [os_error_code='5']"),
+    ValueError("what nobody has seen before"),
+  ],
+  ids=str,
+)
+def test_an_error_that_proves_nothing_loses_no_step(
+  tmp_path, failing_reads, error
 ):
   _save_two(tmp_path)
-  numbers, _ = failing_reads
-  numbers += [errno.EIO] * 5
+  failures, pauses = failing_reads
+  failures += [error] * 5
   with checkpoint.Checkpoints(tmp_path) as saved:
-    with pytest.raises(errors.UserError, match="/2 cannot be read in 5 att"):
+    with pytest.raises(
+      errors.StorageError, match="/2 cannot be read in 5 attempts: .+ Give the"
+    ):
       saved.restore(_tree(0))
+    assert pauses == [0.5, 1, 2, 4]
     assert saved.restore(_tree(0))[1] == {"score": 0.2}
 
 
-def test_a_missing_file_is_damage(tmp_path, failing_reads, caplog):
+@pytest.mark.parametrize(
+  "error",
+  [
+    _system_error(errno.ENOENT),
+    FileNotFoundError("File gs://bucket/2 not found."),
+    ValueError(f"NOT_FOUND: {_READING}"),
+    ValueError(f"OUT_OF_RANGE: {_READING}Requested byte range [0, 9)"),
+    ValueError(f"DATA_LOSS: {_READING}Error decoding"),
+    ValueError(f"{_READING}Error decoding manifest: End of data expected"),
+    ValueError(f"FAILED_PRECONDITION: {_READING}ZSTD_decompressStream() fail"),
+  ],
+  ids=str,
+)
+def test_a_proof_of_damage_is_not_tried_again(
+  tmp_path, failing_reads, caplog, error
+):
   _save_two(tmp_path)
-  numbers, pauses = failing_reads
-  numbers += [errno.ENOENT]
+  failures, pauses = failing_reads
+  failures += [error]
   with checkpoint.Checkpoints(tmp_path) as saved:
     with caplog.at_level(logging.WARNING):
       assert saved.restore(_tree(0))[1] == {"score": 0.1}
-  assert not pauses and "/2 is damaged: No such file" in caplog.text
+  assert not pauses and "/2 is damaged: " in caplog.text
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
