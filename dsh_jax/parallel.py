@@ -155,11 +155,9 @@ class DeviceMesh:
   def fetch(self, tree: Any) -> Any:
     """Copy a replicated tree to the host."""
 
-    def get(x):
-      shard = np.asarray(x.addressable_data(0))
-      return shard[0] if self._is_pmap else shard
-
-    return jax.tree.map(get, tree)
+    # All transfers start before the first is waited for.
+    shards = jax.device_get(jax.tree.map(lambda x: x.addressable_data(0), tree))
+    return jax.tree.map(lambda x: x[0], shards) if self._is_pmap else shards
 
   def gather(self, array: jax.Array) -> np.ndarray:
     """Gather the rows of sharded batches on every host.

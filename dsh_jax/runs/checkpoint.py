@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any, Self
 
 import jax
@@ -49,7 +50,7 @@ class Checkpoints:
 
   A checkpoint appears under its final name only when it is complete, and
   carries the SHA-256 of its contents, so that a damaged one is noticed. It is
-  written by one host, while training goes on.
+  hashed and written by one host, in threads, while training goes on.
   """
 
   def __init__(self, workdir: str, keep: int = 3, read_only: bool = False):
@@ -70,6 +71,8 @@ class Checkpoints:
       self._path = epath.Path(self._path.absolute())
     self._read_only = read_only
     self._pending: int | None = None  # The step that is being written.
+    self._writer = futures.ThreadPoolExecutor(1)
+    self._begun: futures.Future | None = None  # Orbax writes once it is done.
     self._verbosity = absl_logging.get_verbosity()
     host = jax.process_index()
     # Orbax warns that a folder is only read.
@@ -117,6 +120,7 @@ class Checkpoints:
     try:
       self.wait()
     finally:
+      self._writer.shutdown()
       self._manager.close()
       sys.unraisablehook = self._hook
 
@@ -133,13 +137,14 @@ class Checkpoints:
 
     Args:
       step: Steps taken; names the checkpoint.
-      tree: Nested dictionaries and dataclasses of host arrays.
+      tree: Nested dictionaries and dataclasses of host arrays, which must not
+        change until it is on disk.
       metadata: What JSON can hold, but for the keys "sha256" and
         "metadata_sha256".
 
     Raises:
-      StorageError: It, or the one before, cannot be written; those before that
-        are whole.
+      StorageError: The one before cannot be written; those before that are
+        whole.
     """
     if self._read_only:
       return
@@ -148,25 +153,21 @@ class Checkpoints:
     # Orbax's threads log with their traces what is raised here as well.
     absl_logging.set_verbosity(absl_logging.FATAL)
     self._pending = step
-    try:
-      if step in self._manager.all_steps():
-        self._manager.delete(step)
-      self._manager.save(
-        step,
-        args=ocp.args.Composite(
-          tree=ocp.args.StandardSave(tree),
-          run_metadata=ocp.args.JsonSave(
-            {
-              **metadata,
-              "sha256": digest(tree),
-              "metadata_sha256": files.sha256_of_json(metadata),
-            }
-          ),
-        ),
-        force=True,
-      )
-    except Exception as error:  # Whatever orbax makes of a full disk.
-      raise self._end_write(error) from error
+    metadata = {**metadata, "metadata_sha256": files.sha256_of_json(metadata)}
+    self._begun = self._writer.submit(self._begin, step, tree, metadata)
+
+  def _begin(self, step, tree, metadata):
+    if step in self._manager.all_steps():
+      self._manager.delete(step)
+    args = ocp.args
+    self._manager.save(
+      step,
+      args=args.Composite(
+        tree=args.StandardSave(tree),
+        run_metadata=args.JsonSave({**metadata, "sha256": digest(tree)}),
+      ),
+      force=True,
+    )
 
   def check(self) -> None:
     """Look whether the last checkpoint could be written; does not wait.
@@ -174,7 +175,9 @@ class Checkpoints:
     Raises:
       StorageError: It could not; those before it are whole.
     """
-    if self._pending is not None and not self._manager.is_saving_in_progress():
+    if self._pending is None or not self._begun.done():
+      return
+    if not self._manager.is_saving_in_progress():
       self.wait()
 
   def wait(self) -> None:
@@ -186,6 +189,7 @@ class Checkpoints:
     if self._pending is None:
       return
     try:
+      self._begun.result()
       self._manager.wait_until_finished()
       self._manager.check_for_errors()
     except Exception as error:  # Whatever orbax makes of a full disk.
@@ -221,8 +225,10 @@ class Checkpoints:
 
     Raises:
       UserError: There are checkpoints, and all are damaged; or that of `check`.
-      StorageError: One cannot be read, and nothing proves it damaged.
+      StorageError: One cannot be read, and nothing proves it damaged; or as
+        `wait`.
     """
+    self.wait()
     like = jax.tree.map(np.asarray, like)
     listed = exchange(sorted(self._manager.all_steps()))
     reasons = []

@@ -224,6 +224,22 @@ def test_a_proof_of_damage_is_not_tried_again(
   assert not pauses and "/2 is damaged: " in caplog.text
 
 
+def test_training_goes_on_while_a_checkpoint_is_hashed(tmp_path, monkeypatch):
+  allowed = threading.Event()
+  digest = checkpoint.digest
+  monkeypatch.setattr(
+    checkpoint, "digest", lambda tree: allowed.wait(60) and digest(tree)
+  )
+  with checkpoint.Checkpoints(tmp_path) as saved:
+    metadata = {"score": 0.1}
+    saved.save(1, _tree(1), metadata)
+    metadata["score"] = 0.2  # The run goes on.
+    saved.check()
+    assert not list((tmp_path / "checkpoints").iterdir())
+    allowed.set()
+    assert saved.restore(_tree(0))[1] == {"score": 0.1}
+
+
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
   allowed = threading.Event()
   manager = checkpoint.ocp.CheckpointManager
