@@ -98,6 +98,7 @@ def _read(workdir):
 
 def _assert_same_run(got, want):
   lines, result, codes = got
+  assert result["baselines"] == want[1]["baselines"]  # Of untrained pixels.
   for mine, other in zip(lines, want[0], strict=True):
     assert mine.keys() == other.keys()
     for name, value in mine.items():

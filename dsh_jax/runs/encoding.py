@@ -51,13 +51,18 @@ class BatchEncoder:
     def encode(weights, images):
       packed, has_nan, *outputs = encode_step(weights, images)
       self._num_words = packed.shape[1]
-      # All of it travels as words, outputs bit for bit.
-      words = [jax.lax.bitcast_convert_type(x, jnp.uint32) for x in outputs]
       has_nan = has_nan[:, None].astype(jnp.uint32)
-      return jnp.concatenate([has_nan, packed, *words], axis=1)
+      return jnp.concatenate([has_nan, packed], axis=1), *outputs
+
+    def join(encoded):
+      # All of it travels as words, outputs bit for bit.
+      words = jax.tree.map(
+        lambda x: jax.lax.bitcast_convert_type(x, jnp.uint32), encoded
+      )
+      return jnp.stack([jnp.concatenate(parts, axis=1) for parts in words])
 
     self._encode = mesh.parallelize(encode)
-    self._join = mesh.parallelize(jnp.stack)
+    self._join = mesh.parallelize(join)
     self._mesh = mesh
     self._batch_size = batch_size * mesh.num_devices
 
@@ -66,9 +71,11 @@ class BatchEncoder:
     weights: Any,
     take: Callable[[np.ndarray], np.ndarray],
     num_images: int,
+    check: Callable[[], None] = lambda: None,
   ) -> np.ndarray:
-    """Encodes images 0 to num_images - 1; see `with_outputs`."""
-    return self.with_outputs(weights, take, num_images)[0]
+    """Returns only the codes of `with_outputs`; no outputs are fetched."""
+    rows = self._rows(weights, take, num_images, check, with_outputs=False)
+    return np.ascontiguousarray(rows)
 
   def with_outputs(
     self,
@@ -92,6 +99,15 @@ class BatchEncoder:
     Raises:
       NonFiniteError: As `check_finite`.
     """
+    rows = self._rows(weights, take, num_images, check, with_outputs=True)
+    packed, outputs = np.split(rows, [self._num_words], axis=1)
+    return (
+      np.ascontiguousarray(packed),
+      np.ascontiguousarray(outputs).view(np.float32),
+    )
+
+  def _rows(self, weights, take, num_images, check, with_outputs):
+    """Returns packed codes, and maybe the bits of outputs, uint32 [N,...]."""
     size = self._batch_size
     mine = self._mesh.local_rows(size)
 
@@ -103,9 +119,10 @@ class BatchEncoder:
     num_batches = -(-num_images // size)
     encoded, joined = [], []
     for images in batches.prefetch(read, 0, num_batches, _AHEAD):
-      encoded.append(self._encode(weights, images))
+      codes, *outputs = self._encode(weights, images)
+      encoded.append([codes, *outputs] if with_outputs else [codes])
       if len(encoded) > _AHEAD:  # More would only hold images on devices.
-        encoded[-1 - _AHEAD].block_until_ready()
+        jax.block_until_ready(encoded[-1 - _AHEAD])
       if len(encoded) == _JOINED:
         joined.append(self._join(encoded))
         encoded = []
@@ -116,8 +133,4 @@ class BatchEncoder:
     rows = np.concatenate([self._mesh.gather(batch) for batch in joined])
     rows = rows[:num_images]
     check_finite(rows[:, 0] != 0)
-    packed, outputs = np.split(rows[:, 1:], [self._num_words], axis=1)
-    return (
-      np.ascontiguousarray(packed),
-      np.ascontiguousarray(outputs).view(np.float32),
-    )
+    return rows[:, 1:]

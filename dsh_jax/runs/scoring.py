@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -63,7 +64,7 @@ class Scorer:
     names = dict.fromkeys((self._config.eval.select_metric, "map@all"))
     report = self._score(
       *(
-        (self._encode(weights, split, check)[0], split)
+        (self._encode(self._encoder, weights, split, check), split)
         for split in (queries, database)
       ),
       names=names,
@@ -81,9 +82,10 @@ class Scorer:
 
     Returns:
       What `evaluation.evaluate_codes` returns, with "real_valued" (see
-      `compare_outputs`), "encoding_secs" and "evaluation_secs", and the arrays
-      of codes.npz: num_bits, class_names, and _codes uint32, _labels uint8,
-      _ids and maybe _outputs float16 of query and database.
+      `compare_outputs`; None but on host 0), "encoding_secs" and
+      "evaluation_secs", and the arrays of codes.npz: num_bits, class_names, and
+      _codes uint32, _labels uint8, _ids and maybe _outputs float16 of query and
+      database.
 
     Raises:
       UserError: A metric is unknown.
@@ -93,16 +95,22 @@ class Scorer:
     started = time.monotonic()
     splits = self._splits.query, self._splits.database
     packed, outputs = zip(
-      *(self._encode(weights, split) for split in splits), strict=True
+      *(
+        self._encode(self._encoder.with_outputs, weights, split)
+        for split in splits
+      ),
+      strict=True,
     )
     encoded = list(zip(packed, splits, strict=True))
     encoded_at = time.monotonic()
     report = self._score(*encoded, names=names)
     report["encoding_secs"] = encoded_at - started
     report["evaluation_secs"] = time.monotonic() - encoded_at
-    report["real_valued"] = compare_outputs(
-      *outputs, *packed, *(split.labels for split in splits)
-    )
+    report["real_valued"] = None
+    if jax.process_index() == 0:
+      report["real_valued"] = compare_outputs(
+        *outputs, *packed, *(split.labels for split in splits)
+      )
     arrays = {
       "num_bits": np.asarray(self._config.bits),
       "class_names": np.asarray(self._splits.class_names),
@@ -117,8 +125,8 @@ class Scorer:
         arrays[f"{name}_outputs"] = ties.round_outputs(real)
     return report, arrays
 
-  def _encode(self, weights, split, *check):
-    return self._encoder.with_outputs(weights, split.take, len(split), *check)
+  def _encode(self, encode, weights, split, *check):
+    return encode(weights, split.take, len(split), *check)
 
   def _score(self, encoded_queries, encoded_database, names: Iterable[str]):
     (query_codes, queries), (database_codes, database) = (

@@ -9,7 +9,7 @@ from dsh_jax.runs import encoding, scoring
 
 
 @pytest.mark.parametrize("kind", ["pmap", "jit"])
-def test_codes_are_the_signs_of_the_outputs(kind):
+def test_codes_are_the_signs_of_the_outputs(kind, monkeypatch):
   trainer = stub_network.Trainer(kind, 8)
   weights = trainer.state.params, trainer.state.batch_stats
   images = trainer.images[0]
@@ -17,12 +17,20 @@ def test_codes_are_the_signs_of_the_outputs(kind):
   def take(rows):
     return images[rows % len(images)]
 
-  packed, outputs = encoding.BatchEncoder(
-    trainer.encode_step, trainer.mesh, 2
-  ).with_outputs(weights, take, 37)
+  encoder = encoding.BatchEncoder(trainer.encode_step, trainer.mesh, 2)
+  packed, outputs = encoder.with_outputs(weights, take, 37)
   assert outputs.shape == (37, stub_network.BITS)
   assert outputs.dtype == np.float32 and np.abs(outputs).max() > 0
   np.testing.assert_array_equal(codes.pack(outputs), packed)
+
+  fetched = []
+  gather = trainer.mesh.gather
+  monkeypatch.setattr(
+    trainer.mesh, "gather", lambda x: fetched.append(x.shape) or gather(x)
+  )
+  np.testing.assert_array_equal(encoder(weights, take, 37), packed)
+  # A word of the code and one for NaN; the outputs stay on the devices.
+  assert [shape[-1] for shape in fetched] == [2]
 
 
 def test_outputs_order_what_codes_tie():
