@@ -67,3 +67,17 @@ def test_a_shard_is_augmented_like_the_whole_batch(images):
   call = jax.jit(augmentation, static_argnums=2)
   parts = [call(key, images[i : i + 2], 8, i) for i in range(0, 8, 2)]
   np.testing.assert_array_equal(whole, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_products_select_the_pixels_that_slices_do(images, flip):
+  augmentation = augment.Augmentation(5, crop_padding=2, flip=flip)
+  rng = np.random.default_rng(1)
+  corners = jnp.asarray(rng.integers(0, 6, (len(images), 2)), jnp.int32)
+  corners = corners.at[:2].set(jnp.array([[0, 5], [5, 0]]))  # The extremes.
+  flips = jnp.arange(len(images)) % 2 == (0 if flip else 2)
+  chosen = jnp.asarray(images), corners, flips
+  by_products = augmentation._crop_by_products(*chosen)
+  by_slices = augmentation._crop_by_slices(*chosen)
+  assert by_products.dtype == by_slices.dtype == jnp.float32
+  np.testing.assert_array_equal(by_products, by_slices)
