@@ -64,7 +64,7 @@ class BuildPy(build_py.build_py):
   """Puts the config files into the package, where commands look for them."""
 
   def run(self):
-    """Copies the packages, then ./configs as dsh_jax/configs."""
+    """Copy the packages, then ./configs as dsh_jax/configs."""
     super().run()
     if not self.editable_mode:
       shutil.copytree(
@@ -75,7 +75,7 @@ class BuildPy(build_py.build_py):
       )
 
   def get_source_files(self):
-    """Returns the files of a source distribution."""
+    """Return the files of a source distribution."""
     configs = sorted((ROOT / "configs").rglob("*.py"))
     return super().get_source_files() + [
       str(path.relative_to(ROOT)) for path in configs

@@ -1,11 +1,11 @@
-"""Writes labels of the drawings that Debian's package openclipart-png holds.
+"""Writes labels for the drawings of Debian's package openclipart-png.
 
 python -m benchmarks.clipart --out=clipart.csv
 
-The labels of a drawing are the folders that it lies in, at any depth, so most
-have several: animals/birds/duck.png has animals and birds. Left out are labels
-of fewer than 20 drawings, `unsorted`, 1,378 generated stars, and links. Files
-whose names differ in a number show variants of one thing: they form a group,
+The labels of a drawing are the names of its folders, at any depth, so most have
+several: animals/birds/duck.png has animals and birds. Left out are labels
+with fewer than 20 drawings, `unsorted`, 1,378 generated stars, and links. Files
+whose names differ in a number show variants of one object: they form a group,
 which stays on one side of the split.
 """
 

@@ -1,4 +1,4 @@
-"""What the measurements ran on and with, in words."""
+"""Descriptions of hardware and software, for measurements."""
 
 import datetime
 import os
@@ -8,7 +8,7 @@ import subprocess
 
 
 def describe() -> str:
-  """Returns processor, number of cores and memory of this machine."""
+  """Return processor, number of cores and memory of this machine."""
   model = platform.processor() or platform.machine()
   info = pathlib.Path("/proc/cpuinfo")
   if info.exists():
@@ -16,7 +16,7 @@ def describe() -> str:
       if line.startswith("model name"):
         model = line.partition(":")[2].strip()
         break
-  text = f"{model}, {num_cores()} cores"
+  text = f"{model}, {len(cores())} cores"
   try:
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
   except (ValueError, OSError):
@@ -25,22 +25,14 @@ def describe() -> str:
 
 
 def cores() -> list[int]:
-  """Returns the numbers of the cores that this process may use."""
+  """Return the numbers of the cores that this process may use."""
   if hasattr(os, "sched_getaffinity"):
     return sorted(os.sched_getaffinity(0))
   return list(range(os.cpu_count() or 1))
 
 
-def num_cores() -> int:
-  """Returns how many cores this process may use."""
-  return len(cores())
-
-
 def commit() -> str:
-  """Returns the commit of the code, "+" behind it if files were changed.
-
-  Without git it is "".
-  """
+  """Return the commit, with "+" if files were changed; "" without git."""
   try:
     return subprocess.run(
       [
@@ -61,8 +53,8 @@ def commit() -> str:
 
 
 def about() -> dict[str, str]:
-  """Returns what the measurement ran on and with."""
-  import jax  # The rest of this module does without.
+  """Return hardware, versions, commit, date and load of a measurement."""
+  import jax  # Slow; the other functions do not need it.
   import numpy as np
 
   device = jax.devices()[0]
@@ -75,6 +67,6 @@ def about() -> dict[str, str]:
     "versions": f"jax {jax.__version__}, numpy {np.__version__}",
     "commit": commit(),
     "date": datetime.date.today().isoformat(),
-    # Above the number of cores, other work slowed the measurement down.
+    # Above the number of cores, other work slowed the measurement.
     "load_average": f"{os.getloadavg()[0]:.1f}",
   }

@@ -47,7 +47,7 @@ def train_at(
   config.data.csv = str(folder / "labels.csv")
   config.data.dir = str(folder / "cache")
   config.data.crop_size, config.data.image_size = side, side * 8 // 7
-  config.data.flip = False  # A mirrored digit is another sign.
+  config.data.flip = False  # A mirrored digit is a different character.
   config.optimizer.learning_rate = rate
   config.train.num_epochs = epochs
   config.tensorboard = False
@@ -68,7 +68,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     "num_pictures", 2000, "Pictures.", lower_bound=100, flag_values=values
   )
   flags.DEFINE_integer(
-    "side", 48, "Side that the network sees, pixels.", flag_values=values
+    "side", 48, "Side of the network's input, pixels.", flag_values=values
   )
   flags.DEFINE_integer("epochs", 30, "Epochs.", flag_values=values)
 

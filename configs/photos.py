@@ -1,7 +1,7 @@
 """Fields shared by the data sets of photographs; not a config by itself.
 
-Images are stored at 256 pixels. The network gets 224: a random crop, flipped at
-random, in training, else the centre.
+Images are stored at 256 pixels. The network gets 224: in training a random
+crop, flipped at random, otherwise the centre.
 """
 
 import ml_collections
@@ -13,8 +13,8 @@ def get_config(name: str, **data) -> ml_collections.ConfigDict:
   """Return the config of a data set, before a method is applied.
 
   Args:
-    name: Of `dsh_jax.data.DATASETS`.
-    **data: Further or other values of config.data.
+    name: A key of `dsh_jax.data.DATASETS`.
+    **data: Other values of config.data.
   """
   config = default.get_config()
   with config.unlocked():
@@ -27,7 +27,7 @@ def get_config(name: str, **data) -> ml_collections.ConfigDict:
         crop_size=224,
         crop_padding=0,
         flip=True,
-        # Of ImageNet, as pretrained weights expect.
+        # ImageNet's, as pretrained weights expect.
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         **data,

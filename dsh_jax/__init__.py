@@ -23,7 +23,7 @@ MAX_BITS = 256  # The largest K.
 
 
 def load_run(directory: str):
-  """Returns the finished run in a folder; see `runs.trained.TrainedRun`."""
+  """Return the finished run in a folder; see `runs.trained.TrainedRun`."""
   from dsh_jax.runs import trained  # Imports JAX.
 
   return trained.load_run(directory)

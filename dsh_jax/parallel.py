@@ -1,4 +1,4 @@
-"""Devices: the only module that knows of them."""
+"""Devices; no other module knows about them."""
 
 import os
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 AXIS = "batch"
-_LARGE_BATCH = 8192  # From here on pairs cost more than most networks.
-_MIN_IMAGES = 16  # Per simulated device; fewer are slower.
+_LARGE_BATCH = 8192  # Batch from which pairs cost more than most networks.
+_MIN_IMAGES = 16  # Images per CPU device; fewer are slower.
 _SPEC = jax.sharding.PartitionSpec
 # By kind of device. More VMEM per operation takes fewer cycles on a v5e, by
 # estimate (benchmarks/results/compile_ahead_tried.md). On a CPU, level 1
@@ -31,8 +31,9 @@ def num_cores() -> int:
 def use_cores(batch_size: int) -> None:
   """Make one CPU device per core; call it before any other use of JAX.
 
-  Two cores train the embedded job 1.5 times faster as two devices than as two
-  threads of one. A number set by XLA_FLAGS or JAX_NUM_CPU_DEVICES is kept.
+  Two cores train the embedded job faster as two devices than as two threads of
+  one (benchmarks/results/train_speed_tried.md). A number set by XLA_FLAGS or
+  JAX_NUM_CPU_DEVICES is kept.
 
   Args:
     batch_size: Images per forward pass. The number of devices divides it, and

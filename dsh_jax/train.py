@@ -172,7 +172,7 @@ def _load(config) -> data.Splits:
     )
   data.check_names(config.data.name, config.data.protocol, config.data.resize)
   with futures.ThreadPoolExecutor(1) as pool:
-    # Weights of digits are trained, by a process of their own, meanwhile.
+    # Meanwhile, a separate process trains the weights of digits.
     weights = pool.submit(factories.weights_source, config)
     splits = factories.load_splits(config)
     weights.result()
@@ -269,7 +269,7 @@ def _train(
   )
 
   def save(stopping, wait):
-    """Validate if that is due, and save; raise Stopped if a signal came."""
+    """Validate if due, and save; raise Stopped after a signal."""
     nonlocal best
     host_state = mesh.fetch(state)
     metadata["num_skipped_steps"] = int(host_state.num_skipped)
@@ -284,7 +284,7 @@ def _train(
     run.assert_ours()
     metadata["log"] = log.record()
     saved.save(step, {"state": host_state, "best": best}, metadata)
-    if wait:  # From here on a host that ends may end the one that writes.
+    if wait:  # After this, a host that ends may end the host that writes.
       saved.wait()
       all_hosts.exchange(None)
     if stopping or signals.requested():

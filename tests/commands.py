@@ -48,7 +48,7 @@ class Commands:
   """Starts the command with one cache of data and of compiled programs."""
 
   def __init__(self, folder: pathlib.Path, cache: pathlib.Path):
-    """Keeps the run of `finished` in one folder, the caches in another."""
+    """Keep the run of `finished` in one folder, the caches in another."""
     self.folder = folder
     folder.mkdir(parents=True, exist_ok=True)
     self.data_dir = str(pathlib.Path(cache, "dsh_jax"))
@@ -70,7 +70,7 @@ class Commands:
   def start(
     self, *arguments, module="dsh_jax.main", environment=None, **options
   ):
-    """Starts a command; the caller waits for it."""
+    """Start a command; the caller waits for it."""
     return subprocess.Popen(
       [sys.executable, "-m", module, *map(str, arguments)],
       cwd=ROOT,
@@ -82,13 +82,13 @@ class Commands:
     )
 
   def run(self, *arguments, **options):
-    """Returns (exit code, standard output, standard error)."""
+    """Return (exit code, standard output, standard error)."""
     process = self.start(*arguments, **options)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
   def run_forked(self, many, module="dsh_jax.main"):
-    """Returns what `run` returns for each of many lists of arguments."""
+    """Return what `run` returns for each of many lists of arguments."""
     process = subprocess.run(
       [
         sys.executable,
@@ -106,7 +106,7 @@ class Commands:
     return [tuple(one) for one in json.loads(process.stdout)]
 
   def run_and_signal(self, number, has_come, workdir, *more):
-    """Runs SMALL and sends a signal when has_come(workdir) is true."""
+    """Run SMALL and send a signal when has_come(workdir) is true."""
     process = self.start(*SMALL, *more, f"--workdir={workdir}")
     deadline = time.monotonic() + 200
     while process.poll() is None and time.monotonic() < deadline:
@@ -133,7 +133,7 @@ class Commands:
     return workdir, *json.loads(printed.read_text())
 
   def build_data(self):
-    """Builds the arrays, which says so once."""
+    """Build the arrays, which says so once."""
     code, _, err = self.run(
       *SMALL, "--config.train.batch_size=100000", f"--workdir={self.folder}/no"
     )
@@ -141,7 +141,7 @@ class Commands:
 
 
 def has_logged(num_lines):
-  """Returns the moment when the log has that many lines."""
+  """Return the moment when the log has that many lines."""
   return lambda workdir: len(read_log(workdir)) >= num_lines
 
 
@@ -162,13 +162,13 @@ def is_evaluating(workdir):
 
 
 def checkpoints(workdir):
-  """Returns the steps that are saved."""
+  """Return the steps that are saved."""
   names = [path.name for path in pathlib.Path(workdir, "checkpoints").iterdir()]
   return sorted(int(name) for name in names if name.isdigit())
 
 
 def last_digest(workdir):
-  """Returns the SHA-256 of all arrays of the newest checkpoint."""
+  """Return the SHA-256 of all arrays of the newest checkpoint."""
   newest = pathlib.Path(
     workdir,
     "checkpoints",
@@ -180,7 +180,7 @@ def last_digest(workdir):
 
 
 def assert_same_run(workdir, other):
-  """Asserts that two runs ended with the same bits, scores and log."""
+  """Assert that two runs ended with the same bits, scores and log."""
   assert last_digest(workdir) == last_digest(other)
   results = [
     json.loads(pathlib.Path(one, "result.json").read_text())
@@ -199,7 +199,7 @@ def assert_same_run(workdir, other):
 
 
 def read_scalars(workdir):
-  """Returns the lines of metrics.jsonl without what time and memory say."""
+  """Return the lines of metrics.jsonl without what time and memory say."""
   return [
     {name: x for name, x in line.items() if not name.startswith("perf/")}
     for line in read_log(workdir)
@@ -207,7 +207,7 @@ def read_scalars(workdir):
 
 
 def read_log(workdir):
-  """Returns the lines of metrics.jsonl."""
+  """Return the lines of metrics.jsonl."""
   text = pathlib.Path(workdir, "metrics.jsonl").read_text()
   whole = text.rpartition("\n")[0]  # Of a run under way.
   return [json.loads(line) for line in whole.splitlines()]

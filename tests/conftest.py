@@ -41,7 +41,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-  """Marks long tests and those that start commands or prepare data as slow."""
+  """Mark long tests and those that start commands or prepare data as slow."""
   for item in items:
     starts = {"command", "tfds_folder"} & set(item.fixturenames)
     if starts or item.get_closest_marker("long"):

@@ -19,7 +19,7 @@ from dsh_jax import train  # noqa: F401
 
 
 def run_here(arguments, module="dsh_jax.main"):
-  """Runs the module in this process; returns its exit code."""
+  """Run the module in this process; return its exit code."""
   code = 0
   sys.argv = [module, *arguments]
   try:

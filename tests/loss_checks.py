@@ -15,7 +15,7 @@ NUM_ITEMS, NUM_BITS, NUM_CLASSES, STEP = 9, 8, 5, 7
 
 
 def make_labels(rng, num_items=NUM_ITEMS, num_classes=NUM_CLASSES):
-  """Labels with equal, overlapping and disjoint pairs; none is empty."""
+  """Make labels with equal, overlapping and disjoint pairs, none empty."""
   labels = (rng.random((num_items, num_classes)) < 0.4).astype(np.uint8)
   labels[labels.sum(axis=1) == 0, 0] = 1
   labels[1] = labels[0]

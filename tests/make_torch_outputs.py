@@ -215,7 +215,7 @@ def compute_lite0():
 
 
 def read_photographs():
-  """Returns float32 [2,224,224,3] as the authors' preprocessing makes them."""
+  """Return float32 [2,224,224,3] as the authors' preprocessing makes them."""
   from sklearn import datasets
 
   found = []

@@ -32,7 +32,7 @@ ARGUMENTS = (
 
 
 def _start(command, workdir, num_processes, kind, *more, **environment):
-  """Starts the hosts, all on this machine, and returns their parent."""
+  """Start the hosts, all on this machine, and return their parent."""
   return subprocess.Popen(
     [
       sys.executable,
@@ -56,7 +56,7 @@ def _start(command, workdir, num_processes, kind, *more, **environment):
 
 
 def _finish(hosts, code=0):
-  """Waits for all to end with a code; returns what they said."""
+  """Wait for all to end with a code; return what they said."""
   out, err = hosts.communicate(timeout=900)
   assert set(out.splitlines()[-1].split()) == {str(code)}, err
   return err
@@ -72,7 +72,7 @@ def _wait_until(happens):
 
 
 def _wait_for_log(workdir, num_lines):
-  """Waits until training has begun."""
+  """Wait until training has begun."""
   _wait_until(lambda: len(commands.read_log(workdir)) >= num_lines)
 
 
@@ -173,7 +173,7 @@ def test_two_stop_if_one_is_told_or_killed_and_continue(
 
 
 def _unfinished(workdir, tmp_path):
-  """Returns a copy of a run without its result."""
+  """Return a copy of a run without its result."""
   copy = tmp_path / "run"
   shutil.copytree(workdir, copy)
   (copy / "result.json").unlink()

@@ -29,7 +29,7 @@ def _parts(dtype, data_dir):
 
 @functools.cache
 def _step(dtype, data_dir):
-  """Returns the weights before, the gradient, and the metrics of a step."""
+  """Return the weights before, the gradient, and the metrics of a step."""
   config, method, network, augmentation = _parts(dtype, data_dir)
   tx = optax.sgd(1.0)
   state = factories.create_state(config, network, method, tx)

@@ -76,7 +76,7 @@ SMALL_OWN = (
 
 
 def blocks(text, language):
-  """Returns the blocks of a language."""
+  """Return the blocks of a language."""
   return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
@@ -120,7 +120,7 @@ def folder(command, tmp_path_factory):
 
 
 def start(command, folder, words):
-  """Starts a command of a page with this Python and this code."""
+  """Start a command of a page with this Python and this code."""
   assert words[0] == "python"
   return subprocess.Popen(
     [sys.executable, *words[1:]],
@@ -133,7 +133,7 @@ def start(command, folder, words):
 
 
 def run(command, folder, words):
-  """Runs it; returns standard output."""
+  """Run it; return standard output."""
   process = start(command, folder, words)
   out, err = process.communicate(timeout=300)
   assert process.returncode == 0, (words, err)
@@ -206,10 +206,18 @@ def test_commands_that_are_not_run_have_modules_flags_and_fields(line):
 
 
 def test_the_code_works():
-  (library,) = blocks(PAGES[ROOT / "docs" / "library.md"], "python")
+  _, functions = blocks(PAGES[ROOT / "docs" / "library.md"], "python")
   names = {}
-  exec(library, names)
+  exec(functions, names)
   assert names["value"] > 0 and names["hist"].sum() == 50 * 250
+
+
+def test_a_run_is_loaded_as_it_says(folder, monkeypatch):
+  loading, _ = blocks(PAGES[ROOT / "docs" / "library.md"], "python")
+  monkeypatch.chdir(folder)
+  names = {}
+  exec(loading, names)
+  assert names["outputs"].shape == (1, names["run"].config.bits)
 
 
 def test_a_loss_is_added_as_it_says(command, folder, tmp_path):
@@ -250,7 +258,7 @@ def test_a_loss_is_added_as_it_says(command, folder, tmp_path):
 
 
 def anchors(path):
-  """Returns the names that links into a page may end in."""
+  """Return the names that links into a page may end in."""
   titles = re.findall(r"^#+ (.*)", path.read_text(), re.M)
   return {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
 
@@ -291,7 +299,7 @@ def test_the_page_of_methods_is_up_to_date():
 
 
 def table_of_methods(text):
-  """Returns metrics, and method -> cells, of the table in a page."""
+  """Return metrics, and method -> cells, of the table in a page."""
   lines = [line.strip("|").split("|") for line in text.splitlines()]
   lines = [[cell.strip() for cell in line] for line in lines]
   head = next(i for i, line in enumerate(lines) if line[:1] == ["method"])

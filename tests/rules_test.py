@@ -8,6 +8,7 @@ import ast
 import graphlib
 import inspect
 import pathlib
+import re
 
 import ml_collections
 import pytest
@@ -32,7 +33,7 @@ ABOUT_DEVICES = {"pmap", "shard_map", "sharding", "make_mesh", "device_put"}
 
 
 def _modules():
-  """Returns dotted name -> syntax tree of every module of the package."""
+  """Return dotted name -> syntax tree of every module of the package."""
   found = {}
   for path in sorted((ROOT / "dsh_jax").rglob("*.py")):
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -45,7 +46,7 @@ MODULES = _modules()
 
 
 def _imports(tree):
-  """Returns the modules of the project that a module imports, anywhere."""
+  """Return the modules of the project that a module imports, anywhere."""
   names = set()
   for node in ast.walk(tree):
     if isinstance(node, ast.ImportFrom) and node.module:
@@ -107,7 +108,7 @@ def test_the_config_stays_in_the_rooms_above():
 
 
 def _declared():
-  """Returns the paths of all fields, such as ("data", "name")."""
+  """Return the paths of all fields, such as ("data", "name")."""
   fields = set()
   for name, value in default.get_config().items():
     if hasattr(value, "items"):
@@ -118,7 +119,7 @@ def _declared():
 
 
 def _chain(node):
-  """Returns ("config", "data", "name") of `x.config.data.name`, or ()."""
+  """Return ("config", "data", "name") of `x.config.data.name`, or ()."""
   names = []
   while isinstance(node, ast.Attribute):
     names.append(node.attr)
@@ -151,6 +152,28 @@ def test_every_field_that_is_read_is_declared():
       assert path in known, f"{module}:{node.lineno} reads {path}"
       checked += 1
   assert checked > 100
+
+
+@pytest.mark.parametrize(
+  "folder", ["dsh_jax", "configs", "benchmarks", "tests"]
+)
+def test_docstrings_of_functions_are_imperative(folder):
+  for path in sorted((ROOT / folder).rglob("*.py")):
+    if "compile_ahead" in path.parts:
+      continue
+    for node in ast.walk(ast.parse(path.read_text())):
+      if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        continue
+      # Properties and fixtures are named by nouns, tests by sentences.
+      decorators = " ".join(map(ast.unparse, node.decorator_list))
+      if re.search("property|fixture", decorators) or node.name[:5] == "test_":
+        continue
+      text = ast.get_docstring(node) or ""
+      assert not re.match(r"[A-Z][a-z]*[^s\W]s\b", text), (
+        path,
+        node.name,
+        text,
+      )
 
 
 def _names(tree):

@@ -19,5 +19,5 @@ class _Finder:
 
 
 def hide():
-  """Hides it from this process; call it before anything is imported."""
+  """Hide it from this process; call it before anything is imported."""
   sys.meta_path[:] = [_Finder(finder) for finder in sys.meta_path]

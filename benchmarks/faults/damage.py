@@ -1,4 +1,4 @@
-"""Damages every file of a run, its index and its data, and reads them again.
+"""Damages the files of a run, its index and its data, and reads them again.
 
 python -m benchmarks.faults.damage --cases=2000 --results=benchmarks/results
 
@@ -6,7 +6,7 @@ A small run on pictures, with a frozen backbone, is made once. Each case changes
 one file at a random place, or removes it, and then reads it as one command
 does. The answer is compared with that of the undamaged files: it is the same,
 or the command refuses in one line, or it says in one line what it left out. An
-answer that differs without a word is a failure, and so is a traceback.
+different answer without a warning is a failure, and so is a traceback.
 """
 
 import collections
@@ -40,7 +40,7 @@ _NUM_PICTURES = 72
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-  """A command, without what only prints or draws.
+  """A command, without printing and drawing.
 
   Attributes:
     read: Folder with `run`, `index.npz` and `cache` -> its answer, compared by
@@ -71,7 +71,7 @@ def _digest(answer) -> str:
 
 
 def read_report(folder: pathlib.Path) -> Any:
-  """Return all that a report is made of, but the pictures."""
+  """Return the data of a report, except pictures."""
   run = run_files.read(str(folder / "run"))
   return {
     field.name: getattr(run, field.name)
@@ -81,7 +81,7 @@ def read_report(folder: pathlib.Path) -> Any:
 
 
 def read_result(folder: pathlib.Path) -> Any:
-  """Return what the command of a finished run returns again."""
+  """Return the result of the same command, given again."""
   return train.train_and_evaluate(_config(folder), str(folder / "run"))
 
 
@@ -126,7 +126,7 @@ def edit_index(folder: pathlib.Path) -> Any:
 
 
 def load_run(folder: pathlib.Path) -> Any:
-  """Return what encodes: for encode, search, serve and export."""
+  """Return the encoder, as encode, search, serve and export use it."""
   run = trained.load_run(str(folder / "run"))
   index = index_lib.load(str(folder / "index.npz"))
   index_lib.check_encoder(index, run.encoder_sha256)
@@ -134,7 +134,7 @@ def load_run(folder: pathlib.Path) -> Any:
 
 
 def resume(folder: pathlib.Path) -> Any:
-  """Return what a run returns that was killed before it wrote its result."""
+  """Return the result of a run killed before it wrote its result."""
   config = _config(folder)
   (folder / "run" / "result.json").unlink(missing_ok=True)
   result = train.train_and_evaluate(config, str(folder / "run"))
@@ -153,7 +153,7 @@ def read_data(folder: pathlib.Path) -> Any:
 
 
 def build_data(folder: pathlib.Path) -> Any:
-  """Return the same from the records, which are decoded again."""
+  """Return them from the records, which are decoded again."""
   shutil.rmtree(folder / "cache" / "arrays")
   return read_data(folder)
 
@@ -253,7 +253,7 @@ def damage(
   kinds += ["removed"] * removes
   digits = [m.start() for m in re.finditer(rb"\d", content[:1_000_000])]
   if path.suffix in (".json", ".jsonl") and digits:
-    kinds += ["digit"] * 4  # What nothing but a digest can notice.
+    kinds += ["digit"] * 4  # Only a digest can detect it.
   kind = str(rng.choice(kinds))
   if kind == "removed":
     path.unlink()
@@ -278,7 +278,7 @@ def damage(
 
 
 def ask(reader: Reader, folder: pathlib.Path) -> tuple[str, str, str]:
-  """Return how a command ended, what it answered or said, and its warnings.
+  """Return how a command ended, its answer or error, and its warnings.
 
   Returns:
     "read", "refused" or "failed"; a digest, or an error's text; and what was
@@ -293,7 +293,7 @@ def ask(reader: Reader, folder: pathlib.Path) -> tuple[str, str, str]:
   except errors.Error as error:
     text = str(error)
     return ("failed" if "\n" in text else "refused"), text, log.getvalue()
-  except Exception as error:  # What this program looks for.
+  except Exception as error:  # The errors that this program looks for.
     return "failed", f"{type(error).__name__}: {error}", log.getvalue()
   finally:
     logging.getLogger().removeHandler(handler)
@@ -312,13 +312,13 @@ def run_cases(
   Args:
     name: Of `READERS`.
     pristine: A folder as `make_run` leaves it.
-    folder: Where the run was made; it is replaced for every case.
-    num_cases: How many.
+    folder: Folder in which the run was made; replaced for every case.
+    num_cases: Number of cases.
     seed: Of the damage.
 
   Returns:
-    How many were "refused", read "equal" and read equal but "said", and the
-    failures.
+    Numbers of cases "refused", read "equal" and read equal but "said", and
+    the failures.
   """
   reader = READERS[name]
   rng = np.random.default_rng([seed, len(name)])
@@ -393,7 +393,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _write(lines, total, num_failures, secs):
-  """Write the page of what was done so far."""
+  """Write the page with the results so far."""
   text = "\n".join(
     [
       "# A run, its index and its data, damaged and read again",
@@ -419,7 +419,7 @@ def _write(lines, total, num_failures, secs):
 
 
 if __name__ == "__main__":
-  flags.DEFINE_integer("cases", 2000, "How many cases in all.")
+  flags.DEFINE_integer("cases", 2000, "Number of cases.")
   flags.DEFINE_integer("seed", 0, "Seed of the damage.")
   flags.DEFINE_string("results", "", "Folder to write damage.md to.")
   command.run(_run)

@@ -1,4 +1,4 @@
-"""Feeds the readers of what people give with text and bytes of all kinds.
+"""Feeds text and bytes of all kinds to the readers of user files.
 
 python -m benchmarks.faults.fuzz --cases=100000 --results=benchmarks/results
 
@@ -32,10 +32,10 @@ from dsh_jax.data import archives, images, listings
 from dsh_jax.models import weight_files
 from dsh_jax.runs import workdir
 
-_CASES = flags.DEFINE_integer("cases", 100_000, "How many cases in all.")
+_CASES = flags.DEFINE_integer("cases", 100_000, "Number of cases.")
 _RESULTS = flags.DEFINE_string("results", "", "Folder to write fuzz.md to.")
 
-# Most lists in the world look like this.
+# The most common form of a list.
 _LIST = b"a/1.jpg 0 1 0\nb c/2.png 1 0 0\r\n\xc3\xa9.jpg 0 0 1\n"
 _CSV = b'path,labels\na.jpg,cat;dog\n"b, c.jpg",dog\n\xc3\xa9.jpg,\n'
 _TOKENS = ("0", "1", " ", "\n", "\r", "\t", ",", ";", '"', "a.jpg", "..", "/")
@@ -44,7 +44,7 @@ _TOKENS += ("path", "\\", "\ufeff", "\0", "2", "-1", "\x85", "\u2028", "C:")
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-  """A reader and what it is fed with.
+  """A reader and its inputs.
 
   Attributes:
     cases: Strategy of its input.
@@ -89,10 +89,10 @@ def _texts(*valid: bytes) -> st.SearchStrategy[bytes]:
 
 
 def make_targets(folder: pathlib.Path) -> dict[str, Target]:
-  """Returns the readers, by name.
+  """Return the readers, by name.
 
   Args:
-    folder: Where the inputs are written for those that read files.
+    folder: Folder for the inputs of readers of files.
   """
   path = folder / "input"
 
@@ -191,7 +191,7 @@ def make_targets(folder: pathlib.Path) -> dict[str, Target]:
 
 
 def _read_weights(content, path):
-  """Reads it as every kind of file, and fails if it is none of them."""
+  """Read it as every kind of file, and fail if it is none of them."""
   problem = None
   for ending in weight_files.ENDINGS:
     file = path.with_suffix(ending)
@@ -244,7 +244,7 @@ def _weights():
 
 
 def run(target: Target, num_cases: int) -> tuple[int, int, list[str]]:
-  """Feeds a reader; returns how many cases it read, refused, and failures."""
+  """Feed a reader; return the cases read, the cases refused, and failures."""
   count = collections.Counter()
   failures = []
 
@@ -267,7 +267,7 @@ def run(target: Target, num_cases: int) -> tuple[int, int, list[str]]:
       ):
         failures.append(f"{case!r}: unclear: {text!r}")
       count["refused"] += 1
-    except Exception as error:  # What this program looks for.
+    except Exception as error:  # The errors that this program looks for.
       failures.append(f"{case!r}: {type(error).__name__}: {error}")
     else:
       count["read"] += 1

@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def environment(count: int) -> dict[str, str]:
-  """Return what the environment of each of `count` hosts has in addition."""
+  """Return additional environment variables of each of `count` hosts."""
   return {
     "PYTHONPATH": str(_ROOT),
     "JAX_PLATFORMS": "cpu",
@@ -69,18 +69,18 @@ class Run:
     """Start them.
 
     Args:
-      folder: Of the run and the logs.
-      data: Of the images.
+      folder: Folder of the run and the logs.
+      data: Folder of the images.
       count: Number of hosts.
       extra: Host -> flags of its own.
       prefix: Host -> command that starts its command.
-      address: Of host 0.
+      address: Address of host 0.
       absent: Hosts that are not started.
     """
     folder.mkdir(parents=True, exist_ok=True)
     self.workdir = folder / "run"
     port = free_port()
-    self.processes: dict[int, subprocess.Popen] = {}  # By host.
+    self.processes: dict[int, subprocess.Popen] = {}  # Host -> process.
     self._logs: dict[int, pathlib.Path] = {}
     for host in sorted(set(range(count)) - set(absent)):
       self._logs[host] = folder / f"host{host}.txt"
@@ -126,7 +126,7 @@ class Run:
     return codes
 
   def has_come(self, moment: str) -> bool:
-    """Whether a moment of the run has come."""
+    """Return whether a moment of the run has come."""
     said = self._logs[0].read_bytes()
     if moment == "joining":
       return b"Waiting for host" in said
@@ -144,7 +144,7 @@ class Run:
     return str(LAST_STEP) in names
 
   def problems(self, codes: dict, expected: dict[int, int]) -> list[str]:
-    """Return what is wrong with how the hosts ended."""
+    """Return problems with how the hosts ended."""
     found = []
     for host, code in codes.items():
       text = self._logs[host].read_text(errors="replace")

@@ -1,12 +1,12 @@
-"""Runs of several hosts that are killed, stopped, cut off or unlike.
+"""Kills, stops, disconnects and misconfigures runs of several hosts.
 
 python -m benchmarks.faults.hosts --workdir=DIR --results=benchmarks/results
 
 The hosts are processes on this machine. A life is one run in one folder: it
-suffers a fault at each of its moments, gets the same command again each time,
-and must end with the bits of a run that nothing happened to. A fault is
+suffers a fault at each of its moments, is restarted with the same command, and
+must end with the bits of an undisturbed run. A fault is
 survived if all hosts end within 30 s, with the right exit code and one line
-each. The same command continues; it exits with 1 if a fault was not survived.
+each. The same command resumes. Exits with 1 if a fault was not survived.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ _RESULTS = flags.DEFINE_string(
 _COUNTS = flags.DEFINE_list("counts", ["2", "4"], "Numbers of hosts to try.")
 _ONLY = flags.DEFINE_list("only", [], "Units to try, such as network; or all.")
 
-_END_SECS = 30  # For all hosts to end after a fault.
-_LIMIT_SECS = 600  # For a moment to come, or a run to end.
-_ABSENT_SECS = 15  # For a host that never starts.
+_END_SECS = 30  # Seconds for all hosts to end after a fault.
+_LIMIT_SECS = 600  # Seconds until a moment or the end of a run.
+_ABSENT_SECS = 15  # Seconds to wait for a host that never starts.
 _MOMENTS = (
   "start",
   "compile",
@@ -47,7 +47,7 @@ _MOMENTS = (
   "checkpoint",
   "evaluation",
 )
-# By number of hosts: (which host, signal) of each life.
+# Number of hosts -> (which host, signal) of each life.
 _LIVES = {
   2: (
     (1, signal.SIGKILL),
@@ -68,7 +68,7 @@ class Tried:
   Attributes:
     name: Class of the fault.
     secs: From the fault until all hosts have ended.
-    problems: What was not as it must be.
+    problems: What went wrong.
   """
 
   name: str
@@ -86,7 +86,7 @@ def _wait_for(run, moment):
 
 
 def _all_end(run, expected, name, secs=_END_SECS) -> Tried:
-  """Returns what comes of a fault of this moment."""
+  """Wait until all hosts have ended; return the fault's outcome."""
   started = time.monotonic()
   problems = run.problems(run.wait(secs), expected)
   name = f"{len(expected)} hosts, {name}"
@@ -94,7 +94,7 @@ def _all_end(run, expected, name, secs=_END_SECS) -> Tried:
 
 
 def _hurt(run, count, host, number, moment) -> Tried:
-  """Sends a signal to one host at a moment."""
+  """Send a signal to one host at a moment."""
   _wait_for(run, moment)
   expected = dict.fromkeys(range(count), errors.LostHostError.exit_code)
   expected[host] = -number
@@ -106,7 +106,7 @@ def _hurt(run, count, host, number, moment) -> Tried:
 
 
 def _outcome(workdir: pathlib.Path) -> dict:
-  """Returns what must not depend on what happened."""
+  """Return the outputs, which must not depend on faults."""
   result = json.loads((workdir / "result.json").read_text())
   last = (
     workdir / f"checkpoints/{host_processes.LAST_STEP}/run_metadata/metadata"
@@ -126,7 +126,7 @@ def _outcome(workdir: pathlib.Path) -> dict:
 
 
 def _finish(run, expected_outcome) -> list[str]:
-  """Returns what differs from an undisturbed run when this one has ended."""
+  """Finish the run; return its differences from an undisturbed one."""
   codes = run.wait(_LIMIT_SECS)
   problems = run.problems(codes, dict.fromkeys(codes, 0))
   if not problems:
@@ -140,7 +140,7 @@ def _finish(run, expected_outcome) -> list[str]:
 
 
 def _live(count, folder, data, expected, host, number) -> list[Tried]:
-  """Returns what came of the faults of one life."""
+  """Return the outcome of the faults of one life."""
   found = [
     _hurt(host_processes.Run(folder, data, count), count, host, number, moment)
     for moment in _MOMENTS
@@ -152,7 +152,7 @@ def _live(count, folder, data, expected, host, number) -> list[Tried]:
 
 
 def _differ(name, count, folder, data, flag) -> list[Tried]:
-  """Returns what came of hosts of which host 1 has another flag."""
+  """Return the outcome for hosts of which host 1 has another flag."""
   run = host_processes.Run(
     folder, data, count, lambda host: (flag,) * (host == 1)
   )
@@ -160,7 +160,7 @@ def _differ(name, count, folder, data, flag) -> list[Tried]:
 
 
 def _join(count, folder, data) -> list[Tried]:
-  """Kills a host that waits for another, then lets one never start."""
+  """Kill a host that waits for another; then leave one out."""
   last, lost = count - 1, errors.LostHostError.exit_code
   if count > 2:  # The others wait for the last one.
     run = host_processes.Run(folder, data, count, absent=[last])
@@ -180,7 +180,7 @@ def _join(count, folder, data) -> list[Tried]:
 
 
 def _lose_network(folder, data, expected) -> list[Tried]:
-  """Cuts the network between two hosts, while they train and evaluate."""
+  """Cut the network between two hosts, while they train and evaluate."""
   if not network.is_possible():
     print("Skipped: a lost network can be tried as root, with `ip`.")
     return []
@@ -207,7 +207,7 @@ def _lose_network(folder, data, expected) -> list[Tried]:
 
 
 def _units(count: int, folder: pathlib.Path, data: pathlib.Path) -> dict:
-  """Returns name -> function that tries some faults and returns `Tried`."""
+  """Return name -> function that tries some faults and returns `Tried`."""
   undisturbed = folder / "undisturbed"
   if not (undisturbed / "run" / "result.json").exists():
     if problems := _finish(host_processes.Run(undisturbed, data, count), {}):
@@ -244,7 +244,7 @@ def _units(count: int, folder: pathlib.Path, data: pathlib.Path) -> dict:
 
 
 def _views(folder, data, expected) -> list[Tried]:
-  """Lets host 1 see a folder in which the newest checkpoint is missing."""
+  """Let host 1 see a folder in which the newest checkpoint is missing."""
   life, view = folder / "views", folder / "view"
   shutil.copytree(folder / "undisturbed" / "run", life / "run")
   (life / "run" / "result.json").unlink()

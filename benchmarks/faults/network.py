@@ -13,7 +13,7 @@ _ADDRESSES = ("10.213.7.1", "10.213.7.2")
 
 
 def is_possible() -> bool:
-  """Whether this process may create networks: as root of Linux, with `ip`."""
+  """Return whether this process may create networks (Linux root, with `ip`)."""
   tools = ("ip", "nsenter", "unshare")
   return os.geteuid() == 0 and all(map(shutil.which, tools))
 
@@ -21,20 +21,20 @@ def is_possible() -> bool:
 class Network:
   """Two network namespaces, joined by a cable.
 
-  They have no names: they end with their last process, also if this one is
+  They have no names, so they end with their last process, even if this one is
   killed.
 
   Attributes:
-    address: Of host 0.
+    address: Address of host 0.
   """
 
   address = _ADDRESSES[0]
 
   def __init__(self, folder: pathlib.Path):
-    """Lay the cable.
+    """Create the namespaces and the cable.
 
     Args:
-      folder: For the /etc/hosts of each.
+      folder: Folder for the /etc/hosts of each.
     """
     # Each `cat` ends when this process does.
     self._holders = [
@@ -93,7 +93,7 @@ class Network:
     self._ip(1, "link", "set", "cable", "down")
 
   def repair(self) -> None:
-    """Join it again."""
+    """Reconnect it."""
     self._ip(1, "link", "set", "cable", "up")
 
   def _ip(self, host, *arguments):

@@ -1,11 +1,11 @@
-"""Kills small runs at random moments and compares what comes out of them.
+"""Kills small runs at random moments and compares their results.
 
 python -m benchmarks.faults.soak --workdir=DIR --results=benchmarks/results
 
 A life is a run, or a table with one run, that is killed with SIGKILL several
-times, at a random instant of a chosen moment, and given the same command
-again each time. At its end, parameters, codes and scores must have the bits
-of a run that nothing happened to. Exits with 1 if anything was lost.
+times, at a random instant of a chosen moment, and restarted with the same
+command each time. At its end, parameters, codes and scores must have the bits
+of an undisturbed run. Exits with 1 if anything was lost.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ def get_config():
   return config
 """
 
-# When a life is killed, in this order; then it may end.
+# Moments at which a life is killed, in this order.
 _RUN_MOMENTS = (
   "building arrays",
   "building arrays",
@@ -84,14 +84,14 @@ _ALL_MOMENTS = tuple(dict.fromkeys((*_RUN_MOMENTS, *_TABLE_MOMENTS)))
 
 @dataclasses.dataclass
 class _Count:
-  """Faults of one moment: injected, and of lives that ended otherwise."""
+  """Faults at one moment: injected, and lost."""
 
   injected: int = 0
   lost: int = 0
 
 
 class _Life:
-  """A command that is killed, where it works, and how its moments look."""
+  """A command to kill, its folder, and how to recognise its moments."""
 
   def __init__(self, folder: pathlib.Path, shared: pathlib.Path, table: bool):
     self.folder = folder
@@ -119,7 +119,7 @@ class _Life:
     }
 
   def start(self) -> subprocess.Popen:
-    """Starts the command once more; what it prints goes to log.txt."""
+    """Start the command once more; what it prints goes to log.txt."""
     with open(self.folder / "log.txt", "ab") as log:
       return subprocess.Popen(
         [sys.executable, "-m", *self.arguments],
@@ -131,14 +131,14 @@ class _Life:
       )
 
   def run_folder(self) -> pathlib.Path | None:
-    """Returns the folder of the run itself, if it is there."""
+    """Return the folder of the run itself, if it exists."""
     if self.moments is _RUN_MOMENTS:
       return self.workdir if self.workdir.exists() else None
     found = [path.parent for path in self.workdir.glob("*/*/*/config.json")]
     return found[0] if found else None
 
   def make_watch(self, moment: str, rng: random.Random) -> Callable[[], bool]:
-    """Returns a predicate: whether the moment has come."""
+    """Return a predicate for whether the moment has come."""
     if moment == "starting":
       instant = time.monotonic() + rng.uniform(0, 3)
       return lambda: time.monotonic() > instant
@@ -155,7 +155,7 @@ class _Life:
     if moment == "writing a checkpoint":
       return lambda: any(self._checkpoints("*-tmp"))
     if moment == "evaluating":
-      if any(self._checkpoints("16")):  # It comes after the imports.
+      if any(self._checkpoints("16")):  # After the imports.
         instant = time.monotonic() + rng.uniform(1, 8)
         return lambda: time.monotonic() > instant
       return lambda: any(self._checkpoints("16"))
@@ -184,7 +184,7 @@ class _Life:
     return found
 
   def is_done(self, moment: str) -> bool:
-    """Whether the moment has passed for good."""
+    """Return whether the moment has passed."""
     run = self.run_folder()
     ended = run is not None and (run / "result.json").exists()
     return ended and moment != "writing the table"
@@ -195,7 +195,7 @@ def _data_options(shared):
 
 
 def _write_pictures(shared: pathlib.Path) -> None:
-  """Writes pictures whose brightness in each channel is a label."""
+  """Write pictures whose brightness in each channel is a label."""
   rng = np.random.default_rng(0)
   lines = []
   for index in range(_NUM_PICTURES):
@@ -209,16 +209,16 @@ def _write_pictures(shared: pathlib.Path) -> None:
 
 
 def _kill(life: _Life, moment: str, rng: random.Random) -> bool:
-  """Starts the command and kills it; False if the moment did not come."""
+  """Start the command and kill it; False if the moment did not come."""
   process = life.start()
   has_come = life.make_watch(moment, rng)
   deadline = time.monotonic() + _LIMIT_SECS
   came = False
   while not came and process.poll() is None and time.monotonic() < deadline:
-    with contextlib.suppress(FileNotFoundError):  # Renamed under our eyes.
+    with contextlib.suppress(FileNotFoundError):  # Renamed meanwhile.
       came = has_come()
     time.sleep(0.002)
-  # Somewhere in what follows, and often enough at once.
+  # A random delay, often 0.
   time.sleep(rng.choice((0, 0.01, 0.1, 0.5)) * rng.random())
   if process.poll() is None:
     process.send_signal(signal.SIGKILL)
@@ -227,7 +227,7 @@ def _kill(life: _Life, moment: str, rng: random.Random) -> bool:
 
 
 def _finish(life: _Life) -> None:
-  """Lets the command end.
+  """Let the command end.
 
   Raises:
     UserError: It fails or hangs.
@@ -243,7 +243,7 @@ def _finish(life: _Life) -> None:
 
 
 def _outcome(life: _Life) -> dict:
-  """Returns what must not depend on what happened."""
+  """Return the outputs, which must not depend on faults."""
   run = life.run_folder()
   result = json.loads((run / "result.json").read_text())
   metadata = json.loads(
@@ -266,7 +266,7 @@ def _outcome(life: _Life) -> dict:
 
 
 def _scalars(path: pathlib.Path) -> list[dict]:
-  """Return the lines of a log without what time and memory say."""
+  """Return the lines of a log without times and memory."""
   lines = map(json.loads, path.read_text().splitlines())
   return [
     {name: x for name, x in line.items() if not name.startswith("perf/")}
@@ -305,7 +305,7 @@ def _table(counts: dict[str, _Count], secs: float, num_lives: int) -> str:
 
 
 def _run(argv: Sequence[str]) -> int:
-  """Runs lives until enough faults were injected."""
+  """Run lives until enough faults were injected."""
   command.parse(argv, description=__doc__)
   if not _WORKDIR.value:
     raise errors.UserError("No folder was given. Give one by --workdir=DIR.")

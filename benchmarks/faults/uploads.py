@@ -1,11 +1,11 @@
-"""Uploads huge pictures to the search page and measures what it takes.
+"""Uploads huge pictures to the search page and measures memory and time.
 
 python -m benchmarks.faults.uploads --index=RUN/codes.npz
 
 Starts the server on this machine, sends it pictures of 10,000 x 10,000 pixels
 in all formats at once, keeps connections open that send a byte a second, and
-searches meanwhile. Exits with 1 if the server takes more than 1 GB above what
-it takes idle, if a search fails, or if a slow connection stays open.
+searches meanwhile. Exits with 1 if the server takes over 1 GB more than when
+idle, if a search fails, or if a slow connection stays open.
 """
 
 import collections
@@ -72,7 +72,7 @@ def _turned():
 
 
 class _Client:
-  """Asks the server, and keeps what it answered and in how many seconds."""
+  """Asks the server, and keeps its answers and their seconds."""
 
   def __init__(self, address: str):
     self._host = urllib.parse.urlsplit(address).netloc
@@ -168,7 +168,7 @@ def _attack(client: _Client, pictures: dict[str, bytes], at_once: int) -> None:
 def _measure(
   pictures: dict[str, bytes], at_once: int
 ) -> tuple[dict, tuple[int, ...], float]:
-  """Return answers, bytes idle, at most and after, and seconds."""
+  """Return answers; bytes when idle, at most and afterwards; seconds."""
   process = subprocess.Popen(
     [
       sys.executable,
@@ -183,7 +183,7 @@ def _measure(
     if not line.startswith("Open "):
       raise errors.UserError("The server did not start.")
     client = _Client(line.split()[1])
-    # What the first requests take is no part of the load.
+    # The memory of the first requests is not part of the load.
     small = client.ask("", "GET", "/picture/0")
     client.ask("", "POST", "/search", small)
     client.ask("", "GET", "/similar/0")

@@ -1,10 +1,10 @@
-"""What devices send each other in one training step, from compiled programs.
+"""Communication between devices in one training step, from compiled programs.
 
 python -m benchmarks.speed.collectives --backbone=resnet50
 
 Compiles the step for 2, 4 and 8 simulated devices and lists the collective
-operations of each program, with their bytes. The images are small: what is sent
-does not depend on their size.
+operations of each program, with their bytes. The images are small, as
+communication does not depend on their size.
 """
 
 import collections
@@ -29,13 +29,13 @@ _OPERATION = re.compile(
 
 
 def read(program: str) -> dict[str, tuple[int, int]]:
-  """Reads the collectives of a compiled program.
+  """Read the collectives of a compiled program.
 
   Args:
     program: Text of HLO.
 
   Returns:
-    Operation -> (how many, bytes of their results on one device).
+    Operation -> (count, bytes of the results on one device).
   """
   found = collections.defaultdict(lambda: (0, 0))
   for result, name in _OPERATION.findall(program):
@@ -45,10 +45,10 @@ def read(program: str) -> dict[str, tuple[int, int]]:
 
 
 def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
-  """Compiles the step and returns its HLO.
+  """Compile the step and return its HLO.
 
   Args:
-    cell: What is compiled.
+    cell: The step to compile.
     num_devices: P.
   """
   config = cell.config()
@@ -81,7 +81,7 @@ def compile_step(cell: train_cell.TimedStep, num_devices: int) -> str:
 
 
 def _arguments(cell, state, num_devices):
-  """Shapes of the state and of a batch as `DeviceMesh` spreads them."""
+  """Return the shapes of a state and a batch as `DeviceMesh` shards them."""
   size, count = cell.image_size, cell.batch_size
   batch = ((size, size, 3), jnp.uint8), ((cell.num_classes,), jnp.uint8)
   if cell.parallel == "pmap":
@@ -145,11 +145,11 @@ def _define_flags() -> None:
 
 if __name__ == "__main__":
   jax.config.update("jax_platforms", "cpu")
-  # Read when the first device is asked for.
+  # Read when devices are first used.
   os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=8"
-    " --xla_backend_optimization_level=0"  # Of the machine code alone.
+    " --xla_backend_optimization_level=0"  # Affects the machine code alone.
   )
   _define_flags()
   command.run(_main)

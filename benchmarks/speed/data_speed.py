@@ -1,4 +1,4 @@
-"""How fast pictures become arrays: records, decoding, rows of a batch.
+"""Speed of data preparation: records, decoding, gathering batches.
 
 python -m benchmarks.speed.data_speed --num_images=10000
 
@@ -6,8 +6,8 @@ Synthetic JPEGs of 500 x 375 (about 85 kB) are made in a temporary folder,
 copied into records, decoded and resized to 256 pixels, once with one thread
 and once with one per core, and gathered into batches. Decoding alone is also
 measured from memory, and with OpenCV where it is installed. Results go to
-benchmarks/results/data_speed.json. On a machine that does other work too, look
-at the images per second of processor time.
+benchmarks/results/data_speed.json. On a busy machine, look at the
+images per second of processor time.
 """
 
 import importlib.util
@@ -31,15 +31,15 @@ from dsh_jax.data import arrays, batches, images
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("num_images", 10000, "Number of images.")
 flags.DEFINE_integer("image_size", 256, "Side of the decoded images.")
-flags.DEFINE_string("temporary", None, "Folder for what is made and removed.")
+flags.DEFINE_string("temporary", None, "Folder for temporary files.")
 
 _RESULT = pathlib.Path(__file__).parents[1] / "results" / "data_speed.json"
 _BATCH = 128
-_IN_MEMORY = 500  # Photographs that are decoded without any file.
+_IN_MEMORY = 500  # Photographs decoded from memory.
 
 
 def measure(folder: str, num_images: int, image_size: int) -> dict[str, Any]:
-  """Returns the seconds and images/s of every stage.
+  """Return the seconds and images/s of every stage.
 
   Args:
     folder: An empty folder.
@@ -49,7 +49,7 @@ def measure(folder: str, num_images: int, image_size: int) -> dict[str, Any]:
   archives, prepared = f"{folder}/archives", f"{folder}/data"
   dataset = data.DATASETS["mirflickr25k"]
   options = {"num_images": num_images}
-  cores = hardware.num_cores()
+  cores = len(hardware.cores())
   stages = {}
 
   def build(size, num_threads):
@@ -124,7 +124,7 @@ def _read(archives: str, count: int) -> list[bytes]:
 
 
 def _decoders(size: int) -> dict[str, Callable[[bytes], Any]]:
-  """Returns ours, and OpenCV's way to the same if it is installed."""
+  """Return our decoder, and OpenCV's if it is installed."""
   decoders = {"Pillow": lambda encoded: images.decode(encoded, size)}
   if importlib.util.find_spec("cv2"):
     import cv2
@@ -139,7 +139,7 @@ def _decoders(size: int) -> dict[str, Callable[[bytes], Any]]:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Measures, prints, and writes the results file."""
+  """Measure, print, and write the results file."""
   del argv
   load = os.getloadavg()[0]
   with tempfile.TemporaryDirectory(dir=FLAGS.temporary) as folder:

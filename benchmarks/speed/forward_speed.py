@@ -1,12 +1,12 @@
-"""Forward images/s of backbones, with and without PyTorch beside.
+"""Forward images/s of backbones, optionally compared with PyTorch.
 
 python -m benchmarks.speed.forward_speed --torch_python=TORCH_ENV/bin/python \\
   --out=forward_speed.md
 
-Batches of ours and of PyTorch take turns, so that a busy machine slows both.
+Our batches and PyTorch's take turns, so that a busy machine slows both.
 PyTorch runs eagerly, channels-last, in inference mode, with as many threads as
-there are cores. Images are 224 x 224; ours come as bytes and are cropped and
-normalised as well.
+there are cores. Images are 224 x 224; ours are bytes that are also cropped and
+normalised.
 """
 
 import os
@@ -30,12 +30,12 @@ _SIZE = 224
 def measure(
   backbone: str, batch_size: int, num_rounds: int, torch_python: str
 ) -> tuple[float, float | None]:
-  """Return images/s of ours and, if asked for, of PyTorch: medians.
+  """Return the median images/s of ours and, optionally, of PyTorch.
 
   Args:
     backbone: A name of `models.BACKBONES`.
     batch_size: Images at once.
-    num_rounds: Batches of each.
+    num_rounds: Batches for each.
     torch_python: An interpreter with PyTorch; "" leaves it out.
 
   Raises:

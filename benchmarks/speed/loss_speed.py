@@ -3,8 +3,8 @@
 python -m benchmarks.speed.loss_speed
 
 Writes benchmarks/results/loss_speed.json and loss_speed.md (elsewhere with
---out=DIR). The codes are random, and the labels have the size of NUS-WIDE's: 21
-classes, 2.4 labels an item.
+--out=DIR). The codes are random, and the labels resemble NUS-WIDE's: 21
+classes, 2.4 labels per item.
 """
 
 import json
@@ -29,13 +29,13 @@ _LOSSES = flags.DEFINE_list("losses", [], "Names; all by default.")
 NUM_BITS = 64
 NUM_CLASSES = 21
 _LABELS_PER_ITEM = 2.4
-# Runs of one measurement: until both are reached.
+# Minimum runs and seconds of a measurement.
 _MIN_RUNS = 3
 _MIN_SECS = 0.3
 
 
 def make_batch(batch_size: int, num_outputs: int) -> tuple:
-  """Makes random logits float32 [B,num_outputs] and labels uint8 [B,21]."""
+  """Make random logits float32 [B,num_outputs] and labels uint8 [B,21]."""
   rng = np.random.default_rng(0)
   share = _LABELS_PER_ITEM / NUM_CLASSES
   labels = (rng.random((batch_size, NUM_CLASSES)) < share).astype(np.uint8)
@@ -45,7 +45,7 @@ def make_batch(batch_size: int, num_outputs: int) -> tuple:
 
 
 def measure(name: str, batch_size: int) -> dict[str, float]:
-  """Times a loss as a training step calls it, activation included.
+  """Time a loss as a training step calls it, activation included.
 
   Args:
     name: A key of `losses.LOSSES`.
@@ -53,8 +53,8 @@ def measure(name: str, batch_size: int) -> dict[str, float]:
 
   Returns:
     value_ms and gradient_ms (value and gradient): the fastest of the runs,
-    which other work on the machine disturbs least; peak_mb: what the compiler
-    sets aside for value and gradient, arguments and results included;
+    least disturbed by other work on the machine; peak_mb: memory that the
+    compiler reserves for value and gradient, arguments and results included;
     compile_secs.
   """
   loss = losses.make_loss(name, num_bits=NUM_BITS, num_classes=NUM_CLASSES)
@@ -89,7 +89,7 @@ def measure(name: str, batch_size: int) -> dict[str, float]:
 
 
 def render(results: dict) -> str:
-  """Returns the results as a Markdown table."""
+  """Return the results as a Markdown table."""
   sizes = results["batch_sizes"]
   heads = [f"B={size}: value ms | + gradient ms | peak MB" for size in sizes]
   about = results["about"]
@@ -118,7 +118,7 @@ def render(results: dict) -> str:
 
 
 def main(argv: list[str]) -> None:
-  """Measures what the flags say, printing as it goes."""
+  """Measure what the flags say, printing as it goes."""
   del argv
   sizes = [int(size) for size in _BATCH_SIZES.value]
   results = {"about": hardware.about(), "batch_sizes": sizes, "losses": {}}

@@ -1,4 +1,4 @@
-"""How many operations a second a device does in a matrix product."""
+"""Operations per second of a device in a matrix product."""
 
 import math
 import time
@@ -16,7 +16,7 @@ def measure(dtype: str, size: int = 0, repeats: int = 5) -> float:
     repeats: Products; the fastest counts.
 
   Returns:
-    Operations a second.
+    Operations per second.
   """
   if not size:
     size = 1024 if jax.default_backend() == "cpu" else 8192

@@ -1,8 +1,8 @@
-"""What it costs to compare prepared images with their checksums.
+"""The cost of comparing prepared images with their checksums.
 
 python -m benchmarks.speed.open_speed --images=193734 --size=256 --read=4096
 
-Opens a sparse file of so many images with and without the checks, and reads
+Opens a sparse file of that many images with and without the checks, and reads
 random batches from memory: unchecked, checked for the first time, and again.
 """
 
@@ -72,7 +72,7 @@ def _run(argv: Sequence[str]) -> None:
       for rows in batches:
         some[rows]
 
-    read(plain)  # From the disk into memory.
+    read(plain)  # Loads it from disk into memory.
     unchecked, first, again = (
       _secs(lambda some=some: read(some)) for some in (plain, images, images)
     )

@@ -4,8 +4,8 @@ python -m benchmarks.speed.rehearsal --num_images=20000
 
 Makes synthetic JPEGs of 500 x 375 in the layout of MIRFLICKR-25K in a
 temporary folder, then trains one epoch of ResNet-18 at a low resolution and
-evaluates, as a person would who has the archive. The seconds and the peak
-memory go to benchmarks/results/rehearsal.md.
+evaluates, as a user with the archive would. Seconds and peak memory go to
+benchmarks/results/rehearsal.md.
 """
 
 import json
@@ -29,13 +29,13 @@ flags.DEFINE_integer("num_train", 4000, "Training and validation images.")
 flags.DEFINE_integer("num_query", 1000, "Test queries.")
 flags.DEFINE_integer("num_database", 15000, "Database items.")
 flags.DEFINE_integer("image_size", 64, "Side of the decoded images, pixels.")
-flags.DEFINE_string("temporary", None, "Folder for what is made and removed.")
+flags.DEFINE_string("temporary", None, "Folder for temporary files.")
 
 _RESULT = pathlib.Path(__file__).parents[1] / "results" / "rehearsal.md"
 
 
 def _run(folder: str) -> tuple[float, float]:
-  """Runs the command; returns its seconds and its peak memory in GiB."""
+  """Run the command; return its seconds and its peak memory in GiB."""
   fields = {
     "data.manual_dir": f"{folder}/archives",
     "data.dir": f"{folder}/data",
@@ -65,7 +65,7 @@ def _run(folder: str) -> tuple[float, float]:
 
 
 def main(argv: Sequence[str]) -> None:
-  """Rehearses and writes the table."""
+  """Rehearse and write the table."""
   del argv
   with tempfile.TemporaryDirectory(dir=FLAGS.temporary) as folder:
     synthetic_photos.write_mirflickr(f"{folder}/archives", FLAGS.num_images)

@@ -1,4 +1,4 @@
-"""Times the XLA paths on the device itself, beside what it can do at most."""
+"""Times the XLA paths on an accelerator and compares them with its peak."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from dsh_jax.retrieval import histogram_xla, neighbors_xla
 
 
 def seconds_of(call: Callable[[], object], repeats: int = 5) -> float:
-  """Returns the best time of some calls, after one to warm up."""
+  """Return the best time of some calls, after one to warm up."""
   best = np.inf
   for turn in range(repeats + 1):
     start = time.perf_counter()
@@ -22,7 +22,7 @@ def seconds_of(call: Callable[[], object], repeats: int = 5) -> float:
 
 
 def ceilings(size: int) -> tuple[float, float]:
-  """Measures bytes/s of a copy and flop/s of a bfloat16 matrix product.
+  """Measure bytes/s of a copy and flop/s of a bfloat16 matrix product.
 
   Args:
     size: Rows and columns of the square matrices.
@@ -42,10 +42,10 @@ def _words(rng: np.random.Generator, num_items: int, width: int) -> np.ndarray:
 
 
 def report(quick: bool = False) -> list[str]:
-  """Returns the section about the accelerator, or that there is none.
+  """Return the section about the accelerator, or a line that there is none.
 
   Args:
-    quick: Tiny sizes on whatever device there is, to see that it runs.
+    quick: Use tiny sizes on any device, to check that it runs.
   """
   if jax.default_backend() == "cpu" and not quick:
     return ["## Accelerator", "", "None at hand: this is the CPU.", ""]

@@ -1,4 +1,4 @@
-"""What retrieval is compared with: the usual NumPy code, FAISS, distances."""
+"""Baselines for retrieval: the usual NumPy code, FAISS, distances alone."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def plain_map(
 
   A stand-in written for this benchmark: relevance and distances by matrix
   products, a full argsort, AP over the relevant items of the first k. Ties
-  fall as argsort leaves them.
+  stay as argsort leaves them.
 
   Args:
     query_signs: float32 [Q, K] of -1 and +1.
@@ -41,7 +41,7 @@ def plain_map(
 
 
 def signs(packed: np.ndarray, num_bits: int) -> np.ndarray:
-  """Unpacks codes to float32 [N, K] of -1 and +1."""
+  """Unpack codes to float32 [N, K] of -1 and +1."""
   bits = codes.unpack(packed, num_bits)
   return np.where(bits, np.float32(1), np.float32(-1))
 
@@ -49,7 +49,7 @@ def signs(packed: np.ndarray, num_bits: int) -> np.ndarray:
 def faiss_search(
   queries: np.ndarray, database: np.ndarray, k: int, use_heap: bool
 ) -> Callable[[], object] | None:
-  """Prepares a FAISS search of packed codes; None if FAISS is absent."""
+  """Prepare a FAISS search of packed codes; None if FAISS is absent."""
   try:
     import faiss
   except ImportError:
@@ -65,14 +65,14 @@ def faiss_search(
 
 
 def distances_alone(queries: np.ndarray, database: np.ndarray) -> None:
-  """Computes every distance on packed words, and stores none."""
+  """Compute every distance on packed words; store none."""
   neighbors_numba.count_within(queries, database, 0)
 
 
 def distances_by_product(
   query_signs: np.ndarray, database_signs: np.ndarray, rows: int = 8192
 ) -> None:
-  """Computes every inner product in float32, in chunks of the database."""
+  """Compute every inner product in float32, in chunks of the database."""
   out = np.empty((len(query_signs), rows), np.float32)
   for start in range(0, len(database_signs), rows):
     chunk = database_signs[start : start + rows]

@@ -28,7 +28,7 @@ class Problem:
 def make_problem(
   num_queries: int, num_items: int, num_bits: int, seed: int = 0
 ) -> Problem:
-  """Makes items whose codes are noisy functions of their labels.
+  """Make items whose codes are noisy functions of their labels.
 
   Labels differ in frequency as those of photographs do: 2.8 an item in the
   mean, the commonest on a quarter of the items, the rarest on a fiftieth.

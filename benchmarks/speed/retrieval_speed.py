@@ -1,11 +1,11 @@
-"""Times evaluation and search beside what people use today, in one run.
+"""Times evaluation and search, compared with common alternatives.
 
 python -m benchmarks.speed.retrieval_speed \\
   --output=benchmarks/results/retrieval_speed.md
 
-On a CPU: pairs of query and database item a second, against FAISS, the usual
+On a CPU: (query, item) pairs per second, compared with FAISS, the usual
 NumPy code and the distances alone; on a busy machine add --one_core. On an
-accelerator also the XLA paths, beside what it copies and multiplies.
+accelerator, also the XLA paths, compared with its copies and products.
 """
 
 import datetime
@@ -32,14 +32,14 @@ from benchmarks.speed.retrieval_problem import Problem
 from dsh_jax.retrieval import evaluation, histogram, neighbors
 
 _OUTPUT = flags.DEFINE_string("output", None, "Markdown file to write.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns of every contender.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Turns per contender.")
 _ONE_CORE = flags.DEFINE_bool(
   "one_core",
   False,
   "Use one core and count processor seconds: fair where others keep the machine"
   " busy.",
 )
-_QUICK = flags.DEFINE_bool("quick", False, "Tiny sizes, to see that it runs.")
+_QUICK = flags.DEFINE_bool("quick", False, "Tiny sizes, to check that it runs.")
 _MEMORY_ONLY = flags.DEFINE_string(
   "memory_only", None, "Q,N,K: print the peak memory of one evaluation."
 )
@@ -51,7 +51,7 @@ SIZES = (
   (1000, 1000000, 64),
 )
 QUICK_SIZES = ((20, 6000, 64),)
-# The usual code takes queries one by one, so a part stands for all.
+# The usual code takes queries one by one, so a part represents all.
 PLAIN_QUERIES = 40
 CUT_OFF = 5000
 
@@ -61,12 +61,12 @@ def run_turns(
   repeats: int,
   clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, np.ndarray]:
-  """Times contenders in turns, so that a busy machine slows all alike.
+  """Time contenders in turns, so that a busy machine slows all alike.
 
   Args:
     contenders: name -> function; None is left out.
     repeats: Turns; one more, before them, warms up and is not counted.
-    clock: Tells seconds.
+    clock: Returns seconds.
 
   Returns:
     name -> seconds float64 [repeats].
@@ -86,7 +86,7 @@ def _clock() -> Callable[[], float]:
 
 
 def ratio(seconds: Mapping[str, np.ndarray], slow: str, fast: str) -> str:
-  """Says how many times faster: of the best times, and the median of turns."""
+  """Return the ratio of the best times and the median over turns, as text."""
   if slow not in seconds:
     return "not installed"
   best = seconds[slow].min() / seconds[fast].min()
@@ -95,7 +95,7 @@ def ratio(seconds: Mapping[str, np.ndarray], slow: str, fast: str) -> str:
 
 
 def evaluate_problem(problem: Problem) -> dict:
-  """Computes all default metrics, tie modes and chance."""
+  """Compute all default metrics, tie modes and chance."""
   return evaluation.evaluate_codes(
     problem.queries,
     problem.database,
@@ -106,7 +106,7 @@ def evaluate_problem(problem: Problem) -> dict:
 
 
 def contenders_of(problem: Problem) -> dict[str, Callable[[], object] | None]:
-  """Lists what is timed on one problem."""
+  """List what is timed on one problem."""
   arguments = (
     problem.queries,
     problem.database,
@@ -166,7 +166,7 @@ _ROWS = (
 
 
 def report_size(problem: Problem, repeats: int) -> list[str]:
-  """Times one problem and returns the section about it."""
+  """Time one problem and return the section about it."""
   seconds = run_turns(contenders_of(problem), repeats, _clock())
   seconds["plain"] *= len(problem.queries) / min(
     PLAIN_QUERIES, len(problem.queries)
@@ -204,7 +204,7 @@ def report_size(problem: Problem, repeats: int) -> list[str]:
 
 
 def report_growth(sizes: tuple[int, ...], repeats: int) -> list[str]:
-  """Times growing databases and returns the section about the slope."""
+  """Time growing databases and return the section about the slope."""
   rows = []
   for num_items in sizes:
     problem = retrieval_problem.make_problem(500, num_items, 64)
@@ -241,7 +241,7 @@ def report_growth(sizes: tuple[int, ...], repeats: int) -> list[str]:
 
 
 def _status_kib(name: str) -> int:
-  """Reads a size of this process, such as VmRSS, from Linux."""
+  """Read a size of this process, such as VmRSS, from Linux."""
   for line in pathlib.Path("/proc/self/status").read_text().splitlines():
     if line.startswith(f"{name}:"):
       return int(line.split()[1])
@@ -249,10 +249,10 @@ def _status_kib(name: str) -> int:
 
 
 def print_peak_memory(size: str) -> None:
-  """Prints by how many MB an evaluation raises the memory of this process."""
+  """Print the MB that an evaluation adds to the memory of this process."""
   problem = retrieval_problem.make_problem(*(int(x) for x in size.split(",")))
   small = retrieval_problem.make_problem(20, 2000, problem.num_bits)
-  evaluate_problem(small)  # Compiled code and libraries are no part of it.
+  evaluate_problem(small)  # Compiled code and libraries do not count.
   pathlib.Path("/proc/self/clear_refs").write_text("5")  # Resets the peak.
   before = _status_kib("VmRSS")
   evaluate_problem(problem)
@@ -260,7 +260,7 @@ def print_peak_memory(size: str) -> None:
 
 
 def report_memory(size: tuple[int, int, int]) -> list[str]:
-  """Measures peak memory in a separate process; on Linux only."""
+  """Measure peak memory in a separate process; on Linux only."""
   if not pathlib.Path("/proc/self/clear_refs").exists():
     return ["Peak memory: reported on Linux only.", ""]
   done = subprocess.run(
@@ -280,7 +280,7 @@ def report_memory(size: tuple[int, int, int]) -> list[str]:
 
 
 def describe_run(repeats: int) -> list[str]:
-  """Says what the numbers were measured on and with."""
+  """Return a description of hardware, versions and conditions."""
   names = ["jax", "numpy", "numba", "faiss-cpu"]
   versions = []
   for name in names:
@@ -313,9 +313,9 @@ def describe_run(repeats: int) -> list[str]:
 
 
 def main(argv: list[str]) -> None:
-  """Runs everything and prints it."""
+  """Run everything and print it."""
   del argv
-  logging.set_verbosity(logging.WARNING)  # Libraries tell what they load.
+  logging.set_verbosity(logging.WARNING)  # Libraries log what they load.
   if _MEMORY_ONLY.value:
     print_peak_memory(_MEMORY_ONLY.value)
     return

@@ -1,4 +1,4 @@
-"""Writes features with several labels each, to time and compare methods.
+"""Writes features with several labels per item, to compare methods.
 
 python -m benchmarks.speed.synthetic_features --out=features.npz
 

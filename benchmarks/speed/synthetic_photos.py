@@ -3,7 +3,7 @@
 python -m benchmarks.speed.synthetic_photos --folder=photos --num_images=20000
 
 Shapes on textured ground, as large as real photographs (about 110 kB each).
-Labels say which shapes are there, so that a network can learn something. The
+Labels name the shapes, so that a network can learn something. The
 folder is then read by:
 
 python -m dsh_jax.main --config=configs/mirflickr25k.py \\
@@ -27,10 +27,10 @@ _NUM_TEXTURES = 16
 
 
 def write_mirflickr(folder: str, num_images: int) -> None:
-  """Writes images and label files.
+  """Write images and label files.
 
   Args:
-    folder: The download folder to make; what is there is written over.
+    folder: The download folder to make; existing files are overwritten.
     num_images: Number of images.
   """
   root = pathlib.Path(folder)
@@ -45,7 +45,7 @@ def write_mirflickr(folder: str, num_images: int) -> None:
     (root / "mirflickr" / f"im{number}.jpg").write_bytes(encoded)
     return labels
 
-  with futures.ThreadPoolExecutor(hardware.num_cores()) as pool:
+  with futures.ThreadPoolExecutor(len(hardware.cores())) as pool:
     labels = list(pool.map(write_one, range(1, num_images + 1)))
   for label, name in enumerate(mirflickr25k.CLASS_NAMES):
     lines = [
@@ -73,7 +73,7 @@ def _create_texture(seed: int) -> Image.Image:
 def _create_photo(
   number: int, labels: Sequence[int], textures: Sequence[Image.Image]
 ) -> bytes:
-  """Returns a JPEG; each label has its own colour, shape and size."""
+  """Return a JPEG; each label has its own colour, shape and size."""
   rng = np.random.default_rng([number, 2])
   left, top = int(rng.integers(0, WIDTH)), int(rng.integers(0, HEIGHT))
   photo = textures[number % len(textures)].crop(
@@ -94,13 +94,13 @@ def _create_photo(
 
 
 def main(argv: Sequence[str]) -> None:
-  """Writes the folder that the flags ask for."""
+  """Write the folder that the flags ask for."""
   del argv
   write_mirflickr(flags.FLAGS.folder, flags.FLAGS.num_images)
 
 
 if __name__ == "__main__":
-  # Here, since other scripts import this one and have flags of their own.
+  # Here, because scripts that import this one define their own flags.
   flags.DEFINE_string("folder", None, "Folder to write.", required=True)
   flags.DEFINE_integer("num_images", 20000, "Number of images.")
   app.run(main)

@@ -1,11 +1,11 @@
 """The same training step in PyTorch, timed on demand by train_speed.
 
-PYTHONPATH=tests python benchmarks/torch_train.py '{"backbone": ...}'
+PYTHONPATH=tests python benchmarks/speed/torch_train.py '{"backbone": ...}'
 
 Prints one JSON line when it is warm, then for each line of standard input, a
-number of steps, one more with their seconds. The networks are those that the
-tests hold ours against. Images are float32 on the device, normalised already;
-ours starts from uint8 and crops and flips as well.
+number of steps, one more with their seconds. The networks are the references
+of the tests. Images are float32 on the device, already normalised; our step
+starts from uint8 and also crops and flips.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _WARM_UP = 2
 
 
 def idhn(codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-  """Computes the IDHN loss with the default settings of ours.
+  """Compute the IDHN loss with our default settings.
 
   Args:
     codes: [B,K] after tanh.
@@ -43,7 +43,7 @@ def idhn(codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def create_network(backbone: str, num_bits: int) -> nn.Module:
-  """Creates a network with a linear head of `num_bits` outputs."""
+  """Create a network with a linear head of `num_bits` outputs."""
   network = make_torch_outputs.MODELS[backbone]()
   if backbone.startswith("resnet"):
     network.fc = nn.Linear(network.fc.in_features, num_bits)
@@ -53,7 +53,7 @@ def create_network(backbone: str, num_bits: int) -> nn.Module:
 
 
 def make_step(cell: dict):
-  """Returns the function that takes one step, and the device's name.
+  """Return the function that takes one step, and the device's name.
 
   Args:
     cell: backbone, image_size, batch_size, dtype, num_bits, num_classes and
@@ -90,7 +90,7 @@ def make_step(cell: dict):
 
 
 def main() -> None:
-  """Serves one cell."""
+  """Serve one cell."""
   step, device = make_step(json.loads(sys.argv[1]))
   started = time.perf_counter()
   for _ in range(_WARM_UP):

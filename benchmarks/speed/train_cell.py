@@ -1,4 +1,4 @@
-"""One training step, with everything about it that can be timed."""
+"""One training step, and timers of its parts."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ _PREFETCH = 2
 
 @dataclasses.dataclass(frozen=True)
 class TimedStep:
-  """What is timed.
+  """The step to time.
 
   Attributes:
     backbone: A key of `models.BACKBONES`.
@@ -36,8 +36,8 @@ class TimedStep:
     num_bits: K.
     num_classes: L.
     accumulate: Parts of a batch.
-    remat: Whether activations are computed again.
-    steps_per_dispatch: Steps in one call.
+    remat: Whether activations are recomputed.
+    steps_per_dispatch: Steps per call.
   """
 
   backbone: str
@@ -53,7 +53,7 @@ class TimedStep:
   steps_per_dispatch: int = 1
 
   def config(self):
-    """Returns the configuration, as of a run."""
+    """Return the configuration, as for a run."""
     config = digits.get_config(
       f"method={self.method},bits={self.num_bits},backbone={self.backbone},"
       "start=cold"  # A step takes the same time from any weights.
@@ -85,7 +85,7 @@ class Bench:
   """A compiled step and its inputs."""
 
   def __init__(self, cell: TimedStep):
-    """Compiles the step.
+    """Compile the step.
 
     Raises:
       UserError: A field of the cell is wrong.
@@ -131,7 +131,7 @@ class Bench:
     )
 
   def memory(self) -> dict[str, int]:
-    """Returns bytes of one device: what the step holds and what it needs."""
+    """Return bytes on one device: the step's arguments, temporary memory."""
     found = self._step.memory_analysis()
     return {
       "argument_bytes": found.argument_size_in_bytes,
@@ -139,13 +139,13 @@ class Bench:
     }
 
   def time_steps(self, count: int, source: str = "device") -> Times:
-    """Takes steps as training does: the next is under way when one is read.
+    """Take steps as training does: the next runs while one is read.
 
     Args:
-      count: Calls of the device to time.
-      source: Where the batches come from. "device": one batch, there
-        already. "host": one batch, copied each time, in the way. "real":
-        rows of a file of images, prefetched.
+      count: Calls to time.
+      source: Where the batches come from. "device": one batch
+        on the device. "host": one batch, copied in every step. "real": rows
+        of a file of images, prefetched.
 
     Returns:
       Seconds of each step.
@@ -168,7 +168,7 @@ class Bench:
     )
 
   def time_parts(self, count: int) -> dict[str, float]:
-    """Times the parts of a step alone, each as a program of its own.
+    """Time the parts of a step alone, each as a program of its own.
 
     Args:
       count: Runs of each; the fastest counts.
@@ -243,7 +243,7 @@ class Bench:
 def _random_split(rng, cell) -> data.Split:
   """A file of four batches of random images, mapped into memory."""
   count, side = 4 * cell.batch_size, cell.image_size
-  with tempfile.TemporaryDirectory() as folder:  # The mapping outlives it.
+  with tempfile.TemporaryDirectory() as folder:  # The mapping stays valid.
     path = pathlib.Path(folder, "images.npy")
     images = np.lib.format.open_memmap(
       path, "w+", np.uint8, (count, side, side, 3)

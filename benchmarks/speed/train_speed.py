@@ -1,12 +1,12 @@
-"""Speed of training: images a second, and where the time of a step goes.
+"""Speed of training: images/s, and the time of the parts of a step.
 
 python -m benchmarks.speed.train_speed --backbones=resnet18 --image_sizes=224 \\
   --batch_sizes=32 --torch_python=TORCH_ENV/bin/python
 
-Every combination of the lists is a row. Random images lie on the device, come
-from the host in the way of the step, or are read from a file as in a run.
-With --torch_python, an interpreter that has PyTorch (this one may), steps of
-the same network and loss in PyTorch (channels-last; autocast for bfloat16;
+Every combination of the lists is a row. Random images are on the device, are
+copied from the host in every step, or are read from a file as in a run. With
+--torch_python, an interpreter with PyTorch (possibly this one), steps of the
+same network and loss in PyTorch (channels-last; autocast for bfloat16;
 torch.compile on a GPU) take turns with ours, and the ratio is printed. Rows
 are added to train_speed.jsonl in the folder --out, and train_speed.md is
 written from all of them; --profile=DIR writes a trace of three steps.
@@ -33,10 +33,10 @@ _WARM_UP = 2
 
 
 class Torch:
-  """A process in which PyTorch takes steps on demand."""
+  """A process that takes PyTorch steps on demand."""
 
   def __init__(self, python: str, cell: train_cell.TimedStep):
-    """Starts it and waits until it is warm.
+    """Start it and wait until it is warm.
 
     Raises:
       UserError: It cannot be started.
@@ -66,14 +66,14 @@ class Torch:
       ) from None
 
   def time_steps(self, count: int) -> train_cell.Times:
-    """Returns the seconds of some steps."""
+    """Return the seconds of some steps."""
     self._process.stdin.write(f"{count}\n")
     self._process.stdin.flush()
     found = json.loads(self._process.stdout.readline())
     return train_cell.Times(tuple(found["wall"]), tuple(found["cpu"]))
 
   def close(self) -> None:
-    """Ends it."""
+    """End it."""
     self._process.stdin.close()
     self._process.wait()
 
@@ -87,14 +87,14 @@ def measure(
   torch_python: str = "",
   profile: str = "",
 ) -> dict:
-  """Measures one row.
+  """Measure one row.
 
   Args:
-    cell: What is timed.
-    inputs: Of `train_cell.INPUTS`.
+    cell: The step to time.
+    inputs: Keys of `train_cell.INPUTS`.
     num_steps: Calls in one turn.
-    num_turns: Turns; inputs and PyTorch take them one after the other, so
-      that other work on the machine meets all of them.
+    num_turns: Turns; inputs and PyTorch alternate, so that other work on the
+      machine slows all of them.
     torch_python: An interpreter with PyTorch; "" leaves it out.
     profile: Folder of a trace; "" leaves it out.
 
@@ -132,8 +132,8 @@ def measure(
     "steps": {
       name: {
         "median_secs": statistics.median(wall[name]),
-        # Of whole turns: a step whose outcome was there before the host
-        # looked seems to take no time at all.
+        # Means over turns: a step that ends before the host looks would seem
+        # to take no time.
         "fastest_secs": min(turns[name]),
         "slowest_secs": max(turns[name]),
         "cpu_secs": statistics.mean(cpu[name]),
@@ -158,7 +158,7 @@ def _main(argv: Sequence[str]) -> None:
       f"--inputs is {','.join(given)}; it must be device, and may be host and"
       " real as well."
     )
-  # Else a second run would time the reading of a compiled program.
+  # Otherwise a second run would time the loading of a compiled program.
   jax.config.update("jax_enable_compilation_cache", False)
   folder = pathlib.Path(flags.FLAGS.out)
   folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Rows of train_speed in words."""
+"""Rows of train_speed as text."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def _name(row: Row) -> str:
 
 
 def line(row: Row) -> str:
-  """Returns one line for the terminal."""
+  """Return one line for the terminal."""
   step = row["steps"]["device"]
   text = (
     f"{_name(row)}: {step['images_per_sec']:.1f} images/s, step"
@@ -46,7 +46,7 @@ def line(row: Row) -> str:
 
 
 def render(rows: list[Row]) -> str:
-  """Returns all rows as Markdown, grouped by what they ran on."""
+  """Return all rows as Markdown, grouped by hardware and versions."""
   lines = [
     "# Speed of training",
     "",

@@ -2,13 +2,13 @@
 
 python -m benchmarks.tables --config=configs/tables/digits.py --workdir=DIR
 
-A cell is a method at a code length with a seed, in a folder of its own. Cells
-that are done are left as they are, a cell that fails is reported and the
-others go on, and a table that was ended goes on where it stopped. Written to
-the workdir: table.md, table.csv, table.tex and table.png, of whatever is done.
+A cell is a method at a code length with a seed, in its own folder. Finished
+cells are kept, a failed cell is reported while the others continue, and an
+interrupted table resumes. Written to the workdir: table.md, table.csv,
+table.tex and table.png, for all finished cells.
 
 One process runs all cells, or with --shard=I/N those of every N-th method,
-beside others with the same workdir: on a CPU, one for each core,
+next to others with the same workdir: on a CPU, one for each core,
 
   taskset -c 0 python -m benchmarks.tables ... --shard=0/2 &
   taskset -c 1 python -m benchmarks.tables ... --shard=1/2
@@ -83,7 +83,7 @@ class _Progress:
     if state != runner.DONE:
       self.num_failed += 1
     if state == runner.DONE and secs == 0:
-      return  # It was done before.
+      return  # Finished before.
     line = f"[{self._ended}/{self._total}] {job.title}: {state}"
     if state == runner.DONE:
       self._secs.append(secs)
@@ -104,7 +104,7 @@ def run_table(
   timeout_secs: float = 0,
   shard: str = "0/1",
 ) -> int:
-  """Run what is not done yet; return the number of runs without result."""
+  """Run what is not done; return the number of runs without a result."""
   index, num_shards = schedule.parse_shard(shard)
   queue = schedule.Queue(table, workdir)
   name = "lock" if num_shards == 1 else f"lock-{index}-of-{num_shards}"
@@ -130,7 +130,7 @@ def run_table(
 
 
 def _run(argv: Sequence[str]) -> int:
-  """Do what the flags say; return 1 if a run has failed, else 0."""
+  """Run the command; return 1 if a run has failed, else 0."""
   command.parse(argv, description=__doc__)
   config = cells.config_of(_CONFIG, "configs/tables/digits.py")
   if not _WORKDIR.value:

@@ -1,4 +1,4 @@
-"""The cells of a table: which runs there are, and what command makes each."""
+"""The cells of a table: its runs, and the command of each."""
 
 import dataclasses
 import itertools
@@ -25,9 +25,9 @@ class Cell:
     seed: config.seed.
     learning_rate: config.optimizer.learning_rate; None is the preset's.
     in_grid: Whether it is one of the runs that choose the learning rate.
-    variant: Name of the settings that `overrides` make; "" without them.
+    variant: Name of `overrides`; "" without them.
     overrides: "path=value" of further config fields.
-    arguments: In place of the table's; None is the table's.
+    arguments: Replace the table's; None keeps the table's.
   """
 
   method: str
@@ -68,7 +68,7 @@ class Table:
   Attributes:
     wanted: Cells in the order in which they are run, without learning rates.
     grid: Runs that choose the learning rate, in order; () without a grid.
-    further: Runs that do so if the best rate lies at an edge of `grid`.
+    further: Runs that extend `grid` if the best rate lies at its edge.
   """
 
   title: str
@@ -100,10 +100,9 @@ class Table:
     return [cell for cell in self.further if cell.method == method]
 
   def cell_at(self, cell: Cell, learning_rate: float | None) -> Cell:
-    """Return the run that stands for `cell` at the chosen learning rate.
+    """Return the run of `cell` at the chosen learning rate.
 
-    A grid run that has the same bits and seed is that run: it is not made
-    twice.
+    A grid run with the same bits and seed is reused.
     """
     for run in (*self.grid_of(cell.method), *self.further_of(cell.method)):
       same = (run.bits, run.seed) == (cell.bits, cell.seed)
@@ -112,7 +111,7 @@ class Table:
     return dataclasses.replace(cell, learning_rate=learning_rate)
 
   def settings(self, cell: Cell) -> list[str]:
-    """Return the flags of `dsh_jax.main` that make the cell."""
+    """Return the flags of `dsh_jax.main` for the cell."""
     arguments = [f"method={cell.method}", f"bits={cell.bits}"]
     shared = self.arguments if cell.arguments is None else cell.arguments
     if shared:
@@ -151,8 +150,8 @@ def make_table(
 ) -> Table:
   """Check a table config and list its cells in the order of running.
 
-  Group by group as in the config, and in a group seed by seed, so that every
-  method has a row before any has a second seed.
+  Groups are in the order of the config, and seeds in order within a group, so
+  every method has a row before any has a second seed.
 
   Args:
     config: Fields as in configs/tables/default.py.

@@ -2,9 +2,9 @@
 
 python -m benchmarks.tables.child PARENT CORES COMMAND...
 
-The command replaces this process. A table that is killed outright cannot end
-its runs itself; Linux does it, by a signal asked for here. Elsewhere such a
-run goes on to its own end.
+The command replaces this process. A table killed by SIGKILL cannot end its
+runs; Linux does, by a signal requested here. On other systems such a run
+continues to its end.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _NICENESS = 10
 
 
 def main(argv: list[str]) -> None:
-  """Replaces this process by the command.
+  """Replace this process by the command.
 
   Args:
     argv: The parent's process id; the cores to use, comma-separated, "" for

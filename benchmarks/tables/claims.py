@@ -1,4 +1,4 @@
-"""What a table's runs say about the claims of its config, as sentences.
+"""Tests of the claims of a table's config, as sentences.
 
 Each sentence has the difference, its interval and p-value, by
 `significance.compare`; p-values are corrected for all tests of their list.

@@ -1,4 +1,4 @@
-"""Which methods of a block can be told apart, as a picture."""
+"""Significant differences between the methods of a block, as a picture."""
 
 import itertools
 import pathlib
@@ -24,7 +24,7 @@ def groups(
 
   Args:
     scores: Method -> float64 [S,Q], S at least 2, the same queries for all.
-    threshold: Of the corrected p-value.
+    threshold: Threshold on the corrected p-value.
 
   Returns:
     (names, groups as (first place, last place), none inside another).
@@ -59,7 +59,7 @@ def save(
 
   Args:
     table: The table.
-    contents: What is done of it.
+    contents: Its finished runs.
     path: A PNG file.
 
   Returns:

@@ -1,4 +1,4 @@
-"""What a table would take: its cells, data, memory and time."""
+"""Cells, data, memory and time that a table needs."""
 
 import collections
 import dataclasses
@@ -31,7 +31,7 @@ def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
 
   Args:
     table: The table.
-    workdir: Where it would be; what is done there is not counted again.
+    workdir: Its folder; finished runs are not counted again.
     num_jobs: Runs at a time.
 
   Returns:
@@ -89,7 +89,7 @@ def describe(table: cells.Table, workdir: pathlib.Path, num_jobs: int) -> str:
 
 
 def _list_cells(table, workdir):
-  """Return lines of text and how many runs are in which state."""
+  """Return lines of text, and the number of runs in each state."""
   states = collections.Counter()
   lines = []
   for run in table.grid:
@@ -130,7 +130,7 @@ def _measure(table, num_classes, num_jobs):
     command = [sys.executable, "-m", "benchmarks.tables.timing", *settings]
     command += [f"--workdir={folder}", f"--num_classes={num_classes}"]
     job = runner.Job("timing", command, settings, folder)
-    # One slot of as many as there would be, so that it has as many cores.
+    # One of `num_jobs` slots, so that it has as many cores.
     processes.run([job], lambda job: job, num_jobs, lambda *_: None)
     if runner.state(folder, settings) != runner.DONE:
       raise errors.UserError(

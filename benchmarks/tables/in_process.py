@@ -1,7 +1,7 @@
 """Runs cells one after another in this process.
 
-What is imported and compiled for one is there for the next, so that a run takes
-the time of its steps. It is the code of the command line, with the same result.
+Imports and compiled programs are shared, so a run takes only the time of its
+steps. The code and results are those of the command line.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ def run(
 ) -> None:
   """Run a list of things, in order where possible.
 
-  A run that fails is written down and the others go on. One that waits for a
-  run of another process is asked for again and again.
+  A failed run is recorded and the others continue. A run that waits for one of
+  another process is polled.
 
   Args:
     items: Things to run.
-    make_job: As of `processes.run`.
-    after_each: As of `processes.run`.
+    make_job: As for `processes.run`.
+    after_each: As for `processes.run`.
 
   Raises:
-    SystemExit: A signal arrived; the run under way goes on when it is started
+    SystemExit: A signal arrived; the current run resumes when it is started
       again.
   """
   pending = list(items)
   while pending:
     job = runner.next_job(pending, make_job)
     if job is None:
-      if pending:  # Another shard is not through with what they need.
+      if pending:  # Another shard has not finished the runs they need.
         time.sleep(_POLL_SECS)
       continue
     secs = 0.0

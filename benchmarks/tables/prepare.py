@@ -1,4 +1,4 @@
-"""Makes a table's data ready, once and before any of its cells.
+"""Prepares a table's data once, before any of its cells.
 
 python -m benchmarks.tables.prepare --config=FILE:... --workdir=DIR
 
@@ -21,10 +21,10 @@ _NAMES = ("train", "validation", "query", "database")
 
 
 def run(table: cells.Table, workdir: pathlib.Path) -> None:
-  """Runs this module in a separate process and waits.
+  """Run this module in a separate process and wait.
 
   Raises:
-    UserError: The data could not be made ready; the error of that process.
+    UserError: The data could not be prepared; the error of that process.
   """
   folder = workdir / "data"
   (folder / "result.json").unlink(missing_ok=True)
@@ -36,17 +36,17 @@ def run(table: cells.Table, workdir: pathlib.Path) -> None:
     settings=settings,
     folder=folder,
   )
-  print("Making the data ready.", flush=True)
+  print("Preparing the data.", flush=True)
   processes.run([job], lambda job: job, 1, lambda *_: None)
   if runner.state(folder, settings) != runner.DONE:
     raise errors.UserError(
-      f"The data of {table.config} is not ready:"
+      f"The data of {table.config} is not prepared:"
       f" {runner.error_of(folder, settings)} (log: {folder / 'log.txt'})"
     )
 
 
 def describe(workdir: pathlib.Path) -> dict:
-  """Return what was written about the data, {} before it is ready."""
+  """Return what was written about the data; {} before it is prepared."""
   return runner.read_json(workdir / "data" / "result.json")
 
 

@@ -14,7 +14,7 @@ from benchmarks import hardware
 from benchmarks.tables import runner
 
 _POLL_SECS = 0.2
-_GRACE_SECS = 20  # Between asking a run to end and making it.
+_GRACE_SECS = 20  # Seconds between SIGTERM and SIGKILL.
 
 
 @dataclasses.dataclass
@@ -34,8 +34,8 @@ def run(
 ) -> None:
   """Run a list of things, some at a time, in order where possible.
 
-  A run that fails is written down and the others go on. Whatever ends this
-  function ends the runs it has started.
+  A failed run is recorded and the others continue. Whatever ends this function
+  ends the runs it has started.
 
   Args:
     items: Things to run.
@@ -73,7 +73,7 @@ def run(
 
 
 def _share(cores, num_jobs):
-  """Split the cores evenly; with more jobs than cores some share one."""
+  """Split the cores evenly; with more jobs than cores, some share one."""
   if num_jobs == 1:
     return [[]]
   if num_jobs >= len(cores):
@@ -82,7 +82,7 @@ def _share(cores, num_jobs):
 
 
 def _environment(cores, num_jobs):
-  # Unbuffered, so that the last line of the log is the reason of a failure.
+  # Unbuffered, so that the last line of the log is the reason for a failure.
   environment = os.environ | {"PYTHONUNBUFFERED": "1"}
   if cores:
     threads = str(len(cores))
@@ -93,7 +93,7 @@ def _environment(cores, num_jobs):
       environment["XLA_FLAGS"] = (
         f"{flags} --xla_cpu_multi_thread_eigen=false".strip()
       )
-    # Only read where there is a GPU, which the runs then share.
+    # Only used with a GPU, which the runs then share.
     environment.setdefault(
       "XLA_PYTHON_CLIENT_MEM_FRACTION", f"{0.9 / num_jobs:.3f}"
     )
@@ -117,7 +117,7 @@ def _start(job, slot, cores, num_jobs):
 
 
 def _ended(one, timeout_secs):
-  """Whether the run has ended, written down if it has."""
+  """Return whether the run has ended; record it if it has."""
   code = one.process.poll()
   secs = time.monotonic() - one.start
   folder = one.job.folder
@@ -159,7 +159,7 @@ def _end_all(running):
   for one in running:
     with contextlib.suppress(subprocess.TimeoutExpired):
       one.process.wait(max(0.0, deadline - time.monotonic()))
-  send(signal.SIGKILL)  # Also what a run has left behind.
+  send(signal.SIGKILL)  # Also processes that a run has left behind.
   for one in running:
     one.process.wait()
 

@@ -1,4 +1,4 @@
-"""Numbers that papers and code bases have printed, with where."""
+"""Published numbers of papers and code bases, with their sources."""
 
 import csv
 import dataclasses
@@ -28,11 +28,11 @@ class Published:
     dataset: With the number of labels, such as "mirflickr25k-38".
     protocol: A protocol of that data set.
     method: A preset's name where there is one.
-    backbone: As in config.model.backbone where there is such a one.
+    backbone: As in config.model.backbone if it exists there.
     bits: K.
-    metric: A metric's name, ties in whatever order that code left them.
+    metric: A metric's name, with ties in that code's order.
     value: The score.
-    source: Where it was printed.
+    source: Where it was published.
     how: Whether the source measured or copied it.
   """
 

@@ -10,16 +10,16 @@ from benchmarks.tables import cells, runner
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """What a method's grid came to.
+  """The outcome of a method's grid.
 
   Attributes:
     rate: The rate with the highest score, the lower of equals; None while no
       run is done, or when the table has no grid.
     scores: Rate -> validation score of its best epoch, for runs that are
       done and finite.
-    states: Rate -> a state of `runner`, for all rates that are needed so far.
+    states: Rate -> a state of `runner`, for all rates needed so far.
     is_at_edge: Whether the best is the lowest or highest rate that is done,
-      and there is none left to extend the grid by.
+      with none left to extend the grid.
   """
 
   rate: float | None
@@ -29,7 +29,7 @@ class Choice:
 
   @property
   def is_final(self) -> bool:
-    """Whether no run of the grid is still to come."""
+    """Whether all runs of the grid have ended."""
     return runner.WAITING not in self.states.values()
 
 
@@ -64,7 +64,7 @@ def choose(table: cells.Table, workdir: pathlib.Path, method: str) -> Choice:
 def needed(
   table: cells.Table, workdir: pathlib.Path, run: cells.Cell
 ) -> bool | None:
-  """Return whether a further run is needed; None while that is not known."""
+  """Return whether a further run is needed; None if not yet known."""
   choice = choose(table, workdir, run.method)
   if run.learning_rate in choice.states:
     return True
@@ -72,7 +72,7 @@ def needed(
 
 
 def _next(best, states, further):
-  """Return the further run beside the best rate; None where it is inside."""
+  """Return the further run next to the best rate; None if that is inside."""
   lower = [rate for rate in further if rate < min(states)]
   higher = [rate for rate in further if rate > max(states)]
   if best == max(states) and higher:

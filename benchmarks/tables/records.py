@@ -1,4 +1,4 @@
-"""Scores of a finished run, from the codes it has left."""
+"""Scores of a finished run, from its codes."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ class Record:
   Attributes:
     result: Its result.json.
     scores: Metric -> {"expected", "optimistic", "pessimistic", "chance"}; nan
-      for a metric of codes where there are none.
+      for a metric of codes without codes.
     per_query: Metric -> float64 [Q], ties in expectation; {} for a ranking
       that has no codes.
     query_ids: str [Q]; None for a ranking that has no codes.

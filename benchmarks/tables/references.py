@@ -3,8 +3,8 @@
 python -m benchmarks.tables.references --config=FILE:... --workdir=DIR \\
   --methods=lsh,itq --bits=48,64 --metrics=ndcg@100,map@all
 
-The features are those of the backbone as training would start with it:
-pretrained where the config has weights, else random.
+The features are those of the backbone at the start of training: pretrained if
+the config has weights, else random.
 """
 
 import pathlib
@@ -41,7 +41,7 @@ def _folder(workdir, method, bits):
 
 
 def refresh(table: cells.Table, workdir: pathlib.Path) -> None:
-  """Have the rows made again if the table asks for others than are there."""
+  """Remove the rows if the table asks for other ones."""
   job = make_job(table, workdir)
   if runner.state(job.folder, job.settings) == runner.OTHER:
     (job.folder / "result.json").unlink()
@@ -168,7 +168,7 @@ def _write_codes(path, packed, splits, bits):
 
 
 def _features(config, splits, wanted) -> list[np.ndarray]:
-  """Return float32 [N,F] of each split, before any training."""
+  """Return features float32 [N,F] of each split, before any training."""
   import jax
 
   from dsh_jax.config import factories
@@ -202,7 +202,7 @@ def _features(config, splits, wanted) -> list[np.ndarray]:
   def of_split(split):
     found = []
     for first in range(0, len(split), size):
-      # The last batch is filled up with copies of the last image.
+      # The last batch is padded with copies of the last image.
       rows = np.minimum(np.arange(first, first + size), len(split) - 1)
       found.append(np.asarray(features(split.take(rows)), np.float32))
     return np.concatenate(found)[: len(split)]

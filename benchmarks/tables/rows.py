@@ -31,9 +31,9 @@ class Score:
     optimistic: Mean over seeds with ties in the best order.
     pessimistic: The same in the worst.
     chance: The metric when all codes are equal.
-    mark: BEST of its code length, EQUAL when it cannot be told from the
-      best, or "".
-    printed: The same number elsewhere, None where there is none.
+    mark: BEST of its code length, EQUAL if not significantly below the best,
+      or "".
+    printed: The published number; None if there is none.
   """
 
   mean: float
@@ -51,11 +51,11 @@ class Row:
 
   Attributes:
     variant: Name of the settings that differ from the table's; "" for none.
-    seeds: Those that are done, in order.
-    wanted: How many the table asks for.
+    seeds: Finished seeds, in order.
+    wanted: Number of seeds in the table's config.
     learning_rate: None for a preset's own, or a reference.
-    is_preliminary: Runs of the grid that could change the rate are missing.
-    is_reference: It was not trained.
+    is_preliminary: Whether missing grid runs could change the rate.
+    is_reference: Whether it was not trained.
     scores: Metric -> score; {} while no seed is done.
     training_secs: Mean over seeds; nan for a reference.
     results: result.json of each seed.
@@ -76,16 +76,16 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-  """All that a table shows.
+  """The contents of a table.
 
   Attributes:
     rows: References first, then by code length and falling first metric.
     choices: Method -> outcome of its grid; {} without one.
     failures: (title, error, folder) of runs that have failed.
     num_done: Runs that are done.
-    num_missing: Runs that are still to come.
-    num_runs: Runs there are, those of the grid counted.
-    elsewhere: Published rows of the protocol that stand beside no row.
+    num_missing: Runs that are not done.
+    num_runs: All runs, including those of the grid.
+    elsewhere: Published rows of the protocol without a measured row.
     is_paired: Whether all cells have the same queries, as marks need.
     cell_infos: cell.json of each run that is done.
     records: (method, bits, variant) -> the runs of a row that are done.
@@ -104,7 +104,7 @@ class Contents:
 
 
 def collect(table: cells.Table, workdir: pathlib.Path) -> Contents:
-  """Read whatever is done of a table."""
+  """Read the finished runs of a table."""
   methods = dict.fromkeys(cell.method for cell in table.wanted)
   choices = {}
   if table.grid:

@@ -1,10 +1,10 @@
-"""Runs of a table: each is a command with a folder that says how it went.
+"""Runs of a table: each is a command with a folder that records its outcome.
 
-Of a run, its folder holds:
-  cell.json    what it was asked to be, on which machine, how long it took
-  log.txt      all that it printed
+The folder of a run holds:
+  cell.json    settings, machine, duration
+  log.txt      output
   result.json  written by the run itself, last: the run is done
-  failed.json  written here: why it is not
+  failed.json  written here: the reason for a failure
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from dsh_jax import errors
 DONE, FAILED, WAITING, OTHER = "done", "failed", "to do", "other settings"
 NOT_NEEDED = "not needed"
 
-_MAX_ERROR = 300  # Characters of an error that are kept.
+_MAX_ERROR = 300  # Characters kept of an error.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Job:
   Attributes:
     title: One phrase for the log.
     command: The command; it is done when it has written result.json.
-    settings: What distinguishes it from other commands with its folder.
+    settings: Distinguish it from other commands in its folder.
     folder: Its folder.
   """
 
@@ -57,7 +57,7 @@ def read_json(path: pathlib.Path) -> dict:
 
 
 def write_json(path: pathlib.Path, content: dict) -> None:
-  """Write a file that is there whole or not at all."""
+  """Write a file atomically."""
   temporary = path.with_name(path.name + ".tmp")
   temporary.write_text(json.dumps(content, indent=1) + "\n")
   temporary.replace(path)
@@ -75,7 +75,7 @@ def state(folder: pathlib.Path, settings: list[str]) -> str:
 
 
 def error_of(folder: pathlib.Path, settings: list[str]) -> str:
-  """Return one line on why the folder has no result for these settings."""
+  """Return, in one line, why the folder has no result for these settings."""
   if state(folder, settings) == OTHER:
     made_with = read_json(folder / "cell.json")["settings"]
     changed = set(made_with) ^ set(settings)
@@ -87,13 +87,13 @@ def error_of(folder: pathlib.Path, settings: list[str]) -> str:
 
 
 def forget_failures(workdir: pathlib.Path) -> None:
-  """Give every failed run below a folder another chance."""
+  """Let every failed run below a folder be tried again."""
   for path in workdir.glob("**/failed.json"):
     path.unlink()
 
 
 def write_cell(job: Job, cores: list[int]) -> None:
-  """Write what a run is asked to be, in its folder, which is made.
+  """Write the settings of a run to its folder; create it.
 
   Args:
     job: The run.
@@ -105,14 +105,14 @@ def write_cell(job: Job, cores: list[int]) -> None:
     {
       "settings": job.settings,
       "hardware": hardware.describe(),
-      "cores": len(cores) or hardware.num_cores(),
+      "cores": len(cores or hardware.cores()),
       "commit": hardware.commit(),
     },
   )
 
 
 def write_secs(job: Job, secs: float) -> None:
-  """Add to what `write_cell` wrote how long the run took."""
+  """Add the duration of a run to the file of `write_cell`."""
   cell = read_json(job.folder / "cell.json")
   write_json(job.folder / "cell.json", cell | {"seconds": secs})
 
@@ -134,11 +134,11 @@ def write_failure(job: Job, error: str, code: int, secs: float) -> None:
 
 @contextlib.contextmanager
 def only_one(workdir: pathlib.Path, name: str = "lock") -> Iterator[None]:
-  """Hold the folder against a second table.
+  """Lock the folder against a second table.
 
   Args:
     workdir: The folder.
-    name: Of the file that is locked; parts of a table have each their own.
+    name: Name of the lock file; each part of a table has its own.
 
   Raises:
     UserError: Another process holds it.
@@ -158,14 +158,14 @@ def only_one(workdir: pathlib.Path, name: str = "lock") -> Iterator[None]:
 def next_job(
   pending: list, make_job: Callable[[object], Job | str | None]
 ) -> Job | None:
-  """Take the first thing off a list that can be run.
+  """Remove and return the first item of a list that can be run.
 
   Args:
-    pending: Things to run; those that are not needed are taken off as well.
-    make_job: As of `processes.run`.
+    pending: Items to run; items that are not needed are removed as well.
+    make_job: As for `processes.run`.
 
   Returns:
-    Its job; None if all that are left have to wait.
+    Its job; None if all remaining items have to wait.
   """
   index = 0
   while index < len(pending):

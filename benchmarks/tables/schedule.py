@@ -1,4 +1,4 @@
-"""The order in which the cells of a table are run, and by which process."""
+"""The order of a table's cells, and their division among processes."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ from dsh_jax import errors
 
 
 class Queue:
-  """Turns the table's cells into jobs, when their learning rate is known."""
+  """Turns cells of a table into jobs, once their learning rate is known."""
 
   def __init__(self, table: cells.Table, workdir: pathlib.Path):
     """Keep the table and its folder."""
@@ -15,19 +15,19 @@ class Queue:
     self._workdir = workdir
 
   def items(self, shard: int, num_shards: int) -> list[object]:
-    """Return what a shard is to run, in order: cells, or `references`.
+    """Return the items of a shard, in order: cells, or `references`.
 
     Args:
       shard: Its number, from 0.
-      num_shards: How many there are. They share out the methods; where they are
-        more than these, the cells.
+      num_shards: Number of shards. They divide the methods, or the cells if
+        there are more shards than methods.
     """
     table = self._table
     every = [*table.grid, *table.further, *table.wanted]
     methods = list(dict.fromkeys(cell.method for cell in table.wanted))
     if num_shards > len(methods):
       mine = every[shard::num_shards]
-    else:  # What a method compiles, and its rate, are needed in one process.
+    else:  # One process needs a method's compiled programs and its rate.
       taken = set(methods[shard::num_shards])
       mine = [cell for cell in every if cell.method in taken]
     if table.reference_methods and shard == 0:
@@ -35,7 +35,7 @@ class Queue:
     return mine
 
   def make_job(self, item) -> runner.Job | str | None:
-    """Return the job of an item; None while its grid is not through.
+    """Return the job of an item; None while its grid is unfinished.
 
     A further run of the grid that is not needed gives runner.NOT_NEEDED.
     """

@@ -1,10 +1,10 @@
-"""How a method depends on its settings, on validation queries.
+"""How a method's validation score depends on its settings.
 
 python -m benchmarks.tables.study --config=configs/studies/idhn.py --workdir=DIR
 
-A sweep changes one field, a plane two; all else is the method's preset, which
-is the first of `config.cells`, whose seeds all settings have. Written to the
-workdir: study.md and study.png, of whatever is done.
+A sweep changes one field, a plane two; all other settings are the preset of the
+first of `config.cells`, with its seeds. Written to the workdir: study.md and
+study.png, for all finished runs.
 """
 
 import dataclasses
@@ -52,13 +52,13 @@ _REPORT_ONLY = flags.DEFINE_boolean(
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """Runs and how they lie in sweeps and a plane.
+  """Runs, arranged in sweeps and a plane.
 
   A setting is the cell of its first seed.
 
   Attributes:
     table: Its cells are all runs.
-    seeds: Of each setting.
+    seeds: Seeds of each setting.
     sweeps: Field -> value -> setting.
     fields: The two fields of the plane.
     plane: (value, value) of `fields` -> setting.
@@ -110,7 +110,7 @@ def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
   settings = [*plain.values(), *plane.values()]
   for values in sweeps.values():
     settings += values.values()
-  # All seeds of a setting together: they share what is compiled.
+  # Seeds of a setting in succession: they share compiled programs.
   runs = [
     dataclasses.replace(setting, seed=seed)
     for setting in dict.fromkeys(settings)
@@ -129,7 +129,7 @@ def make_study(config: ml_collections.ConfigDict, overrides=()) -> Study:
 def read_scores(
   study: Study, workdir: pathlib.Path
 ) -> dict[cells.Cell, list[float]]:
-  """Return setting -> validation scores of its seeds that are done."""
+  """Return setting -> validation scores of its finished seeds."""
   scores: dict[cells.Cell, list[float]] = {}
   for cell in study.table.wanted:
     folder = workdir / cell.folder

@@ -1,7 +1,7 @@
 """Runs a table on features in this process, all seeds of a method at once.
 
-Of each run its folder has what a run of its own would leave for a table:
-config.json, codes.npz, result.json and cell.json. The last epoch is scored.
+The folder of each run has the files that a table reads: config.json, codes.npz,
+result.json and cell.json. The last epoch is scored.
 """
 
 import time
@@ -27,13 +27,13 @@ def run(
   after_each: Callable[[runner.Job, str, float], None],
   make_job: Callable[[cells.Cell], runner.Job],
 ) -> None:
-  """Run those of some cells that are not done.
+  """Run the unfinished ones of some cells.
 
   Args:
     table: The table.
     wanted: The cells.
     after_each: Called with a cell's job, its state and its seconds.
-    make_job: As of `processes.run`; the jobs are not started as processes.
+    make_job: As for `processes.run`; the jobs are not started as processes.
 
   Raises:
     UserError: The config of the table is not for a sweep.
@@ -62,7 +62,7 @@ def run(
     for job in ended:
       after_each(job, runner.state(job.folder, job.settings), 0.0)
     if not ready:
-      if wanted:  # Another shard is not through with what they need.
+      if wanted:  # Another shard has not finished the runs they need.
         time.sleep(_POLL_SECS)
       continue
     splits = splits or _load_splits(table)
@@ -81,7 +81,7 @@ def run(
 
 
 def _sort(wanted, make_job):
-  """Sort cells by what can be done with them now.
+  """Sort cells into runnable, waiting and finished ones.
 
   Returns:
     Lists of (cell, job) that differ only in their seed, to be trained

@@ -6,7 +6,7 @@ from benchmarks.tables import cells, rows, table_lines
 
 
 def made(table: cells.Table, contents: rows.Contents) -> Iterator[str]:
-  """Yield the parts of table.md that say how the table was made."""
+  """Yield the parts of table.md about how the table was made."""
   results = [result for row in contents.rows for result in row.results]
   infos = contents.cell_infos
   facts = [("config", f"`{table.config}`")]

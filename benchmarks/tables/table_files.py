@@ -9,7 +9,7 @@ from dsh_jax.report import latex
 
 
 def to_csv(contents: rows.Contents) -> str:
-  """Return one line a row and metric; nan and None are empty."""
+  """Return one line per row and metric; nan and None are empty."""
   buffer = io.StringIO()
   writer = csv.writer(buffer, lineterminator="\n")
   writer.writerow(
@@ -63,7 +63,7 @@ def to_csv(contents: rows.Contents) -> str:
 
 
 def to_tex(table: cells.Table, contents: rows.Contents) -> str:
-  """Return one tabular a code length; needs the package booktabs."""
+  """Return one tabular per code length; needs the package booktabs."""
   parts = [latex.NEEDS]
   for block in dict.fromkeys((r.bits, r.variant) for r in contents.rows):
     members = [

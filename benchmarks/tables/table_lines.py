@@ -9,7 +9,7 @@ def distinct(values: Iterable[object]) -> list[str]:
 
 
 def grid_lines(head: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-  """Return a Markdown table; cells are padded so that it reads as text."""
+  """Return a Markdown table, aligned to be readable as text."""
   texts = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
   widths = [
     max(3, *(len(line[column]) for line in (list(head), *texts)))

@@ -16,10 +16,10 @@ _BLUE, _ORANGE, _GREY = "#1f5f99", "#d9772b", "#808080"
 def save(
   table: cells.Table, contents: rows.Contents, path: pathlib.Path
 ) -> None:
-  """Draw the first metrics of the code length that has most rows.
+  """Draw the first metrics at the code length with most rows.
 
-  Where a method has two code lengths or more, a last panel shows the first
-  metric over them. Nothing is drawn while there is no score.
+  If a method has several code lengths, a last panel shows the first metric over
+  them. Without scores, draw nothing.
   """
   scored = [row for row in contents.rows if row.scores and not row.variant]
   if not scored:

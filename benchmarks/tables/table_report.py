@@ -1,4 +1,4 @@
-"""Writes what is done of a table to its folder."""
+"""Writes the results of a table to its folder."""
 
 import os
 import pathlib
@@ -16,14 +16,14 @@ from dsh_jax import files
 
 
 def write(table: cells.Table, workdir: pathlib.Path) -> pathlib.Path:
-  """Write what is done; each file whole or not.
+  """Write the finished runs, each file atomically.
 
-  Files are table.md, table.csv, table.tex and table.png, and where there is
-  something to say difference.png and claims.md.
+  Files are table.md, table.csv, table.tex and table.png, and if possible
+  difference.png and claims.md.
 
   Args:
-    table: What the cells should be.
-    workdir: Where they are.
+    table: The cells.
+    workdir: Their folder.
 
   Returns:
     The path of table.md.

@@ -1,4 +1,4 @@
-"""A table as Markdown: scores, then everything needed to read them."""
+"""A table as Markdown: scores, then all that is needed to read them."""
 
 import math
 
@@ -16,7 +16,7 @@ _MARKS = {rows.BEST: "**{}**", rows.EQUAL: "{} *", "": "{}"}
 
 
 def markdown(table: cells.Table, contents: rows.Contents) -> str:
-  """Return the whole text of table.md."""
+  """Return the text of table.md."""
   parts = [f"# {table.title}", _progress(contents)]
   parts += _score_tables(table, contents)
   parts += [_legend(contents)]
@@ -47,7 +47,7 @@ def format_rate(row: rows.Row) -> str:
 
 
 def name_of(row: rows.Row) -> str:
-  """Return the method's name; a dagger when test queries chose its epoch."""
+  """Return the method's name, with a dagger if test queries chose its epoch."""
   chosen_on_test = any(r.get("select") == "test_best" for r in row.results)
   return row.method + (" †" if chosen_on_test else "")
 

@@ -19,7 +19,7 @@ from benchmarks.tables import runner
 from dsh_jax.apps import command
 
 _MAX_STEPS = 5
-_NUM_STEPS = 1000  # Of the schedule.
+_NUM_STEPS = 1000  # Steps of the schedule.
 _ENOUGH_SECS = 10.0
 
 
@@ -31,7 +31,7 @@ def measure(config, num_classes: int) -> dict[str, float]:
     num_classes: L.
 
   Returns:
-    start_secs (imports aside: weights and compilation), step_secs,
+    start_secs (weights and compilation, without imports), step_secs,
     encoded_per_sec, host_bytes (peak of this process), device_bytes (peak of
     one accelerator; 0 where the host is the device).
   """

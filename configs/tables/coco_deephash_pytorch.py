@@ -4,7 +4,7 @@ python -m benchmarks.tables \\
   --config=configs/tables/coco_deephash_pytorch.py --workdir=DIR \\
   --override=model.pretrained=alexnet.pth
 
-The published numbers are of the best epoch on the test queries; to compare
+The published numbers are for the best epoch on the test queries; to compare
 with them, add --override=eval.select=test_best.
 """
 

@@ -44,7 +44,7 @@ def list_entries(folder: pathlib.Path) -> list[Entry]:
 
 
 def _folders(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yield decoded arrays, records of a data set, and whatever else there is."""
+  """Yield decoded arrays, records of a data set, and everything else."""
   for path in sorted(folder.glob("*/")):
     records = [info.parent for info in path.rglob("dataset_info.json")]
     yield from path.glob("*/") if path.name == "arrays" else records or [path]
@@ -58,7 +58,7 @@ def remove(folder: pathlib.Path, patterns: Sequence[str]) -> list[str]:
     patterns: Names of entries, or patterns such as "arrays/listfile*".
 
   Raises:
-    UserError: Nothing has such a name, or data are being prepared.
+    UserError: No entry has such a name, or data are being prepared.
   """
   names = [entry.name for entry in list_entries(folder)]
   chosen = set()
@@ -73,7 +73,7 @@ def remove(folder: pathlib.Path, patterns: Sequence[str]) -> list[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         raise errors.UserError(
-          f"A process prepares data, says {lock}. Wait for it or end it."
+          f"Another process is preparing data ({lock}). Wait for it or end it."
         ) from None
   for name in sorted(chosen):
     shutil.rmtree(folder / name)

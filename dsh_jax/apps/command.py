@@ -16,7 +16,7 @@ from ml_collections import config_flags
 
 from dsh_jax import errors
 
-Flag = Callable[..., object]  # Takes a name, and flag_values.
+Flag = Callable[..., object]  # Takes a name and flag_values.
 HELP = {"-h", "-help", "--help", "--helpfull"}
 
 

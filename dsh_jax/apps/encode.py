@@ -26,7 +26,7 @@ def encode_pictures(
     workdir: Folder of a finished run.
     source: See `image_lists.find`; for labels, `image_lists.find_labels`.
     out: The .npz file; see `image_files.computed`.
-    outputs: Whether to keep what the codes are the signs of.
+    outputs: Whether to store the real-valued outputs too.
   """
   run = trained.load_run(workdir)
   if run.num_features is not None:
@@ -66,13 +66,13 @@ def encode_pictures(
 def encode_vectors(
   workdir: str, source: str, out: str, outputs: bool = False
 ) -> None:
-  """Encode features and write an index; arguments as of `encode_pictures`.
+  """Encode features and write an index; arguments as for `encode_pictures`.
 
   Args:
     workdir: Folder of a finished run on features.
     source: See `feature_files.read_vectors`.
     out: The .npz file.
-    outputs: Whether to keep what the codes are the signs of.
+    outputs: Whether to store the real-valued outputs too.
 
   Raises:
     UserError: A path is wrong, the run is not a finished one or takes images,
@@ -81,7 +81,7 @@ def encode_vectors(
   run = trained.load_run(workdir)
   if run.num_features is None:
     raise errors.UserError(
-      f"--workdir={workdir} was trained on images; give --images in place of"
+      f"--workdir={workdir} was trained on images; give --images instead of"
       " --features."
     )
   found = feature_files.read_vectors(source, "--features", run.num_features)

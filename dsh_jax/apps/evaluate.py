@@ -1,4 +1,4 @@
-"""Scores codes of any program."""
+"""Scores codes from any program."""
 
 import dataclasses
 import json
@@ -29,10 +29,9 @@ class Items:
     packed: uint32 [N, ceil(K/32)].
     labels: [N, L] of 0 and 1, not yet checked.
     num_bits: K.
-    encoder_sha256: Of what encoded them, see `trained.TrainedRun`; "" if the
+    encoder_sha256: Identifies the encoder, see `trained.TrainedRun`; "" if the
       file does not record it.
-    outputs: What the codes are the signs of, float [N,K]; None if the file
-      does not hold it.
+    outputs: Real-valued outputs, float [N,K]; None if the file lacks them.
   """
 
   packed: np.ndarray
@@ -146,8 +145,7 @@ def evaluate_files(
   Returns:
     The result of `evaluation.evaluate_codes`, and "settings": num_bits,
     convention, normalizer, drop_empty. Where both files hold outputs also
-    "ties_by_outputs": metric -> its mean if outputs order the items at one
-    distance.
+    "ties_by_outputs": metric -> its mean with ties ordered by outputs.
   """
   if convention is not None and convention not in conventions.CONVENTIONS:
     raise errors.unknown(

@@ -100,7 +100,7 @@ def _loader(run: trained.TrainedRun) -> str:
     texts = {
       "needs": "only jax",
       "example": "FILE.npy  prints the codes of features [n,F] or [F].",
-      "about": "It does the whole of what the run does with features.",
+      "about": "It includes all preprocessing of features.",
       "items": f"Features float32 [n,{run.num_features}]",
       "width": str(run.num_features),
     }
@@ -108,7 +108,7 @@ def _loader(run: trained.TrainedRun) -> str:
   texts = {
     "needs": "jax, and Pillow for files",
     "example": "PHOTO.jpg ...  prints the code of each.",
-    "about": f"Before the encoder: {_before(run)}. In it:\n{_inside(run)}.",
+    "about": f"Before the encoder, {_before(run)}. In it:\n{_inside(run)}.",
     "items": f"Images uint8 [n,{run.image_size},{run.image_size},3]",
     "size": str(run.image_size),
     "resize": run.config.data.resize,
@@ -124,9 +124,9 @@ def _fill(template, texts):
 
 def _before(run):
   return (
-    "decode_image.py turns a picture as its EXIF\ndata say, puts it on white"
-    f" where it is transparent, and resizes it to\n{run.image_size} pixels by"
-    f" the rule {run.config.data.resize!r}"
+    "decode_image.py rotates a picture by its\nEXIF data, replaces transparency"
+    f" by white, and resizes it to\n{run.image_size} pixels by the rule"
+    f" {run.config.data.resize!r}"
   )
 
 
@@ -180,7 +180,7 @@ def _quote(text: str) -> str:
 
 
 def write(workdir: str, out: str, index_path: str = "") -> list[str]:
-  """Write all exports and return a line for each one left out.
+  """Write all exports; return a line for each one left out.
 
   Args:
     workdir: Folder of a finished run.
@@ -197,7 +197,9 @@ def write(workdir: str, out: str, index_path: str = "") -> list[str]:
     with _filled(pathlib.Path(out).expanduser()) as folder:
       folder.joinpath("encoder.stablehlo").write_bytes(export_encoder(run))
       folder.joinpath("load_encoder.py").write_text(_loader(run))
-      if run.num_features is None:  # The file itself, so that nothing differs.
+      if (
+        run.num_features is None
+      ):  # The file itself, so that they cannot differ.
         shutil.copyfile(images.__file__, folder / "decode_image.py")
       about = json.dumps(_about(run), indent=2)
       folder.joinpath("about.json").write_text(about + "\n")

@@ -1,4 +1,4 @@
-"""Writes the features that a backbone gives images."""
+"""Writes features of images, computed by a backbone."""
 
 import importlib
 import sys
@@ -59,7 +59,7 @@ def of_config(config: ml_collections.ConfigDict, out: str) -> None:
 
   Args:
     config: As in configs/default.py.
-    out: As of `of_images`.
+    out: As for `of_images`.
 
   Raises:
     UserError: As `data.load_splits`, the backbone is wrong, or the file cannot

@@ -1,4 +1,4 @@
-"""Image files: their pixels, and what is computed of them."""
+"""Image files: their pixels, and arrays computed from them."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def thumbnail(image: np.ndarray) -> tuple[bytes, str]:
 
 
 class Computed(NamedTuple):
-  """What was computed of the images of a folder or a list.
+  """Arrays computed from the images of a folder or a list.
 
   Attributes:
     root: The folder that names are relative to.
@@ -93,17 +93,17 @@ def computed(
   title: str,
   fingerprint: str,
 ) -> Iterator[Computed]:
-  """Yield what is computed of images, for the caller to write to `out`.
+  """Yield arrays computed from images, for the caller to write to `out`.
 
   Args:
     source: See `image_lists.find`.
-    out: The .npz file. Meanwhile, parts are in a folder beside it, from which
+    out: The .npz file. Meanwhile, parts are in a folder next to it, from which
       a later call resumes.
     size: Side of the images, pixels.
     resize: A rule of `images.RESIZE_RULES`.
     compute: Pixels uint8 [n,size,size,3] -> arrays of n rows, by name.
-    title: Of the progress bar; {} is the number of images.
-    fingerprint: What the arrays depend on beside the images.
+    title: Title of the progress bar; {} is the number of images.
+    fingerprint: All that the arrays depend on besides the images.
 
   Raises:
     UserError: A path is wrong, no image can be read, or a file cannot be
@@ -207,7 +207,7 @@ def print_unreadable(unreadable: Mapping[str, str], out: str) -> None:
 
 
 def _stamp(path: pathlib.Path) -> list[int]:
-  """Return size and time of a file; nothing if there is none."""
+  """Return size and time of a file, or () if it is missing."""
   try:
     status = os.stat(path)
   except (OSError, ValueError):

@@ -17,7 +17,7 @@ from dsh_jax.runs import trained
 from dsh_jax.runs import workdir as workdir_lib
 
 _TEXTS = ("workdir", "root", "encoder_sha256")
-# Of arrays of an index: dimensions and kinds of type.
+# Arrays of an index: number of dimensions, kinds of type.
 _KINDS = {
   "num_bits": (0, "iu"),
   "database_codes": (2, "u"),
@@ -36,7 +36,7 @@ class Query(NamedTuple):
 
   Attributes:
     code: uint32 [ceil(K/32)].
-    outputs: What it is the signs of, float [K]; None if that is unknown.
+    outputs: Real-valued outputs, float [K]; None if unknown.
   """
 
   code: np.ndarray
@@ -53,12 +53,12 @@ class Index:
     num_bits: K.
     workdir: Folder of the run that encoded them.
     root: Folder that ids are relative to; "" for ids of the run's data set.
-    encoder_sha256: That of the run's weights and preprocessing, see
-      `trained.TrainedRun`; "" of version 0.1.
+    encoder_sha256: Identifies the run's weights and preprocessing, see
+      `trained.TrainedRun`; "" if version 0.1 wrote the index.
     labels: uint8 [N,L]; None if the index has none.
     class_names: Names of the L labels; () without labels.
-    outputs: What the codes are the signs of, float [N,K]; None if the index
-      does not hold it. It orders the items at one distance.
+    outputs: Real-valued outputs, float [N,K], which order the items at one
+      distance; None if the index lacks them.
   """
 
   codes: np.ndarray
@@ -82,7 +82,7 @@ class Index:
   def nearest(self, query: Query, count: int) -> list[tuple[int, int]]:
     """Return (distance, row) of the nearest images.
 
-    Those at one distance are ordered by `outputs` if the index and the query
+    Images at one distance are ordered by `outputs` if the index and the query
     have them, and by row otherwise.
 
     Args:
@@ -106,7 +106,7 @@ class Index:
 
   @functools.cached_property
   def has_pictures(self) -> bool:
-    """Whether the run was trained on images, and not on features."""
+    """Whether the run was trained on images, not on features."""
     if not self.workdir:
       return True
     config = workdir_lib.Workdir(self.workdir).read_json("config.json")

@@ -13,8 +13,8 @@ from uvicorn.protocols.http import h11_impl
 from dsh_jax.data import images
 
 MAX_CONNECTIONS = 400
-REQUEST_SECS = 30.0  # For a request to arrive and its answer to leave.
-_TRIMMED_BYTES = 2**26  # After less, the allocator may keep it.
+REQUEST_SECS = 30.0  # Seconds to receive a request and send its answer.
+_TRIMMED_BYTES = 2**26  # Freed memory from which the allocator returns it.
 
 
 class BusyError(Exception):
@@ -22,7 +22,7 @@ class BusyError(Exception):
 
 
 class Memory:
-  """Memory that all pictures which are being decoded may take together."""
+  """A limit on the memory for all pictures that are being decoded."""
 
   def __init__(self, num_bytes: int):
     """Allow `num_bytes`."""
@@ -35,11 +35,11 @@ class Memory:
 
     Args:
       num_bytes: How much.
-      wait_secs: How long to wait for others to give theirs back.
+      wait_secs: Seconds to wait until others release theirs.
 
     Raises:
-      UnreadableError: It is more than there is in all.
-      BusyError: Others hold too much of it.
+      UnreadableError: It is more than the limit.
+      BusyError: Others hold too much.
     """
     if num_bytes > self._total:
       raise images.UnreadableError(

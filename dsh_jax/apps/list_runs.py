@@ -16,7 +16,7 @@ _HEAD = ("run", "method", "bits", "seed", "data", "epochs", "metric", "score")
 def with_bare_words(argv: Sequence[str]) -> list[str]:
   """Return a command line whose bare words are values of --workdir.
 
-  A shell makes words of the pattern in `--workdir runs/*`.
+  A shell expands the pattern in `--workdir runs/*` to words.
   """
   takes_value = {
     f"{dashes}{name}"
@@ -34,7 +34,7 @@ def with_bare_words(argv: Sequence[str]) -> list[str]:
 def find(patterns: Sequence[str]) -> list[str]:
   """Return the folders that patterns such as runs/* match, each once.
 
-  What matches nothing is returned as it is.
+  A pattern that matches nothing is returned unchanged.
   """
   found = []
   for pattern in patterns:

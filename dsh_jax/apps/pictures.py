@@ -1,4 +1,4 @@
-"""Pictures of the items of an index, wherever they are now."""
+"""Pictures of the items of an index."""
 
 import functools
 import pathlib
@@ -20,8 +20,8 @@ class Pictures:
   """Pictures by row: files of a folder, or the run's data set.
 
   Attributes:
-    are_files: Whether they are files; the images of a data set are as small as
-      the network takes them.
+    are_files: Whether they are files; images of a data set have the size that
+      the network takes.
   """
 
   def __init__(self, index: index_lib.Index, folder: str = ""):
@@ -29,8 +29,8 @@ class Pictures:
 
     Args:
       index: The index.
-      folder: Where its files are, if they have been moved; "" takes the folder
-        that the index or its run names.
+      folder: New folder of its files, if they have been moved; "" is the folder
+        in the index or its run.
     """
     self._index = index
     self._root = pathlib.Path(folder or index.root).expanduser()
@@ -71,7 +71,7 @@ class Pictures:
     return image_files.thumbnail(pixels)
 
   def problem(self) -> str:
-    """Return what cannot be found, as a line, or ""."""
+    """Return a line about missing pictures, or ""."""
     index = self._index
     if not index.has_pictures:
       return ""
@@ -94,7 +94,7 @@ class Pictures:
     )
 
   def _originals(self) -> pathlib.Path | None:
-    """Return the folder of the files that the run was trained on, if there."""
+    """Return the folder of the run's training files, if it exists."""
     try:
       folder = stored_images.pictures_folder(*self._run)
       if not folder:

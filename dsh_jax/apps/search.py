@@ -55,14 +55,14 @@ def query_of_item(
   Args:
     index: The index to search.
     name: The id of the item.
-    pictures: Where its picture is; None shows none.
+    pictures: The pictures of the index; None shows none.
 
   Raises:
-    UserError: There is no item of that name, or no picture of it.
+    UserError: The index has no such item, or its picture cannot be read.
   """
   if (row := index.row_of(name)) is None:
     raise errors.UserError(
-      f"--id={name} is not in the index, whose first is {index.ids[0]}."
+      f"--id={name} is not in the index (first id: {index.ids[0]})."
     )
   hit = search_page.Hit("", str(index.ids[row]), labels=index.labels_of(row))
   if pictures and index.has_pictures:

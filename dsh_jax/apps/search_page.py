@@ -14,9 +14,9 @@ class Hit:
   """An item on the page.
 
   Attributes:
-    source: Address or data URI of its picture; "" of features.
+    source: Address or data URI of its picture; "" for features.
     id: Its id.
-    link: Address of its own neighbours; "" for none.
+    link: Address of its neighbours; "" for none.
     distance: Hamming distance to the query; None before a search.
     labels: Names of its labels.
     shared: Number of labels shared with the query; None if it is unknown.
@@ -32,7 +32,7 @@ class Hit:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where the hits of a page are among all.
+  """Position of a page's hits among all.
 
   Attributes:
     first: Rank of the first, from 0.
@@ -78,7 +78,7 @@ def render(
     pixelated: Whether to enlarge pictures without smoothing.
     title: What the hits are, without a query.
     query: The query; None before a search.
-    place: Where the hits are among all; None shows no links to others.
+    place: Position of the hits among all; None shows no links to others.
     problem: An error message, or "".
     server: Whether a server answers further searches.
     upload: Whether images can be uploaded.

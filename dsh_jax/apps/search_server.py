@@ -23,11 +23,11 @@ from dsh_jax.apps import uploads as uploads_lib
 from dsh_jax.retrieval import ties
 from dsh_jax.runs import trained
 
-_DECODING_BYTES = 512 * 2**20  # Of all pictures at a time.
-_WAIT_SECS = 10.0  # Of a picture of the index, for that memory.
+_DECODING_BYTES = 512 * 2**20  # Memory for decoding, all pictures together.
+_WAIT_SECS = 10.0  # Seconds to wait for that memory, for pictures of the index.
 _FOUND = 24  # Items on a page.
 _KEPT = 1000  # Small images held in memory.
-_DEEPEST = 10_000  # Rank that is shown.
+_DEEPEST = 10_000  # Last rank that is shown.
 _HEADERS = {
   "X-Content-Type-Options": "nosniff",
   "Referrer-Policy": "same-origin",
@@ -95,9 +95,9 @@ class Server:
     return self._neighbours(query, hit, _address(query), self._first(request))
 
   def find(self, request: requests.Request) -> responses.Response:
-    """Return the items of a name and a label.
+    """Return the items with a name and a label.
 
-    The neighbours of an item are shown if the name is all of its id.
+    If the name is an item's id, show its neighbours instead.
     """
     name = request.query_params.get("name", "").strip()
     label = request.query_params.get("label", "").strip()
@@ -143,7 +143,7 @@ class Server:
     query, hit = await self._uploads.receive(request)
     if self._index.outputs is None:
       query = query._replace(outputs=None)
-    else:  # As the addresses of further pages hold them.
+    else:  # As in the addresses of further pages.
       query = query._replace(outputs=ties.round_outputs(query.outputs))
     return await concurrency.run_in_threadpool(
       self._neighbours, query, hit, _address(query), 0
@@ -170,9 +170,9 @@ class Server:
   def left(
     self, request: requests.Request, error: Exception
   ) -> responses.Response:
-    """Answer a sender who has left."""
+    """Answer a client that has disconnected."""
     del request, error
-    return responses.Response(status_code=400)  # Nobody reads it.
+    return responses.Response(status_code=400)  # Nobody reads the answer.
 
   def _parse(self, name, outputs) -> index_lib.Query | None:
     """Return the query of an address that `_address` made, or None."""
@@ -204,7 +204,7 @@ class Server:
     return _number(request.path_params["row"], len(self._index), "item")
 
   def _first(self, request) -> int:
-    """Return the rank to begin with, from 0."""
+    """Return the first rank to show, from 0."""
     end = min(len(self._index), _DEEPEST)
     return _number(request.query_params.get("first", "0"), end, "page")
 
@@ -266,7 +266,7 @@ def _address(query: index_lib.Query) -> str:
 
 
 def _place(address, first, total, ties=0) -> search_page.Place:
-  """Return where a page of hits is, with addresses of those beside it."""
+  """Return the position of a page of hits, and its neighbours' addresses."""
   mark = "&" if "?" in address else "?"
   before, after = max(0, first - _FOUND), first + _FOUND
   return search_page.Place(

@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
 
 def make_config(app: "search_server.applications.Starlette"):
   """Return how uvicorn runs the application."""
-  # It warns of every upload that was not sent by a browser.
+  # It warns about every upload not sent by a browser.
   logging.getLogger("python_multipart").setLevel(logging.ERROR)
   return uvicorn.Config(
     app,
@@ -100,7 +100,7 @@ def make_config(app: "search_server.applications.Starlette"):
 
 
 def _where(listening: socket.socket) -> list[str]:
-  """Return lines that say where the page is, and who can see it."""
+  """Return lines with the page's address and who can see it."""
   host, port = listening.getsockname()[:2]
   address = ipaddress.ip_address(host)
   if address.is_unspecified:

@@ -14,21 +14,21 @@ from dsh_jax.runs import trained
 
 MAX_BYTES = 20 * 2**20
 _MAX_ARRIVING = 64
-_MAX_WAITING = 16  # To be encoded.
+_MAX_WAITING = 16  # Images waiting to be encoded.
 _NUM_THREADS = 2
-_SHOWN_PIXELS = 25_000_000  # Of larger ones, what the network sees is shown.
-_NAME_LETTERS = 200  # Of a file name that are shown.
+_SHOWN_PIXELS = 25_000_000  # Above, the network's input is shown instead.
+_NAME_LETTERS = 200  # Characters of a file name that are shown.
 
 
 class Uploads:
-  """Images that are searched for once and not kept."""
+  """Images that are searched for once and not stored."""
 
   def __init__(self, encoder: trained.TrainedRun, memory: limits.Memory):
     """Encode with `encoder`, decode within `memory`."""
     self._encoder = encoder
     self._memory = memory
     self._encoding = threading.Lock()  # One image on the device at a time.
-    # Threads of their own: those of the server answer searches, and each thread
+    # Separate threads: those of the server answer searches, and each thread
     # that decodes keeps some memory.
     self._threads = futures.ThreadPoolExecutor(_NUM_THREADS)
     self._num_arriving = self._num_waiting = 0
@@ -41,8 +41,8 @@ class Uploads:
     Raises:
       HTTPException: 411 or 413 for an upload of unknown size or above
         `MAX_BYTES`, 400 or 415 if it is not an image.
-      BusyError: There are too many uploads.
-      ClientDisconnect: The sender has left.
+      BusyError: Too many uploads are waiting.
+      ClientDisconnect: The client has disconnected.
     """
     length = request.headers.get("content-length", "")
     # A body in chunks may have any length, whatever Content-Length says.

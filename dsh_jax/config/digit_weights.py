@@ -27,7 +27,7 @@ NAME = "digits"
 BACKBONE = "tiny"
 # The same as that of the scenes.
 PREPROCESSING = pretrained.Preprocessing((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-_VERSION = 1  # Of all below; other versions are trained again.
+_VERSION = 1  # Version of the training; other weights are trained again.
 _FILES = ("config.json", "model.npz")
 _SIDE = 32  # Pixels; a digit has 16 or 24.
 _NUM_IMAGES = 8_000

@@ -23,7 +23,7 @@ from dsh_jax import errors, files
 from dsh_jax.data import checked, decoding, splits
 from dsh_jax.data import dataset as dataset_lib
 
-_VERSION = 2  # Of file format and decoding; a new version rebuilds.
+_VERSION = 2  # Version of file format and decoding; a new one rebuilds.
 
 
 def load(
@@ -52,7 +52,7 @@ def load(
   records = pathlib.Path(data_dir) / key
   try:
     parent.mkdir(parents=True, exist_ok=True)
-    # One lock for all sizes, which come from the same records.
+    # One lock for all sizes, which share their records.
     with _lock(parent / f"{_file_name(key)}.lock"):
       # Another process may have built them meanwhile.
       items, problem = _try_to_open(folder)
@@ -71,7 +71,7 @@ def load(
         files.seal(records, *_small_files(records))
       decoding.build(dataset, builder, folder, image_size, resize, num_threads)
       return open_folder(folder)
-  except (RuntimeError, KeyError) as error:  # Of array_record, of TFDS.
+  except (RuntimeError, KeyError) as error:  # From array_record and TFDS.
     raise errors.UserError(
       f"Cannot read the records in {records}: {errors.describe(error)}. Delete"
       " that folder and run again."

@@ -65,7 +65,7 @@ class Dataset:
       key once a file changes.
     create_builder: (data_dir, manual_dir, max_missing, **options) -> TFDS
       builder. It may have `groups`: name -> ids in a list; and `together`: id
-      -> name, where items of one name stay on one side of the splits.
+      -> name, where items with one name stay on one side of the splits.
     options: Names of the options that `key` and `create_builder` take.
     splits: TFDS splits to read; () is all of them.
     read: Example of the builder -> encoded image, id, label numbers.
@@ -73,7 +73,7 @@ class Dataset:
     label_sets: Name -> labels to keep.
     choose: (name of a protocol or "", options) -> name and protocol, if
       options change the protocol.
-    load: **options -> `splits.Items` of vectors, in place of a builder.
+    load: **options -> `splits.Items` of vectors, instead of a builder.
     choose_loaded: (name of a protocol or "", items) -> name and protocol.
     by_tfds: Whether the builder is TFDS's own, which needs TensorFlow to
       prepare and shows its own progress.

@@ -1,4 +1,4 @@
-"""Files of features, with their labels, ids, splits and groups."""
+"""Feature files, with labels, ids, splits and groups."""
 
 import dataclasses
 import pathlib
@@ -11,7 +11,7 @@ from dsh_jax.data import array_files
 
 _TYPES = ("float16", "float32", "float64")
 _CHUNK = 1 << 16  # Rows checked at a time.
-# Column -> field of config.data that may name a file of its own for it.
+# Column -> field of config.data that may name a separate file for it.
 FIELDS = {
   "features": "features",
   "labels": "labels_file",
@@ -63,7 +63,7 @@ class Vectors:
 def read_vectors(
   path: str, field: str, num_features: int | None = None
 ) -> Vectors:
-  """Read features, and ids if there are any, of a file.
+  """Read the features of a file, and its ids if it has any.
 
   Args:
     path: A .npy, or a file with `features` and optionally `ids`.
@@ -152,8 +152,8 @@ def read_ids(columns: dict[str, Column], num_items: int) -> np.ndarray:
   names, counts = np.unique(ids, return_counts=True)
   if len(names) < num_items:
     raise column.error(
-      f"The id {str(names[counts.argmax()])!r} of {column.path} is there"
-      f" {counts.max()} times; ids must differ"
+      f"Duplicate id {str(names[counts.argmax()])!r} in {column.path}"
+      f" ({counts.max()} times)"
     )
   return ids
 

@@ -1,7 +1,7 @@
-"""Features of any model in place of images.
+"""Features of any model instead of images.
 
 One file (.npz, .safetensors, .parquet) holds `features` float [N,F], `labels`
-and optionally `ids`, `split` and `group`; or each is a file of its own. Labels
+and optionally `ids`, `split` and `group`; or each is in a separate file. Labels
 are multi-hot [N,L] of 0 and 1, class numbers [N], names separated by ";", or
 names [N,M] with "" as none; in Parquet also lists of names or class numbers.
 `class_names` may name the columns or numbers. A split is "train",

@@ -88,7 +88,7 @@ AUTO = protocols.Protocol(
   database=protocols.REST,
   validation=0.1,
   train_in_database=True,
-  source="a tenth are queries, the rest is trained on and searched",
+  source="a tenth are queries, the rest is both training set and database",
 )
 _PROTOCOLS = {
   "lists": protocols.Protocol(

@@ -150,7 +150,7 @@ def _other_separator(cells):
 
 
 def check_separator(names: Sequence[str], path: str, classes: str) -> None:
-  """Refuse "sea|sky" beside "sea", if few parts make many names.
+  """Refuse names such as "sea|sky" if few parts form many names.
 
   Args:
     names: The labels of a file, none with ";".

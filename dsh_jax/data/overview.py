@@ -14,7 +14,7 @@ _NAMED = 5  # Rare labels to name.
 
 
 def describe(splits: splits_lib.Splits) -> dict[str, Any]:
-  """Count items and labels, and collect what makes scores meaningless.
+  """Count items and labels, and collect reasons to distrust the scores.
 
   Args:
     splits: Of images or of features.
@@ -83,7 +83,7 @@ def _count_copies(query, train):
 
 
 def _warnings(splits, summary):
-  """Return a sentence for each reason why a score means little or nothing."""
+  """Return a sentence for each reason to distrust the scores."""
   items, warnings = summary["items"], []
   queries, rows = items["query"], splits.query.labels
   if count := summary["queries_in_train"]:
@@ -115,7 +115,7 @@ def _warnings(splits, summary):
   for kind, name in (("query", "test"), ("validation", "validation")):
     if 0 < items[kind] < _FEW:
       warnings.append(
-        f"The mean is over {items[kind]} {name} queries: chance decides."
+        f"Only {items[kind]} {name} queries: the scores are noisy."
       )
   return warnings
 

@@ -47,7 +47,7 @@ def csq(
 
   def objective(params, codes, labels, step):
     targets = codebooks.item_targets(labels, book, ties)
-    # Of the target's bit.
+    # Probability of the target's bit.
     probability = jnp.maximum((1 + targets * codes) / 2, _MIN_PROBABILITY)
     terms = {
       "cross_entropy": -jnp.mean(jnp.log(probability)),

@@ -30,7 +30,7 @@ from dsh_jax.models import pooling
 
 # PyTorch's default: uniform within 1/sqrt(inputs).
 _INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-_SIDE = 6  # Of the feature map that the fully connected layers read.
+_SIDE = 6  # Side of the feature map that the fully connected layers read.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dsh_jax.models import convolution, normalization, pooling
 
 Module = Callable[..., Any]
 
-# For layers followed by a relu.
+# Initialiser of layers followed by a relu.
 KAIMING = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 

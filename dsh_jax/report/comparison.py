@@ -13,7 +13,7 @@ from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import significance
 from dsh_jax.runs import changes
 
-_RESAMPLES = 2000  # Of the bootstrap over queries.
+_RESAMPLES = 2000  # Resamples of the bootstrap over queries.
 _RULES = ("eval.normalizer", "eval.drop_empty")  # Fields that change scores.
 _FIRST = ("method", "bits")  # Fields to list first.
 

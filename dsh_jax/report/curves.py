@@ -5,7 +5,7 @@ import numpy as np
 from dsh_jax.report.run_files import RunFiles
 from dsh_jax.retrieval import codes, evaluation, metrics
 
-_POINTS = 18  # Of a curve over the cut-off k.
+_POINTS = 18  # Points of a curve over the cut-off k.
 _MAX_ITEMS = 3000  # Database items in the figures of bits and the map.
 _DRAWN_LABELS = 6  # Panels of the map.
 _FEW_PAIRS = 20  # Distributions of fewer pairs are mostly noise.

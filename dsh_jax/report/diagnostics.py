@@ -45,7 +45,7 @@ def of_runs(runs: Sequence[RunFiles]) -> list[drawing.Figure]:
   return [
     drawing.render(
       "diagnostics",
-      "What the codes are like",
+      "Code statistics",
       "At each validation, of a sample of its queries. A rank near 1 with a"
       " high label count correlation: codes follow the number of labels. Many"
       " pairs at distance 0, or bits of low entropy: codes collapse.",

@@ -10,8 +10,7 @@ def weights(
 
   Values more than eight standard deviations plus 40 from the mode are left out;
   by Bernstein's inequality their probability is below 1e-13 in all.
-  `scipy.stats.hypergeom.pmf` agrees to 1e-14 but takes 10,000 times as long on
-  buckets of 10,000 items.
+  `scipy.stats.hypergeom.pmf` agrees to 1e-14 but is much slower.
 
   Args:
     population: float64 [Q], whole numbers >= 1: items in the bucket.

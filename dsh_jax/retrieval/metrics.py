@@ -12,7 +12,7 @@ orders:
 
 Source: tie-aware means after McSherry and Najork, Computing information
 retrieval performance measures efficiently in the presence of tied scores,
-ECIR 2008; weighted average precision (with ACG in place of precision) after
+ECIR 2008; weighted average precision (with ACG instead of precision) after
 Zhao et al., Deep semantic ranking based hashing for multi-label image
 retrieval, CVPR 2015.
 """

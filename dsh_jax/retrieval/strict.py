@@ -1,7 +1,7 @@
 """Fast scores of unhashed features by two metrics.
 
 Equal similarities are ordered by row; `real_valued` treats them as tied and
-has every metric, in ten times the time.
+has every metric, but is slower.
 """
 
 import numpy as np

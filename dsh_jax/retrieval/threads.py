@@ -12,8 +12,8 @@ def map_blocks(
 ) -> list:
   """Return the results of `work(first, last)` for blocks of rows, in order.
 
-  It processes rows first to last - 1, and should release the GIL, as NumPy and
-  the compiled loops do.
+  `work` processes rows first to last - 1 and should release the GIL, as NumPy
+  and the compiled loops do.
   """
   starts = range(0, num_rows, block)
   if len(starts) < 2:

@@ -1,9 +1,8 @@
-"""Orders items at one Hamming distance by the outputs behind their codes.
+"""Orders items at one Hamming distance by their real-valued outputs.
 
-Outputs are the real numbers that codes are the signs of. Items are ranked by
-distance, and those at one distance by the inner product of outputs with the
-query's, the largest first: it scored higher than the cosine, which leaves out
-how sure the network is of an item.
+A code is the sign of a network's outputs. Items are ranked by distance, and
+items at one distance by the inner product of their outputs with the query's,
+the largest first. The cosine would ignore the magnitude of the outputs.
 """
 
 import numpy as np
@@ -15,10 +14,10 @@ from dsh_jax.retrieval import codes, neighbors, real_valued
 def check(
   outputs: np.ndarray, num_items: int, num_bits: int, source: str
 ) -> np.ndarray:
-  """Return the outputs of a file, float [N,K], if they are that.
+  """Check that the outputs of a file are finite float [N,K]; return them.
 
   Raises:
-    UserError: They are of another type or shape, or not finite.
+    UserError: They are not.
   """
   if outputs.dtype.kind != "f" or outputs.shape != (num_items, num_bits):
     raise errors.UserError(
@@ -31,7 +30,7 @@ def check(
 
 
 def round_outputs(outputs: np.ndarray) -> np.ndarray:
-  """Return outputs as float16, the largest as its largest number."""
+  """Return outputs as float16, clipped to its range."""
   most = np.finfo(np.float16).max
   return np.clip(outputs, -most, most).astype(np.float16)
 
@@ -44,9 +43,10 @@ def join(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Return vectors whose cosine ranks by distance, then by outputs.
 
-  They are signs times two beside outputs of length 1, or at most 1 and filled
-  up to it: the inner product of two is p + 4 (K - 2 d), p in [-1,1] being in
-  proportion to that of the outputs and d the distance.
+  A vector concatenates scaled outputs, one number that pads those of the
+  database to norm 1 (0 for queries), and twice the signs. The inner product of
+  two vectors is p + 4 (K - 2 d), with d the distance and p in [-1,1]
+  proportional to the inner product of the outputs.
 
   Args:
     query: uint32 [Q,words].

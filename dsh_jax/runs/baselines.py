@@ -7,7 +7,7 @@ from dsh_jax.retrieval import codes, evaluation, strict, unsupervised
 
 _SIDE = 8  # Pixels of the thumbnails that are hashed.
 _CHUNK = 256  # Images read at a time.
-# A larger database of images would take long to read once more.
+# Reading a larger database of images again would take long.
 _MOST_IMAGES = 50_000
 _MOST_FITTED = 10_000  # Training items to fit directions to.
 _MOST_ROTATED = 640_000  # Numbers to fit a rotation to: half a second.

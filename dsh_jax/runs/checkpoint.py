@@ -1,4 +1,4 @@
-"""All of orbax: what survives a kill, and how it is found again."""
+"""Save and restore checkpoints with Orbax."""
 
 import contextlib
 import errno
@@ -54,14 +54,14 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: str, keep: int = 3, read_only: bool = False):
-    """Opens `workdir`/checkpoints.
+    """Open `workdir`/checkpoints.
 
     Args:
       workdir: The folder of the run, a path or an address such as gs://BUCKET.
       keep: How many checkpoints to keep, the newest; at least 1.
-      read_only: Leave the folder as it is, for a run that may be under way and
-        for the hosts that do not write. Else it is created, and what a killed
-        run left there half-written is removed.
+      read_only: Do not change the folder, for a run that may be in progress and
+        for hosts that do not write. Otherwise create it, and remove what a
+        killed run left unfinished.
 
     Raises:
       StorageError: The folder cannot be written.
@@ -70,7 +70,7 @@ class Checkpoints:
     if "://" not in str(workdir):
       self._path = epath.Path(self._path.absolute())
     self._read_only = read_only
-    self._pending: int | None = None  # The step that is being written.
+    self._pending: int | None = None  # The step being written.
     self._writer = futures.ThreadPoolExecutor(1)
     self._begun: futures.Future | None = None  # Orbax writes once it is done.
     self._verbosity = absl_logging.get_verbosity()
@@ -88,7 +88,7 @@ class Checkpoints:
           read_only=read_only,
           cleanup_tmp_directories=not read_only,
           enable_async_checkpointing=not read_only,
-          # Each host for itself: it never waits for others.
+          # Per host: it never waits for others.
           multiprocessing_options=ocp.options.MultiprocessingOptions(
             primary_host=host,
             active_processes={host},
@@ -106,13 +106,13 @@ class Checkpoints:
     return self
 
   def __exit__(self, kind, error, trace) -> None:
-    # Of two errors, the one that is on its way already.
+    # An error that is already being raised takes precedence.
     ignored = errors.StorageError if kind is not None else ()
     with contextlib.suppress(ignored):
       self.close()
 
   def close(self) -> None:
-    """Wait for the last checkpoint and releases orbax's threads.
+    """Wait for the last checkpoint and release Orbax's threads.
 
     Raises:
       StorageError: As `wait`.
@@ -125,32 +125,32 @@ class Checkpoints:
       sys.unraisablehook = self._hook
 
   def _unraisable(self, unraisable):
-    # Threads that write say so, one by one, after another met a full disk.
+    # After one thread meets a full disk, all others log this.
     if str(unraisable.exc_value) != "Event loop is closed":
       self._hook(unraisable)
 
   def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> None:
-    """Begin to write host arrays and JSON metadata; nothing if `read_only`.
+    """Begin to write host arrays and JSON metadata; no-op if `read_only`.
 
-    The checkpoint before is on disk when this returns. One of the same step,
-    which was damaged, is replaced.
+    The previous checkpoint is on disk when this returns. A damaged one of the
+    same step is replaced.
 
     Args:
       step: Steps taken; names the checkpoint.
       tree: Nested dictionaries and dataclasses of host arrays, which must not
         change until it is on disk.
-      metadata: What JSON can hold, but for the keys "sha256" and
+      metadata: JSON values, without the keys "sha256" and
         "metadata_sha256".
 
     Raises:
-      StorageError: The one before cannot be written; those before that are
-        whole.
+      StorageError: The previous one cannot be written; earlier ones are
+        intact.
     """
     if self._read_only:
       return
     self.wait()
     tree = jax.tree.map(np.asarray, tree)
-    # Orbax's threads log with their traces what is raised here as well.
+    # Orbax's threads also log, with traces, the error that is raised here.
     absl_logging.set_verbosity(absl_logging.FATAL)
     self._pending = step
     metadata = {**metadata, "metadata_sha256": files.sha256_of_json(metadata)}
@@ -170,10 +170,10 @@ class Checkpoints:
     )
 
   def check(self) -> None:
-    """Look whether the last checkpoint could be written; does not wait.
+    """Raise if the last checkpoint could not be written; do not wait.
 
     Raises:
-      StorageError: It could not; those before it are whole.
+      StorageError: It could not; earlier ones are intact.
     """
     if self._pending is None or not self._begun.done():
       return
@@ -184,7 +184,7 @@ class Checkpoints:
     """Wait until the last checkpoint is on disk.
 
     Raises:
-      StorageError: It cannot be written; those before it are whole.
+      StorageError: It cannot be written; earlier ones are intact.
     """
     if self._pending is None:
       return
@@ -216,12 +216,12 @@ class Checkpoints:
     Args:
       like: A tree of host arrays with the structure, shapes and types to
         restore.
-      exchange: Content -> the contents of all hosts, `hosts.Hosts.exchange`.
-      check: Raises a UserError if the checkpoint with such metadata does not
-        belong to this run; called before its arrays are read.
+      exchange: `hosts.Hosts.exchange`.
+      check: Raises UserError unless a checkpoint with this metadata belongs to
+        the run; called before its arrays are read.
 
     Returns:
-      (tree of host arrays, metadata), or None if there is no checkpoint at all.
+      (tree of host arrays, metadata), or None without any checkpoint.
 
     Raises:
       UserError: There are checkpoints, and all are damaged; or that of `check`.
@@ -260,7 +260,7 @@ class Checkpoints:
     if reasons:
       raise errors.UserError(
         f"There is no checkpoint to continue from: {'; '.join(reasons)}."
-        " Restore one from a copy, or start afresh with another --workdir."
+        " Restore one from a copy, or start again with another --workdir."
       )
     return None
 
@@ -271,7 +271,7 @@ class Checkpoints:
         return *self._read(step, like, check), None
       except errors.UserError:
         raise
-      except Exception as error:  # Whatever a damaged file may cause.
+      except Exception as error:  # A damaged file can raise any error.
         reason = errors.describe(error)
         if _is_damage(error):
           return None, None, None, f"is damaged: {reason}"
@@ -288,7 +288,7 @@ class Checkpoints:
     metadata = dict(read.run_metadata)
     sha, metadata_sha = metadata.pop("sha256"), metadata.pop("metadata_sha256")
     if files.sha256_of_json(metadata) != metadata_sha:
-      raise DamagedError("its metadata does not have the recorded SHA-256")
+      raise DamagedError("its metadata do not have the recorded SHA-256")
     check(metadata)
     read = self._manager.restore(
       step, args=args.Composite(tree=args.StandardRestore(like))
@@ -301,7 +301,7 @@ class Checkpoints:
   def _storage_error(self, error, step=""):
     return errors.StorageError(
       f"Cannot write the checkpoint {self._path / str(step)}:"
-      f" {errors.describe(error)}. Earlier checkpoints are whole; free space"
+      f" {errors.describe(error)}. Earlier checkpoints are intact; free space"
       " or repair the folder, then give the same command again."
     )
 
@@ -321,7 +321,7 @@ def _is_damage(error: BaseException) -> bool:
 
 
 def digest(tree: Any) -> str:
-  """Returns the SHA-256 over names, types, shapes and bytes of all arrays.
+  """Return the SHA-256 of names, types, shapes and bytes of all arrays.
 
   Args:
     tree: Of host arrays.

@@ -116,7 +116,7 @@ def resolve(
 def remembered(
   config: ml_collections.ConfigDict, run: workdir.Workdir
 ) -> ml_collections.ConfigDict:
-  """Return the configuration with the method that a former call chose.
+  """Return the configuration with the method that an earlier call chose.
 
   Args:
     config: As in configs/default.py; unless its method is "auto", it is

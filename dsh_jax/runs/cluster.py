@@ -9,7 +9,7 @@ import jax
 from dsh_jax import errors
 from dsh_jax.runs import connections, hosts, interrupts, links
 
-_HOLD_SECS = 10  # That JAX does not see that its service has gone.
+_HOLD_SECS = 10  # Seconds by which JAX learns later that its service has gone.
 _FLAGS = (
   "Give --coordinator=HOST:PORT, --num_processes and --process_id, or leave out"
   " --distributed."
@@ -25,7 +25,7 @@ def join(
   """Join the other hosts and JAX on them; if one fails, all end.
 
   Args:
-    coordinator: HOST:PORT of process 0; what is None is detected.
+    coordinator: HOST:PORT of process 0; None is detected, here and below.
     num_processes: Number of processes.
     process_id: Number of this process, from 0.
     secs: How long to wait for hosts that have not started.
@@ -58,7 +58,7 @@ def join(
     (port, *_) = joined.exchange(None if index else _free_port())
     address = _held(host, port) if index else f"127.0.0.1:{port}"
     _initialize(address, count, index, coordinator_bind_address=f"[::]:{port}")
-    jax.devices()  # Of all hosts, which it waits for.
+    jax.devices()  # Waits for the devices of all hosts.
 
 
 def _detect(coordinator, num_processes, process_id, secs):
@@ -67,7 +67,7 @@ def _detect(coordinator, num_processes, process_id, secs):
   if None not in given:
     return given
   try:
-    # `jax.distributed.initialize` detects by it, and has no other name for it.
+    # `jax.distributed.initialize` uses it; it has no public name.
     from jax._src import clusters
 
     detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
@@ -91,10 +91,10 @@ def _free_port() -> int:
 
 
 def _held(host: str, port: int) -> str:
-  """Return a local address that leads to another, and outlives it.
+  """Return a local address that relays to another and closes later.
 
-  JAX's client aborts the process in the moment in which it loses its service.
-  By this it does `_HOLD_SECS` later, when `Links` has ended the process.
+  JAX's client aborts the process as soon as it loses its service. The relay
+  stays open for `_HOLD_SECS`, in which `Links` ends the process.
   """
 
   async def pump(reader, writer):

@@ -1,10 +1,10 @@
-"""Connections between hosts, handled in a thread beside the run."""
+"""Connections between hosts, handled in a separate thread."""
 
 import asyncio
 import socket
 import threading
 
-LOST_SECS = 20  # Until a machine that does not answer counts as lost.
+LOST_SECS = 20  # Seconds without an answer after which a machine is lost.
 
 
 def start_loop() -> asyncio.AbstractEventLoop:
@@ -15,10 +15,10 @@ def start_loop() -> asyncio.AbstractEventLoop:
 
 
 def watched(writer: asyncio.StreamWriter) -> asyncio.StreamWriter:
-  """Return the writer of a connection that breaks if the other is lost."""
+  """Return a writer whose connection breaks if the other side is lost."""
   link = writer.get_extra_info("socket")
   link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-  for name, value in (  # Of Linux; other systems have some of them.
+  for name, value in (  # Linux has all, other systems some.
     ("TCP_KEEPIDLE", LOST_SECS // 4),
     ("TCP_KEEPINTVL", LOST_SECS // 4),
     ("TCP_KEEPCNT", 3),

@@ -1,6 +1,6 @@
 """Diagnostics of codes, on a sample of images.
 
-Scores show that codes are bad; these numbers show why. From random weights a
+Scores show that codes are bad, these numbers why. From random weights a
 network can learn the number of labels and nothing else, as images with many
 labels are relevant to most others. The logits of all bits are then multiples of
 one number.

@@ -10,8 +10,8 @@ import numpy as np
 from dsh_jax import errors, parallel
 from dsh_jax.data import batches
 
-_AHEAD = 2  # Batches that are read, and batches that devices hold, at a time.
-_JOINED = 32  # Batches whose codes come to the host in one transfer.
+_AHEAD = 2  # Batches read ahead, and batches on the devices, at a time.
+_JOINED = 32  # Batches whose codes are transferred to the host at once.
 
 
 def check_finite(has_nan: np.ndarray) -> None:
@@ -55,7 +55,7 @@ class BatchEncoder:
       return jnp.concatenate([has_nan, packed], axis=1), *outputs
 
     def join(encoded):
-      # All of it travels as words, outputs bit for bit.
+      # Everything is transferred as words, outputs bit for bit.
       words = jax.tree.map(
         lambda x: jax.lax.bitcast_convert_type(x, jnp.uint32), encoded
       )
@@ -73,7 +73,7 @@ class BatchEncoder:
     num_images: int,
     check: Callable[[], None] = lambda: None,
   ) -> np.ndarray:
-    """Returns only the codes of `with_outputs`; no outputs are fetched."""
+    """Return only the codes of `with_outputs`; fetch no outputs."""
     rows = self._rows(weights, take, num_images, check, with_outputs=False)
     return np.ascontiguousarray(rows)
 
@@ -84,7 +84,7 @@ class BatchEncoder:
     num_images: int,
     check: Callable[[], None] = lambda: None,
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Encodes images 0 to num_images - 1.
+    """Encode images 0 to num_images - 1.
 
     Args:
       weights: (params, batch_stats), from `DeviceMesh.replicate`.
@@ -93,8 +93,8 @@ class BatchEncoder:
       check: Called after each batch; may raise to break off.
 
     Returns:
-      Packed codes, uint32 [N, ceil(K/32)], and what they are the signs of,
-      float32 [N,K], on every host; [N,0] if the step returns no outputs.
+      Packed codes, uint32 [N, ceil(K/32)], and real-valued outputs, float32
+      [N,K], on every host; [N,0] if the step returns no outputs.
 
     Raises:
       NonFiniteError: As `check_finite`.
@@ -107,12 +107,12 @@ class BatchEncoder:
     )
 
   def _rows(self, weights, take, num_images, check, with_outputs):
-    """Returns packed codes, and maybe the bits of outputs, uint32 [N,...]."""
+    """Return packed codes, and optionally the bits of outputs, uint32."""
     size = self._batch_size
     mine = self._mesh.local_rows(size)
 
     def read(index):
-      # The last batch is filled up with copies of the last image.
+      # The last batch is padded with copies of the last image.
       rows = np.minimum(np.arange(size) + index * size, num_images - 1)
       return self._mesh.shard_batch(take(rows[mine]))
 
@@ -121,13 +121,13 @@ class BatchEncoder:
     for images in batches.prefetch(read, 0, num_batches, _AHEAD):
       codes, *outputs = self._encode(weights, images)
       encoded.append([codes, *outputs] if with_outputs else [codes])
-      if len(encoded) > _AHEAD:  # More would only hold images on devices.
+      if len(encoded) > _AHEAD:  # More would only keep images on the devices.
         jax.block_until_ready(encoded[-1 - _AHEAD])
       if len(encoded) == _JOINED:
         joined.append(self._join(encoded))
         encoded = []
       check()
-    if encoded:  # Filled up, so that one program joins any number.
+    if encoded:  # Padded, so that one program joins any number.
       encoded += encoded[-1:] * (_JOINED - len(encoded))
       joined.append(self._join(encoded))
     rows = np.concatenate([self._mesh.gather(batch) for batch in joined])

@@ -155,7 +155,7 @@ def of_encoder(
   weights: tuple[Any, Any],
   backbone: Mapping[str, np.ndarray],
 ) -> str:
-  """Return a SHA-256 that two runs share if they encode alike.
+  """Return a SHA-256 that is equal for runs that encode alike.
 
   Args:
     config: Dotted field -> value.

@@ -1,4 +1,4 @@
-"""How many operations a training step has, and how many a device can do."""
+"""Operations in a training step, and the peak operations/s of devices."""
 
 import functools
 import math
@@ -40,7 +40,7 @@ PEAKS = {
 
 
 def peak(device_kind: str) -> float | None:
-  """Return the bfloat16 operations a second that a device could do.
+  """Return a device's peak bfloat16 operations per second.
 
   Args:
     device_kind: As in `jax.Device.device_kind`.
@@ -75,7 +75,7 @@ def of_step(network: nn.Module, variables: Any, shape: Sequence[int]) -> int:
 
   Returns:
     Three times those of the forward pass, as the backward pass has a product
-    for each of the two factors. What is computed again does not count.
+    for each of the two factors. Recomputation does not count.
   """
   forward = functools.partial(network.apply, train=False)
   images = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
@@ -97,7 +97,7 @@ def _count(jaxpr) -> int:
       depth = math.prod(kernel) // kernel[spec[0]]
       total += 2 * depth * equation.outvars[0].aval.size
     inside = map(_count, extend.core.jaxprs_in_params(equation.params))
-    if name == "cond":  # The branches of platforms do the same.
+    if name == "cond":  # Branches for platforms do the same work.
       total += max(inside)
     else:
       repeats = equation.params["length"] if name == "scan" else 1

@@ -11,7 +11,7 @@ from dsh_jax import errors
 
 
 class FolderLock:
-  """The lock of a folder on a local disk, from its making to `release`.
+  """A lock on a folder of a local disk, held from creation until `release`.
 
   The system releases it when this process ends, however it ends.
   """
@@ -42,7 +42,7 @@ class FolderLock:
         folder,
         errors.describe(error),
       )
-    # Names the owner in the message above.
+    # The owner, for the message above.
     self._file.truncate(0)
     self._file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
 

@@ -38,7 +38,7 @@ class Extractor:
     """Create the backbone, with its pretrained weights.
 
     Args:
-      config: seed, dtype, data and model are read; it has been through
+      config: seed, dtype, data and model are read; returned by
         `factories.with_preprocessing`.
       batch_size: Images on each device at once, at least 1.
 
@@ -96,7 +96,7 @@ class Extractor:
     """
     parts = []
     for first in range(0, len(images), self.batch_size):
-      # Copies of the last image fill up the last batch.
+      # The last batch is padded with copies of the last image.
       rows = np.arange(first, first + self.batch_size)
       batch = images[np.minimum(rows, len(images) - 1)]
       outputs = self._step(self._variables, self._mesh.shard_batch(batch))
@@ -113,7 +113,7 @@ class Extractor:
 def with_features(
   config: ml_collections.ConfigDict, splits: data.Splits
 ) -> tuple[data.Splits, dict[str, Any], dict[str, float]]:
-  """Return splits with features in place of images, and the backbone.
+  """Return splits with features instead of images, and the backbone.
 
   The prepared data keep the features for all runs with the same backbone,
   weights and preprocessing.

@@ -1,4 +1,4 @@
-"""What hosts tell each other about a run, so that none goes on alone."""
+"""Communication between the hosts of a run, so that all stop together."""
 
 import contextlib
 import time
@@ -11,11 +11,11 @@ import jax
 from dsh_jax import errors
 from dsh_jax.runs import links
 
-_VERDICT_SECS = 25  # For it to be known which host has made a collective fail.
+_VERDICT_SECS = 25  # Seconds to wait, after a collective fails, for the cause.
 
 
 class Hosts:
-  """The hosts of a run; a single one tells itself.
+  """The hosts of a run, possibly one.
 
   Attributes:
     index: Number of this host, from 0.
@@ -29,18 +29,18 @@ class Hosts:
     self.count = self._links.count if self._links else 1
 
   def exchange(self, content: Any) -> list[Any]:
-    """Tell all hosts something; waits until all have told their own.
+    """All-gather a JSON value over hosts (blocking).
 
     Args:
-      content: What JSON can hold.
+      content: The value of this host.
 
     Returns:
-      What each host told, by its number.
+      The values of all hosts, in the order of their numbers.
     """
     return self._links.exchange(content) if self._links else [content]
 
   def part(self) -> None:
-    """Wait until all hosts are here; each ends by itself from then on."""
+    """Wait until all hosts are here; after that, each may end on its own."""
     if self._links:
       self._links.part()
     self._links = None
@@ -51,9 +51,9 @@ class Hosts:
       self._links.request_stop(signal_number)
 
   def should_stop(self) -> int:
-    """Return the number of a signal, or 0; the n-th answer is that of all.
+    """Return a signal's number, or 0; all hosts get the same n-th answer.
 
-    All hosts ask the same number of times.
+    All hosts must call it equally often.
     """
     return self._links.should_stop() if self._links else 0
 
@@ -61,12 +61,12 @@ class Hosts:
     """Check that all hosts agree.
 
     Args:
-      make_facts: Returns name, as an error begins with it -> what JSON can
-        hold; not called on a single host.
+      make_facts: Returns name, which begins the error message -> JSON value;
+        not called on a single host.
 
     Raises:
-      UserError: They do not; every fact that differs is named, with the value
-        of each host.
+      UserError: They do not; the message has every fact that differs, with the
+        value on each host.
     """
     if self.count == 1:
       return
@@ -89,10 +89,10 @@ class Hosts:
 
   @contextlib.contextmanager
   def together(self) -> Iterator[None]:
-    """Do what `ending` does, and wait at the end until all hosts are here.
+    """Do as `ending`, and wait at the end until all hosts are here.
 
     Raises:
-      UserError: JAX has joined processes that are not connected.
+      UserError: JAX runs on several hosts that `Links` does not connect.
     """
     if jax.process_count() != self.count:
       raise errors.UserError(
@@ -105,10 +105,10 @@ class Hosts:
 
   @contextlib.contextmanager
   def ending(self) -> Iterator[None]:
-    """End all hosts if one ends inside; each prints the reason in one line.
+    """End all hosts if one fails inside; each prints the reason in one line.
 
-    A host of several that fails ends its process here, as do the others: with
-    its exit code, or that of `errors.LostHostError` if it was killed.
+    All exit with the code of the failed host, or with that of
+    `errors.LostHostError` if it was killed. A single host raises its error.
     """
     try:
       yield

@@ -1,7 +1,7 @@
-"""SIGTERM and SIGINT: at once where nothing is lost, else after the step.
+"""SIGTERM and SIGINT: stop at once if nothing is lost, else after the step.
 
-A scheduler that takes a machine away sends SIGTERM some seconds before; a
-person presses Ctrl-C, which is SIGINT.
+A scheduler sends SIGTERM some seconds before it takes a machine away; Ctrl-C
+sends SIGINT.
 """
 
 import contextlib
@@ -38,21 +38,21 @@ class Stopped(SystemExit):
 
 
 class StopRequested(Exception):
-  """What is under way is broken off, as a signal was noted."""
+  """Breaks off the work in progress because of a signal."""
 
 
 class Interrupts:
-  """Turns both signals into `Stopped`, where the run can bear it.
+  """Turns both signals into `Stopped`, at safe points.
 
-  On several hosts a signal to one stops all: where it is deferred, after a step
-  on which they agree.
+  A signal to one of several hosts stops all of them; where signals are
+  deferred, after a step on which they agree.
   """
 
   def __init__(self, all_hosts: hosts.Hosts):
-    """Notes nothing yet; signals are handled inside `handled`.
+    """Install nothing yet; see `handled`.
 
     Args:
-      all_hosts: Who stops together.
+      all_hosts: The hosts that stop together.
     """
     self._hosts = all_hosts
     self._noted = 0
@@ -60,10 +60,10 @@ class Interrupts:
 
   @contextlib.contextmanager
   def handled(self) -> Iterator[None]:
-    """Handles the signals inside; a thread that cannot, leaves them.
+    """Handle signals inside; in threads other than the main one, do nothing.
 
     Raises:
-      Stopped: At once, wherever the run is, unless the signal is deferred.
+      Stopped: At once, unless signals are deferred.
     """
     if threading.current_thread() is not threading.main_thread():
       yield
@@ -73,16 +73,16 @@ class Interrupts:
       yield
     finally:
       for number, handler in before.items():
-        # What was not installed from Python, Python cannot install again.
+        # None: not installed from Python, which cannot restore it.
         signal.signal(number, handler or signal.SIG_DFL)
 
   @contextlib.contextmanager
   def deferred(self) -> Iterator[None]:
-    """Inside, a signal is only noted, for `requested` to say.
+    """Only record signals inside; `requested` reports them.
 
     Raises:
-      Stopped: At the end, if one was noted and no other error is on its way;
-        at once, if a person sends SIGINT after another signal.
+      Stopped: At the end, if a signal was recorded and no other error is being
+        raised; at once, if SIGINT follows another signal.
     """
     self._is_deferred = True
     try:
@@ -93,9 +93,9 @@ class Interrupts:
       raise Stopped(self._noted)
 
   def requested(self) -> bool:
-    """Whether to save and stop; the n-th answer is the same on all hosts.
+    """Return whether to save and stop; hosts get the same n-th answer.
 
-    All hosts ask the same number of times.
+    All hosts must call it equally often.
     """
     if self._hosts.count == 1:
       return bool(self._noted)
@@ -104,27 +104,27 @@ class Interrupts:
     return bool(agreed)
 
   def check(self) -> None:
-    """Does what `requested` does, where work can be broken off.
+    """Call `requested` where work can be broken off.
 
     Raises:
-      StopRequested: The run is to save and stop.
+      StopRequested: The run should save and stop.
     """
     if self.requested():
       raise StopRequested
 
   def stopped(self, step: int) -> Stopped:
-    """Returns what to raise when the checkpoint of `step` is written."""
+    """Return what to raise when the checkpoint of `step` is written."""
     return Stopped(self._noted, step)
 
   def _receive(self, number, frame):
     del frame
     if not self._is_deferred:
       raise Stopped(number)
-    if self._noted and number == signal.SIGINT:  # A person insists.
+    if self._noted and number == signal.SIGINT:  # The user insists.
       raise Stopped(number)
     is_first, self._noted = not self._noted, number
     if is_first:
       name = signal.Signals(number).name
-      # Not print: the signal may have interrupted one.
+      # The signal may have interrupted a print, so this is not one.
       os.write(2, f"\n{name}: stopping after this step.\n".encode())
     self._hosts.request_stop(number)

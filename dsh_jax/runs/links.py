@@ -1,9 +1,9 @@
-"""A connection from every host to host 0, which shows at once who has ended.
+"""Connections of all hosts to host 0, which show at once which host has ended.
 
-JAX notices a lost host by a collective that fails or after 100 s without a
-heartbeat, and aborts with a trace of C++. The system closes the connections of
-a process however it ends; those to a machine that is lost, after some seconds
-(`connections.LOST_SECS`).
+JAX notices a lost host when a collective fails or after 100 s without a
+heartbeat, and aborts with a C++ stack trace. The operating system closes the
+connections of a process however it ends, and those to a lost machine after
+`connections.LOST_SECS`.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from dsh_jax import errors
 from dsh_jax.runs import connections
 
 _HELLO = "dsh_jax"  # Begins the first message of a host.
-_MAX_BYTES = 1 << 26  # Of a message, a line of JSON.
-_HELLO_SECS = 10  # For a connection to be made, and to say who it is.
-_RETRY_SECS = 0.2  # Between attempts to reach host 0.
-_QUIET_SECS = 10  # Of waiting for hosts, until a line says so.
-_LEAVE_SECS = 5  # For other hosts to end before the one that told them.
+_MAX_BYTES = 1 << 26  # Longest message, a line of JSON.
+_HELLO_SECS = 10  # Seconds to connect and to send the first message.
+_RETRY_SECS = 0.2  # Seconds between attempts to reach host 0.
+_QUIET_SECS = 10  # Seconds to wait for hosts before printing a line.
+_LEAVE_SECS = 5  # Seconds that a failed host waits for the others to end.
 _LOST = (
   "it was killed, or its machine or network failed. Start all hosts again with"
   " the same command to continue."
@@ -48,7 +48,7 @@ def leave(text: str, code: int) -> None:
 
 
 class Links:
-  """What hosts tell each other, by way of host 0.
+  """Messages between hosts, by way of host 0.
 
   Attributes:
     index: Number of this host, from 0.
@@ -76,12 +76,12 @@ class Links:
 
     Args:
       host: Name or address of host 0.
-      port: On which host 0 listens.
+      port: Port on which host 0 listens.
       secs: How long to wait for hosts that have not started.
 
     Raises:
-      UserError: Host 0 cannot listen on the port, or two hosts have one number
-        or another count.
+      UserError: Host 0 cannot listen on the port, or two hosts have the same
+        number or different counts.
       LostHostError: Hosts have not started.
     """
     connect = self._reach(host, port) if self.index else self._listen(port)
@@ -113,11 +113,11 @@ class Links:
         print(f"Waiting for {what}.", file=sys.stderr, flush=True)
 
   def exchange(self, content: Any, key: str | None = None) -> list[Any]:
-    """Return what all hosts tell, by number; waits until all have told.
+    """All-gather a JSON value over hosts (blocking); see `hosts.Hosts`.
 
     Args:
-      content: What JSON can hold.
-      key: Names the message, the same on all hosts; by default their number.
+      content: The value of this host.
+      key: Name of the message, the same on all hosts; by default its number.
     """
     key = key or str(next(self._numbers))
     self._send("tell", key, content)
@@ -126,7 +126,7 @@ class Links:
       return self._answers.pop(key)
 
   def part(self) -> None:
-    """Wait for all hosts; from then on each may end by itself."""
+    """Wait for all hosts; after that, each may end on its own."""
     self.exchange(None, "part")
 
   def request_stop(self, signal_number: int) -> None:
@@ -134,12 +134,12 @@ class Links:
     self._send("stop", signal_number)
 
   def should_stop(self) -> int:
-    """Return the number of a signal, or 0; the n-th answer is that of all.
+    """Return a signal's number, or 0; all hosts get the same n-th answer.
 
-    All hosts ask the same number of times.
+    All hosts must call it equally often.
     """
-    # A host that has told how often it asked waits here until all have. Those
-    # which wait for its part of a collective still tell, as `_receive` does so.
+    # Blocks until all hosts have sent their number of calls. Hosts that are
+    # blocked in a collective send it too, because `_receive` runs in the loop.
     with self._changed:
       self._num_asked += 1
       if not self._signal:
@@ -148,7 +148,7 @@ class Links:
       return self._signal if self._num_asked > self._last else 0
 
   def end(self, reason: str, code: int) -> None:
-    """Tell the others why this host ends; returns when they have ended."""
+    """Send the others the reason to end; return when they have ended."""
     self._has_ended = True  # The others close their connections now.
     self._send("end", reason, code)
     self._alone.wait(2 * _LEAVE_SECS)
@@ -177,7 +177,7 @@ class Links:
       if hello != _HELLO or self._is_ending or self._joined.is_set():
         raise ValueError
     except (OSError, ValueError, TypeError):
-      writer.close()  # Whoever it is, it is not a host of this run.
+      writer.close()  # Not a host of this run.
       return
     if count != self.count or index not in self._missing():
       self._refused = (
@@ -196,13 +196,13 @@ class Links:
     await self._read(index, reader)
 
   async def _reach(self, host, port):
-    """Connects with host 0 as soon as it has started."""
+    """Connect with host 0 as soon as it has started."""
     while True:
       try:
         reader, writer = await asyncio.wait_for(
           asyncio.open_connection(host, port, limit=_MAX_BYTES), _HELLO_SECS
         )
-        # Without a listener a local port may be connected with itself.
+        # Without a listener, a local port may connect to itself.
         ends = (writer.get_extra_info(x) for x in ("sockname", "peername"))
         if len(set(ends)) == 2:
           break
@@ -216,12 +216,12 @@ class Links:
     await self._read(0, reader)
 
   async def _read(self, host, reader):
-    """Handles what a host sends, until it ends."""
+    """Handle the messages of a host until it ends."""
     handle = self._receive if self.index else self._gather
     try:
       while line := await reader.readline():
         handle(host, *json.loads(line))
-    except (OSError, ValueError):  # A line cut off is not JSON.
+    except (OSError, ValueError):  # A truncated line is not JSON.
       pass
     del self._writers[host]
     if self.index:
@@ -250,7 +250,7 @@ class Links:
     self._receive(0, *message)
 
   def _gather(self, host, kind, *content):
-    """Handles, on host 0, what a host sends; runs in the loop."""
+    """Handle a host's message on host 0; runs in the loop."""
     if kind == "tell":
       key, told = content
       by_host = self._told.setdefault(key, {})
@@ -275,7 +275,7 @@ class Links:
     self._receive(0, "end", host, reason, code)
 
   def _receive(self, sender, kind, *content):
-    """Handles what host 0 sends to all, itself included; runs in the loop."""
+    """Handle a message from host 0 on any host; runs in the loop."""
     del sender
     if kind == "end":
       host, reason, code = content

@@ -80,7 +80,7 @@ class Log:
     return self
 
   def __exit__(self, kind, error, trace) -> None:
-    # A disk that was full before is full now; one error is enough.
+    # A full disk raises again on closing; one error is enough.
     ignored = errors.StorageError if kind is not None else ()
     with contextlib.suppress(ignored):
       self.close()
@@ -159,7 +159,7 @@ class Log:
     except OSError as error:
       raise errors.StorageError(
         f"Cannot write {self._path}: {errors.describe(error)}. The checkpoints"
-        " are whole; free space or repair the folder, then give the same"
+        " are intact; free space or repair the folder, then give the same"
         " command again."
       ) from error
 
@@ -181,8 +181,7 @@ class Log:
 def _read_kept(path, start, recorded):
   """Return the log at the last checkpoint, bytes.
 
-  A killed run may have logged later steps, which are taken again, or half a
-  line.
+  A killed run may have logged later steps, which are repeated, or half a line.
   """
   if not start:
     return b""

@@ -12,7 +12,7 @@ import numpy as np
 from dsh_jax import errors, files
 from dsh_jax.data import progress
 
-ROWS = 256  # In a part.
+ROWS = 256  # Rows of a part.
 _NAMES = re.compile(r"\d{9}\.npz(\.\d+\.partial)?|fingerprint|lock")
 
 
@@ -31,8 +31,8 @@ def computed(
     folder: Where parts are kept meanwhile.
     count: Number of rows in all, at least 1.
     compute_rows: Rows int [n] -> arrays with n rows, by name.
-    title: Of the progress bar.
-    fingerprint: What the parts are of; parts of anything else are removed.
+    title: Title of the progress bar.
+    fingerprint: Identifies the computation; parts of others are removed.
     exclusive: Whether another process at work in `folder` is an error.
 
   Raises:

@@ -10,7 +10,7 @@ _MOST_STEPS = 256
 def stops(
   train: Mapping[str, Any], steps_per_epoch: int, num_steps: int
 ) -> tuple[set[int], set[int]]:
-  """Return the steps after which a run validates, and those to save after.
+  """Return the steps after which a run validates, and after which it saves.
 
   Args:
     train: The section of the configuration.

@@ -12,7 +12,7 @@ from dsh_jax import data
 from dsh_jax.retrieval import evaluation, metrics, strict, ties
 from dsh_jax.runs import encoding
 
-# Queries that are ranked by real-valued outputs; each sorts the database.
+# Queries ranked by real-valued outputs; each sorts the database.
 _REAL_QUERIES = 500
 
 
@@ -25,7 +25,7 @@ class Scorer:
     splits: data.Splits,
     encoder: encoding.BatchEncoder,
   ):
-    """Keeps what all scores share.
+    """Keep what all scores share.
 
     Args:
       config: bits and eval are read.
@@ -39,7 +39,7 @@ class Scorer:
   def validate(
     self, weights: Any, check: Callable[[], None] = lambda: None
   ) -> dict[str, float]:
-    """Scores the queries that choose an epoch.
+    """Score the queries that choose an epoch.
 
     Args:
       weights: (params, batch_stats), on devices.
@@ -48,7 +48,7 @@ class Scorer:
     Returns:
       "validation/METRIC" -> score, or "test/METRIC" where test queries choose:
       the expected value over ties of the metric that chooses, then of map@all.
-      {} without validation queries, where the last epoch is taken.
+      {} without validation queries: the last epoch is selected.
 
     Raises:
       UserError: The metric is unknown.
@@ -75,7 +75,7 @@ class Scorer:
     }
 
   def test(self, weights: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Scores the test queries, once.
+    """Score the test queries, once.
 
     Args:
       weights: (params, batch_stats), on devices.
@@ -154,10 +154,10 @@ def compare_outputs(
   query_labels: np.ndarray,
   database_labels: np.ndarray,
 ) -> dict[str, Any]:
-  """Scores the outputs before they are cut to bits, and the bits.
+  """Score the real-valued outputs and the codes.
 
   Args:
-    query_outputs: What the codes are the signs of, float32 [Q,K].
+    query_outputs: Real-valued outputs, float32 [Q,K].
     database_outputs: float32 [N,K].
     query_codes: Packed, uint32 [Q,ceil(K/32)].
     database_codes: Packed, uint32 [N,ceil(K/32)].

@@ -1,4 +1,4 @@
-"""Lines of the log about training steps, and what a non-finite step causes."""
+"""Log lines about training steps, and the handling of non-finite steps."""
 
 import ml_collections
 import numpy as np

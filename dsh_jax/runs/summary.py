@@ -97,7 +97,7 @@ def next_steps(workdir: str, backbone: str) -> str:
 
   Args:
     workdir: The folder of the run.
-    backbone: Its name; "features" encodes vectors in place of images.
+    backbone: Its name; "features" encodes vectors instead of images.
   """
   workdir = shlex.quote(workdir)
   source = "--features=FILE" if backbone == "features" else "--images=FOLDER"

@@ -140,7 +140,7 @@ def _make_encoder(network, methods, state, features):
   def packed(split: data.Split) -> np.ndarray:
     parts = []
     for first in range(0, len(split), _ROWS):
-      # The last batch is filled up with copies of the last item.
+      # The last batch is padded with copies of the last item.
       rows = np.minimum(np.arange(first, first + _ROWS), len(split) - 1)
       words, has_nan = encode_all(weights, split.take(rows))
       encoding.check_finite(np.asarray(has_nan).any(axis=0))
@@ -172,7 +172,7 @@ def _for_all(
   traced = [jax.make_jaxpr(f, return_shape=True)(*args) for f in functions]
   first, shape = traced[0]
   if len({str(closed.jaxpr) for closed, _ in traced}) > 1:
-    # They differ in more: under vmap each call computes all and picks one.
+    # More than constants differ: vmap computes all branches and picks one.
     number = jnp.arange(len(functions))
 
     def pick(consts, *args):

@@ -20,15 +20,14 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 class TrainedRun:
-  """The selected weights of a run and what belongs to them.
+  """The selected weights of a run, and all that encoding needs.
 
   Attributes:
     config: The configuration of the run.
     result: The contents of result.json.
     class_names: Names of the L labels.
     image_size: Side of the images that `encode` takes, pixels.
-    num_features: F of the vectors that it takes in their place; None for
-      images.
+    num_features: F, if the run takes features; None for images.
     method: The hashing method, without its parameters.
     network: Images -> logits.
     augmentation: Images as stored -> as the network sees them.
@@ -38,7 +37,7 @@ class TrainedRun:
   """
 
   def __init__(self, directory: str):
-    """Reads the run in a folder.
+    """Read the run in a folder.
 
     Args:
       directory: The workdir of a run that has ended.
@@ -81,29 +80,29 @@ class TrainedRun:
         " --workdir."
       )
     self.weights = frozen.join(backbone, *weights) if backbone else weights
-    self._encoders: dict[int, Any] = {}  # By the batch of a device.
+    self._encoders: dict[int, Any] = {}  # By batch size per device.
 
   def encode(
     self, items: Item | Sequence[Item], batch_size: int = 0
   ) -> np.ndarray:
-    """Returns the codes alone; see `encode_with_outputs`."""
+    """Return the codes alone; see `encode_with_outputs`."""
     return self.encode_with_outputs(items, batch_size)[0]
 
   def encode_with_outputs(
     self, items: Item | Sequence[Item], batch_size: int = 0
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Encodes images, or features, with all devices.
+    """Encode images, or features, with all devices.
 
     Args:
-      items: An image or a sequence of N of them, each the path of a file, an
-        image of Pillow or uint8 [H,W,3] of any size; or uint8 [N,H,W,3]. They
-        are resized as in training. Of a run on features: float [N,F].
+      items: An image or a sequence of N of them, each the path of a file, a
+        Pillow image or uint8 [H,W,3] of any size; or uint8 [N,H,W,3]. They are
+        resized as in training. For a run on features: float [N,F].
       batch_size: Items that each device encodes at once; a program is compiled
         for each size. 0 fits it to N, up to config.eval.batch_size.
 
     Returns:
-      Packed codes, uint32 [N,ceil(K/32)], and what they are the signs of,
-      float32 [N,K]; N is 1 for one image.
+      Packed codes, uint32 [N,ceil(K/32)], and real-valued outputs, float32
+      [N,K]; N is 1 for one image.
 
     Raises:
       UserError: An image cannot be read, the items are of another kind or
@@ -187,13 +186,13 @@ class TrainedRun:
     return found
 
   def encode_step(self, with_outputs: bool = False):
-    """Returns the function of `steps.make_encode_step` for this run."""
+    """Return the function of `steps.make_encode_step` for this run."""
     return steps.make_encode_step(
       self.network, self.method, self.augmentation, with_outputs
     )
 
   def _read_weights(self, directory, held) -> tuple[Any, Any]:
-    # The optimizer's state has the shape of any training of that optimizer.
+    # The number of steps does not change the shape of the optimizer's state.
     tx = factories.create_optimizer(self.config, self.method, 1000)
     network = factories.create_network(self.config, self.method)
     if factories.takes_vectors(self.config):
@@ -222,7 +221,7 @@ class TrainedRun:
     tree, metadata = restored
     if metadata["selected_step"] != self.result["selected_step"]:
       raise errors.UserError(
-        f"--workdir={directory} has no whole checkpoint with the weights of"
+        f"--workdir={directory} has no intact checkpoint with the weights of"
         f" its result, those of step {self.result['selected_step']}. Restore"
         " one from a copy."
       )
@@ -237,7 +236,7 @@ def _cannot_read(image, reason):
 
 
 def load_run(directory: str) -> TrainedRun:
-  """Returns the finished run in a folder; see `TrainedRun`.
+  """Return the finished run in a folder; see `TrainedRun`.
 
   Raises:
     UserError: As `TrainedRun`.

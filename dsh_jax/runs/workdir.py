@@ -16,7 +16,7 @@ from dsh_jax.config import fields
 from dsh_jax.runs import changes, folder_lock
 from dsh_jax.runs import hosts as hosts_lib
 
-_SHARED_SECS = 10  # Until a network drive shows a file to all hosts.
+_SHARED_SECS = 10  # Seconds for a file to appear on all hosts.
 
 
 class Workdir:
@@ -46,7 +46,7 @@ class Workdir:
     self._lock = None
 
   def make_folder(self) -> None:
-    """Create the folder unless it is there.
+    """Create the folder if it is missing.
 
     Raises:
       UserError: It cannot be created.
@@ -154,7 +154,7 @@ class Workdir:
     if self._lock is not None and not self._lock.is_in_place():
       raise errors.StorageError(
         f"--workdir={self.path} was removed or replaced during the run. Put"
-        " it back to continue with the same command, or start afresh with it."
+        " it back to continue with the same command, or start again with it."
       )
 
   def assert_shared(self, hosts: hosts_lib.Hosts) -> None:
@@ -266,7 +266,7 @@ class Workdir:
         )
 
   def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-    """Write a JSON file with its SHA-256, whole or not at all, if `writes`.
+    """Write a JSON file with its SHA-256 atomically, if `writes`.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.
@@ -274,7 +274,7 @@ class Workdir:
     self._write(name, files.with_seal(content))
 
   def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an .npz file, whole or not at all, if `writes`.
+    """Write an .npz file atomically, if `writes`.
 
     Raises:
       StorageError: It cannot be written, or the folder was removed.

@@ -40,7 +40,9 @@ def test_old_arrays_of_own_pictures_are_listed_and_removed(tmp_path, capsys):
   (lock,) = list((folder / "arrays").glob("*.lock"))[:1]
   with open(lock, "w") as file:
     fcntl.flock(file, fcntl.LOCK_EX)
-    with pytest.raises(errors.UserError, match="A process prepares data"):
+    with pytest.raises(
+      errors.UserError, match="Another process is preparing data"
+    ):
       cache.remove(folder, ["compiled"])
   cache.remove(folder, ["arrays/*", "listfile/*", "compiled"])
   assert cache.list_entries(folder) == []

@@ -84,7 +84,7 @@ def test_labels_stay_where_the_added_index_has_none(tmp_path, capsys):
   ("flags", "words"),
   [
     ([], "--add=INDEX, or --remove"),
-    (["--remove=4.png"], "4.png is not in the index, whose first is 1.png"),
+    (["--remove=4.png"], r"4.png is not in the index \(first id: 1.png\)"),
     (["--remove=*"], "Nothing would be left"),
     (["--add=OTHER"], "differ in num_bits"),
     (["--add=RUN"], "not an index of image files"),

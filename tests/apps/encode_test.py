@@ -396,7 +396,7 @@ def test_the_loader_encodes_files_as_the_run_does(workdir, taken, tmp_path):
     for path, row in zip(paths, want, strict=True)
   ]
   about = json.loads((taken / "about.json").read_text())
-  assert "on white" in about["before_the_encoder"]
+  assert "by white" in about["before_the_encoder"]
   assert "(0.5, 0.5, 0.5)" in about["in_the_encoder"]
   assert "by the rule 'squash'" in (taken / "load_encoder.py").read_text()
 

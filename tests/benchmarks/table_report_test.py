@@ -29,7 +29,7 @@ _NOISE = {"hyp2": 0.1, "dhn": 0.4}  # Of bits that say nothing of the labels.
 
 
 def _write_run(table, workdir, cell, noise, **result):
-  """Leaves what a run leaves, with codes that are labels and noise."""
+  """Leave what a run leaves, with codes that are labels and noise."""
   folder = workdir / cell.folder
   folder.mkdir(parents=True)
   labels_rng = np.random.default_rng(0)

@@ -106,7 +106,7 @@ BAD = {
   "a different class name": GOOD | {"class_names": ["a", "b", "a"]},
   "no image for the train split.*groups": GOOD | {"group": np.zeros(N)},
   "name no class": GOOD | {"labels": Y * 0},
-  "The id '0.0'.*is there 40 times": GOOD | {"ids": np.zeros(N)},
+  "Duplicate id '0.0' in .*40 times": GOOD | {"ids": np.zeros(N)},
   "Unknown split in row 0:": GOOD | {"split": np.full(N, "tarin")},
   "in the split 'query'": GOOD | {"split": np.full(N, "train")},
 }

@@ -57,7 +57,7 @@ ALONE = np.where(np.arange(60)[:, None] < 12, [[0, 0, 1]], [[1, 1, 0]])
   [
     (_about(range(12), range(60), range(12, 60)), "12 of 12 .* trained on"),
     (_about(range(12), range(12, 60), range(3, 60)), "9 of 12 .* finds itself"),
-    (_about([5], *APART[1:]), "mean is over 1 test queries"),
+    (_about([5], *APART[1:]), "Only 1 test queries"),
     (_about(*APART, labels=ONE), "same labels"),
     (_about(*APART, labels=ALONE.astype(np.uint8)), "12 of 12 .* no label"),
   ],

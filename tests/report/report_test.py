@@ -149,7 +149,7 @@ def test_a_pattern_of_runs_is_compared(four, tmp_path, capsys):
   printed = capsys.readouterr()
   assert printed.out == f"The report is {out}.\n"
   assert printed.err == (
-    f"dsh_jax: Left out, as not finished: {four / 'stopped'}.\n"
+    f"dsh_jax: Left out (not finished): {four / 'stopped'}.\n"
   )
   text = out.read_text()
   page = check_alone(text)

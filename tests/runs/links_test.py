@@ -61,7 +61,7 @@ def start():
 
 
 def _end(process):
-  """Returns the exit code and the last line of a host that ends by itself."""
+  """Return the exit code and the last line of a host that ends by itself."""
   (line,) = [x for x in process.stderr if x.startswith("dsh_jax: ")]
   return process.wait(30), line
 

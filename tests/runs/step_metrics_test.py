@@ -8,7 +8,7 @@ from dsh_jax.runs import step_metrics
 
 
 def _read(num_steps, log_every, bad=(), size=1):
-  """Returns what is read, and how many transfers it took."""
+  """Return what is read, and how many transfers it took."""
   mesh = parallel.DeviceMesh("jit")
   transfers = []
   fetch = mesh.fetch

@@ -32,7 +32,7 @@ with workdir.Workdir(sys.argv[1]).claimed({"bits": 16}):
 
 @contextlib.contextmanager
 def _files_of_at_most(num_bytes):
-  """Makes the system refuse to let any file grow further, as a full disk."""
+  """Make the system refuse to let any file grow further, as a full disk."""
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
   try:
