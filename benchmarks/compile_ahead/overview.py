@@ -1,4 +1,4 @@
-"""One table of all pages of compiled programs.
+"""Write one table of all pages of compiled programs.
 
 python -m benchmarks.compile_ahead.overview
 
@@ -37,7 +37,7 @@ _SENT_HEADER = (
 
 
 def write(folder: pathlib.Path) -> str:
-  """Writes README.md of a folder of results and returns its text."""
+  """Write README.md of a folder of results and returns its text."""
   pages = {
     path.stem: json.loads(path.read_text())
     for path in sorted(folder.glob("*.json"))
