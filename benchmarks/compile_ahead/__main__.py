@@ -1,13 +1,14 @@
 """Compile a configuration for hardware that is not there, and cost it.
 
 python -m benchmarks.compile_ahead --target=v5e:2x4 \\
-  --config=configs/nuswide.py:method=idhn,backbone=resnet50 \\
-  --config.dtype=bfloat16 --config.train.batch_size=1024
+  --config=configs/nuswide.py:method=idhn,bits=64,backbone=resnet50 \\
+  --config.parallel=jit --config.dtype=bfloat16 --config.train.batch_size=1024
 
 Compiles the train step, the encode step and the histogram for a target such as
 v5e:1x1, v5e:16x16, v5p:2x2x1, v6e:2x4 or h100:1, and writes what one chip needs
-and does to benchmarks/results/compile_ahead/NAME.json and NAME.md. It needs the
-compiler, not the hardware: an environment with jax[tpu] or jax[cuda12].
+and does to benchmarks/results/compile_ahead/NAME.json and NAME.md, with a NAME
+of target and settings. It needs the compiler, not the hardware: an environment
+with jax[tpu] or jax[cuda12].
 """
 
 import importlib.metadata

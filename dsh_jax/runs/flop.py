@@ -96,7 +96,9 @@ def of_jaxpr(jaxpr: extend.core.Jaxpr) -> int:
       kernel = equation.invars[1].aval.shape
       spec = equation.params["dimension_numbers"].rhs_spec
       depth = math.prod(kernel) // kernel[spec[0]]
-      total += 2 * depth * equation.outvars[0].aval.size
+      products = depth * equation.outvars[0].aval.size
+      # The gradient of a stride multiplies the zeros between its values.
+      total += 2 * products // math.prod(equation.params["lhs_dilation"])
     inside = map(of_jaxpr, extend.core.jaxprs_in_params(equation.params))
     if name == "cond":  # The branches of platforms do the same.
       total += max(inside)

@@ -4,6 +4,7 @@ program_v5e.hlo is what a TPU compiler made, for four chips, of one layer, a
 loss over gathered values and a mean of gradients, without layouts.
 """
 
+import dataclasses
 import importlib.util
 import pathlib
 import subprocess
@@ -17,6 +18,7 @@ from benchmarks.compile_ahead import (
   collectives,
   cost,
   hlo,
+  overview,
   programs,
   report,
   targets,
@@ -92,30 +94,51 @@ def test_targets():
       targets.parse(name)
 
 
+FOUND = cost.Cost(
+  argument_bytes=2_000_000,
+  temporary_bytes=0,
+  peak_bytes=3_000_000,
+  fits=True,
+  flop=1.97e11,
+  bytes_accessed=5e9,
+  cycles=3_000_000,
+  ms=2.0,
+  mfu=0.5,
+  collectives={"all-reduce": collectives.Collective(2, 800)},
+  by_layer={"loss": 3_000_000},
+  by_kind={"sort": 3_000_000},
+  open_loops=0,
+)
+SETTINGS = {
+  "method": "idhn",
+  "backbone": "resnet50",
+  "dtype": "bfloat16",
+  "parallel": "jit",
+  "batch": 1024,
+}
+
+
 def test_page():
-  found = cost.Cost(
-    argument_bytes=2_000_000,
-    temporary_bytes=0,
-    peak_bytes=3_000_000,
-    fits=True,
-    flop=1.97e11,
-    bytes_accessed=5e9,
-    cycles=3_000_000,
-    ms=2.0,
-    mfu=0.5,
-    collectives={"all-reduce": collectives.Collective(2, 800)},
-    by_layer={"loss": 3_000_000},
-    by_kind={"sort": 3_000_000},
-    open_loops=0,
-  )
   about = {"target": "v5e:2x4", "settings": {"bits": 64}, "versions": "jax 1"}
-  page = report.page(about, {"train": found})
+  page = report.page(about, {"train": FOUND})
   assert (
     "| train | 2.0 | 0.0 | 3.0 | yes | 197.0 | 5.00 | 3.00 | 2.000 | 50 % |"
     in page
   )
   assert "| train | all-reduce | 2 | 800 | 1,400 |" in page
   assert "| train | sort | 3.00 | 100.0 % |" in page
+
+
+def test_overview(tmp_path):
+  about = {"target": "v5e:2x4", "settings": SETTINGS, "versions": "jax 1"}
+  plain = dataclasses.replace(FOUND, cycles=4_000_000)
+  report.write(tmp_path, "step", about, {"train": FOUND, "reference": plain})
+  about["settings"] = {"losses": "alone", "batch": 1024}
+  loss = dataclasses.replace(FOUND, ms=0.1)
+  report.write(tmp_path, "losses", about, {"idhn": loss})
+  text = overview.write(tmp_path)
+  assert "| 2.0 | 50 % | 0.750 | [page](step.md) |" in text
+  assert "| v5e | 8 | 1,024 | idhn | 3.0 | 0.100 | 5.0 % |" in text
 
 
 @pytest.mark.parametrize("kind", ["pmap", "jit"])
@@ -185,18 +208,11 @@ def test_largest(start, limit, multiple, most):
 
 def test_pages_of_other_settings_have_other_names():
   target = targets.parse("v5e:2x4")
-  settings = {
-    "method": "idhn",
-    "backbone": "resnet50",
-    "dtype": "bfloat16",
-    "parallel": "jit",
-    "batch": 1024,
-  }
   names = {
     __main__.default_name(target, settings | {key: "other"}) for key in settings
   }
-  assert len(names) == len(settings)
-  assert __main__.default_name(target, settings) == (
+  assert len(names) == len(SETTINGS)
+  assert __main__.default_name(target, SETTINGS) == (
     "v5e_8_idhn_resnet50_bfloat16_jit_1024"
   )
 
