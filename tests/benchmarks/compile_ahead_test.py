@@ -209,7 +209,7 @@ def test_largest(start, limit, multiple, most):
 def test_pages_of_other_settings_have_other_names():
   target = targets.parse("v5e:2x4")
   names = {
-    __main__.default_name(target, settings | {key: "other"}) for key in settings
+    __main__.default_name(target, SETTINGS | {key: "other"}) for key in SETTINGS
   }
   assert len(names) == len(SETTINGS)
   assert __main__.default_name(target, SETTINGS) == (
