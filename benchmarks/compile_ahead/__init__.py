@@ -1,4 +1,4 @@
-"""Compiles programs for hardware that is not there, and estimates their cost.
+"""Compile programs for hardware that is not there, and estimate their cost.
 
 `python -m benchmarks.compile_ahead --target=v5e:2x4 --config=...`
 """

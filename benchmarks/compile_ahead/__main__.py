@@ -1,13 +1,14 @@
-"""Compiles a configuration for hardware that is not there, and costs it.
+"""Compile a configuration for hardware that is not there, and cost it.
 
 python -m benchmarks.compile_ahead --target=v5e:2x4 \\
-  --config=configs/nuswide.py:method=idhn,backbone=resnet50 \\
-  --config.dtype=bfloat16 --config.train.batch_size=1024
+  --config=configs/nuswide.py:method=idhn,bits=64,backbone=resnet50 \\
+  --config.parallel=jit --config.dtype=bfloat16 --config.train.batch_size=1024
 
 Compiles the train step, the encode step and the histogram for a target such as
 v5e:1x1, v5e:16x16, v5p:2x2x1, v6e:2x4 or h100:1, and writes what one chip needs
-and does to benchmarks/results/compile_ahead/NAME.json and NAME.md. It needs the
-compiler, not the hardware: an environment with jax[tpu] or jax[cuda12].
+and does to benchmarks/results/compile_ahead/NAME.json and NAME.md, with a NAME
+of target and settings. It needs the compiler, not the hardware: an environment
+with jax[tpu] or jax[cuda12].
 """
 
 import importlib.metadata
@@ -16,11 +17,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from absl import flags
 from ml_collections import config_flags
 
 from benchmarks.compile_ahead import cost, programs, report, targets
-from dsh_jax import errors, losses
+from dsh_jax import errors, losses, parallel
 from dsh_jax.apps import command
 from dsh_jax.config import config_files, fields
 from dsh_jax.retrieval import histogram_xla
@@ -59,10 +61,11 @@ def _define_flags(values: flags.FlagValues) -> None:
   define("bool", "largest_batch", False, "Also look for what fits a chip.")
   define("list", "compiler_options", [], "NAME=VALUE of the compiler.")
   define("integer", "num_classes", 21, "L.")
+  define("integer", "num_features", 2048, "F, of a network of vectors.")
   define("integer", "num_queries", 2100, "Q, of the histogram.")
   define("integer", "most_shared", 12, "S, of the histogram.")
   define("string", "out", str(_RESULTS), "Folder of the results.")
-  define("string", "name", "", "Of the results; by default from the target.")
+  define("string", "name", "", "Of the results; by default from the settings.")
 
 
 def _main(argv: Sequence[str]) -> None:
@@ -76,48 +79,66 @@ def _main(argv: Sequence[str]) -> None:
   target = targets.parse(given.target)
   devices = target.devices()
   fields.validate(given.config, target.num_chips)
-  made = programs.Programs(given.config, given.num_classes, devices)
+  if given.largest_batch and given.methods:
+    raise errors.UserError(
+      "--largest_batch is that of the train step; leave out --methods."
+    )
+  made = _programs(given.config, given, devices)
+  settings = _settings(given) | parallel.compiler_options(devices[0])
   options = _options(given.compiler_options)
-  config = given.config
-  settings = {
-    "method": config.method,
-    "backbone": config.model.backbone,
-    "parallel": config.parallel,
-    "dtype": config.dtype,
-    "bits": config.bits,
-    "image size": config.data.crop_size or config.data.image_size,
-    "batch": config.train.batch_size,
-    **options,
-  }
+  settings |= options
   about = {
     "target": target.name,
     "settings": settings,
     "versions": _versions(target),
   }
   folder = pathlib.Path(given.out)
-  name = given.name or target.name.replace(":", "_")
+  name = given.name or default_name(target, settings)
   costs: dict[str, cost.Cost] = {}
-  for program, lower in _wanted(given, made).items():
+  for program, trace in _wanted(given, made).items():
     print(f"Compiling {program} ...", file=sys.stderr, flush=True)
-    compiled = lower().compile(compiler_options=options or None)
-    costs[program] = cost.estimate(compiled, target.chip)
+    costs[program] = cost.estimate(trace(), target, options)
     print(
       "\n".join(report.summary({program: costs[program]}, target.chip)[2:-1])
     )
     # Compilers can crash: keep the programs before.
     report.write(folder, name, about, costs)
   if given.largest_batch:
-    settings["largest batch a chip"] = _largest_batch(given, target, devices)
+    most = _largest_batch(given, target, devices)
+    settings["largest batch a chip"] = most or "none"
     report.write(folder, name, about, costs)
   print(
     f"{report.page(about, costs)}\nWritten to {folder / name}.md and .json."
   )
 
 
+def _settings(given):
+  config = given.config
+  if given.methods:
+    settings = {"losses": "alone"}
+  else:
+    settings = {
+      "method": config.method,
+      "backbone": config.model.backbone,
+      "parallel": config.parallel,
+      "dtype": config.dtype,
+      "image size": config.data.crop_size or config.data.image_size,
+    }
+  return settings | {"bits": config.bits, "batch": config.train.batch_size}
+
+
+def default_name(target: targets.Target, settings: dict[str, Any]) -> str:
+  """Return the name of the page of a target and its settings."""
+  keys = ("backbone", "dtype", "parallel", "batch")
+  words = [settings[key] for key in keys if key in settings]
+  kind = settings.get("method", "losses")
+  return "_".join(map(str, (target.chip.name, target.num_chips, kind, *words)))
+
+
 def _wanted(
   given: flags.FlagValues, made: programs.Programs
 ) -> dict[str, Callable[[], Any]]:
-  """Returns name -> function that lowers, of what the flags ask for."""
+  """Return name -> function that traces, of what the flags ask for."""
   batch_size = given.config.train.batch_size
   if given.methods:
     names = list(losses.LOSSES) if given.methods == ["all"] else given.methods
@@ -146,37 +167,58 @@ def _wanted(
   return {name: known[name] for name in given.programs}
 
 
+def largest(fits: Callable[[int], bool], start: int, multiple: int) -> int:
+  """Return the largest size that fits, and 0 if none does.
+
+  Sizes are `multiple` times a power of two, or times one and a half such.
+
+  Args:
+    fits: Size -> whether it does; asked once for each.
+    start: About where to begin.
+    multiple: At least 1.
+  """
+  size = 1
+  while 2 * size * multiple <= start:
+    size *= 2
+  if fits(size * multiple):
+    while fits(2 * size * multiple):
+      size *= 2
+  else:
+    size //= 2
+    while size and not fits(size * multiple):
+      size //= 2
+  half = size // 2
+  if half and fits((size + half) * multiple):
+    size += half
+  return size * multiple
+
+
 def _largest_batch(
   given: flags.FlagValues, target: targets.Target, devices: Sequence[Any]
 ) -> int:
-  """Returns the most images a chip with which the train step fits.
-
-  Doubles the number of images until the step does not fit, then takes half
-  steps back: a power of two, or one and a half times one.
-  """
+  """Return the most images a chip with which the train step fits, or 0."""
   options = _options(given.compiler_options)
 
   def fits(per_chip):
     config = given.config.copy_and_resolve_references()
     config.train.batch_size = per_chip * target.num_chips
-    made = programs.Programs(config, given.num_classes, devices)
+    traced = _programs(config, given, devices).train_step()
     print(f"Trying {per_chip} images a chip ...", file=sys.stderr, flush=True)
     try:
-      compiled = made.train_step().compile(compiler_options=options or None)
-    except Exception as error:
+      return cost.estimate(traced, target, options).fits
+    except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" in str(error):
         return False
       raise
-    return cost.estimate(compiled, target.chip).fits
 
-  most = max(8, given.config.train.batch_size // target.num_chips)
-  if fits(most):
-    while fits(2 * most):
-      most *= 2
-    return most * 3 // 2 if fits(most * 3 // 2) else most
-  while most > 1 and not fits(most // 2):
-    most //= 2
-  return most // 2
+  per_chip = given.config.train.batch_size // target.num_chips
+  return largest(fits, per_chip, given.config.train.accumulate)
+
+
+def _programs(config, given, devices):
+  return programs.Programs(
+    config, given.num_classes, devices, given.num_features
+  )
 
 
 def _options(words: Sequence[str]) -> dict[str, str]:

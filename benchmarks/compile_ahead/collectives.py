@@ -31,7 +31,7 @@ class Collective:
 
 
 def read(program: hlo.Program) -> dict[str, Collective]:
-  """Returns kind -> what a program has of it, by falling number of bytes.
+  """Return kind -> what a program has of it, by falling number of bytes.
 
   The compiler writes an operation that overlaps with several computations into
   each of them; those copies have one origin and one shape, and count once.
@@ -54,7 +54,7 @@ def read(program: hlo.Program) -> dict[str, Collective]:
 
 
 def num_bytes(result: str) -> int:
-  """Returns the bytes of arrays that are printed as in HLO."""
+  """Return the bytes of arrays that are printed as in HLO."""
   return sum(
     math.prod(map(int, filter(None, shape.split(","))))
     * (_BYTES.get(kind) or int(kind[1:]) // 8)
@@ -63,7 +63,7 @@ def num_bytes(result: str) -> int:
 
 
 def sent(kind: str, result_bytes: int, num_devices: int) -> float:
-  """Returns the bytes that a device sends in a ring.
+  """Return the bytes that a device sends in a ring.
 
   Args:
     kind: Of the operation.

@@ -7,6 +7,7 @@ import re
 import jax
 
 from benchmarks.compile_ahead import collectives, hlo, targets
+from dsh_jax.runs import flop
 
 _LAYER = re.compile(
   r"(backbone/[a-z]+\d*|head|augmentation|loss|optimizer)(?=[/_)]|$)"
@@ -32,7 +33,8 @@ class Cost:
     peak_bytes: Arguments, results, temporaries and code, without what is
       overwritten.
     fits: Whether that is at most the chip's memory.
-    flop: Floating-point operations, loops counted once; 0 for a GPU.
+    flop: Floating-point operations, loops counted once; for a GPU those of
+      convolutions and matrix products, loops counted by their length.
     bytes_accessed: Of memory, loops counted once; 0 for a GPU.
     cycles: The compiler's estimate, loops counted by their length; 0 for a
       GPU.
@@ -59,14 +61,20 @@ class Cost:
   open_loops: int
 
 
-def estimate(compiled: jax.stages.Compiled, chip: targets.Chip) -> Cost:
-  """Reads the cost of a compiled program.
+def estimate(
+  traced: jax.stages.Traced,
+  target: targets.Target,
+  options: dict[str, str] | None = None,
+) -> Cost:
+  """Compile a program and estimate its cost.
 
   Args:
-    compiled: For chips of the kind of `chip`.
-    chip: Whose clock, peak and memory are used.
+    traced: For the devices of `target`.
+    target: Whose clock, peak and memory are used.
+    options: Of the compiler, besides those of the program.
   """
-  program = hlo.Program(compiled.as_text())
+  compiled = traced.lower().compile(compiler_options=options or None)
+  chip, program = target.chip, hlo.Program(compiled.as_text())
   memory = compiled.memory_analysis()
   facts = compiled.cost_analysis() or {}  # The GPU plug-in has none.
   peak = (
@@ -83,18 +91,21 @@ def estimate(compiled: jax.stages.Compiled, chip: targets.Chip) -> Cost:
       by_layer[layer_of(program, instruction)] += cycles
       by_kind[kind_of(program, instruction)] += cycles
   cycles = sum(by_kind.values())
-  flop = float(facts.get("flops", 0))
+  if "flops" in facts:
+    operations = float(facts["flops"])
+  else:
+    operations = flop.of_jaxpr(traced.jaxpr.jaxpr) / target.num_chips
   secs = cycles / chip.clock_hz if chip.clock_hz else 0.0
   return Cost(
     argument_bytes=memory.argument_size_in_bytes,
     temporary_bytes=memory.temp_size_in_bytes,
     peak_bytes=peak,
     fits=peak <= chip.memory_bytes,
-    flop=flop,
+    flop=operations,
     bytes_accessed=float(facts.get("bytes accessed", 0)),
     cycles=cycles,
     ms=1e3 * secs,
-    mfu=flop / secs / chip.peak if secs else 0.0,
+    mfu=operations / secs / chip.peak if secs else 0.0,
     collectives=collectives.read(program),
     by_layer=dict(by_layer.most_common()),
     by_kind=dict(by_kind.most_common()),
@@ -103,7 +114,7 @@ def estimate(compiled: jax.stages.Compiled, chip: targets.Chip) -> Cost:
 
 
 def layer_of(program: hlo.Program, instruction: hlo.Instruction) -> str:
-  """Returns the layer of an instruction, "... backward" for its gradient."""
+  """Return the layer of an instruction, "... backward" for its gradient."""
   for part in program.inside(instruction):
     if found := _LAYER.findall(part.scope):
       backward = " backward" if "transpose(" in part.scope else ""
@@ -112,7 +123,7 @@ def layer_of(program: hlo.Program, instruction: hlo.Instruction) -> str:
 
 
 def kind_of(program: hlo.Program, instruction: hlo.Instruction) -> str:
-  """Returns what an instruction mostly does."""
+  """Return what an instruction mostly does."""
   opcodes = {part.opcode for part in program.inside(instruction)}
   for kind, names in _KINDS.items():
     if opcodes.intersection(names):

@@ -1,4 +1,4 @@
-"""Reads the text of a compiled program: its instructions, and how often."""
+"""Read the text of a compiled program: its instructions, and how often."""
 
 import dataclasses
 import re
@@ -69,7 +69,7 @@ class Program:
   """
 
   def __init__(self, text: str):
-    """Parses the text that `jax.stages.Compiled.as_text` returns."""
+    """Parse the text that `jax.stages.Compiled.as_text` returns."""
     self.computations: dict[str, list[Instruction]] = {}
     self.entry = ""
     self.open_loops: list[str] = []
@@ -83,7 +83,7 @@ class Program:
         current.append(Instruction(*found.groups()))
 
   def executed(self) -> Iterator[tuple[Instruction, int]]:
-    """Yields what a device executes, one by one, and how often.
+    """Yield what a device executes, one by one, and how often.
 
     Loops, calls and branches are opened (of a conditional, the branch with
     most cycles); fusions are one instruction.
@@ -105,14 +105,14 @@ class Program:
         yield instruction, repeats
 
   def inside(self, instruction: Instruction) -> Iterator[Instruction]:
-    """Yields an instruction and all that it is made of."""
+    """Yield an instruction and all that it is made of."""
     yield instruction
     for name in instruction.called:
       for inner in self.computations.get(name, ()):
         yield from self.inside(inner)
 
   def everything(self) -> Iterator[Instruction]:
-    """Yields all instructions of all computations."""
+    """Yield all instructions of all computations."""
     for instructions in self.computations.values():
       yield from instructions
 
@@ -120,7 +120,7 @@ class Program:
     return sum(i.cycles * n for i, n in self._executed(name, 1))
 
   def _length(self, loop):
-    """Counts the rounds of a loop; 1 where data decide."""
+    """Count the rounds of a loop; 1 where data decide."""
     if known := _KNOWN.search(loop.rest):
       return int(known[1])
     condition = self.computations[_CONDITION.search(loop.rest)[1]]

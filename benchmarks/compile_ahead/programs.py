@@ -1,4 +1,4 @@
-"""The programs of a run, lowered for given devices from shapes alone."""
+"""The programs of a run, traced for given devices from shapes alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from benchmarks.compile_ahead import reference
 from dsh_jax import losses, parallel, steps
 from dsh_jax.config import factories
 from dsh_jax.retrieval import histogram_xla
+from dsh_jax.runs import programs
 
 _SPEC = jax.sharding.PartitionSpec
 _NUM_STEPS = 1000  # Of the schedule, which is a constant of the program.
@@ -22,7 +23,7 @@ class Programs:
   Attributes:
     config: The configuration.
     num_classes: L.
-    devices: Those of a `targets.Target`, or any others.
+    devices: All of them.
   """
 
   def __init__(
@@ -30,48 +31,50 @@ class Programs:
     config: ml_collections.ConfigDict,
     num_classes: int,
     devices: Sequence[jax.Device],
+    num_features: int = 2048,
   ):
-    """Creates the parts of a run, without any array."""
+    """Create the parts of a run, without any array.
+
+    Args:
+      config: As in configs/default.py.
+      num_classes: L.
+      devices: Those of a `targets.Target`, or any others.
+      num_features: F, where the trained network takes vectors.
+    """
     self.config = config
     self.num_classes = num_classes
     self.devices = list(devices)
     self._mesh = parallel.DeviceMesh(config.parallel, self.devices)
-    self._method = factories.create_method(config, num_classes)
-    self._tx = factories.create_optimizer(config, self._method, _NUM_STEPS)
-    self._augmentation = factories.create_augmentation(config)
+    self._made = programs.load(config, self._mesh, num_classes, _NUM_STEPS)
+    size = config.data.image_size
+    self._crop = config.data.crop_size or size
+    if factories.takes_vectors(config):
+      self._stored = self._seen = (num_features,)
+      self._dtype = jnp.float32
+    else:
+      self._stored, self._seen = (size, size, 3), (self._crop, self._crop, 3)
+      self._dtype = jnp.uint8
 
-  def train_step(self) -> jax.stages.Lowered:
-    """Lowers one step of training."""
-    config = self.config
-    step = factories.make_train_step(
-      config,
-      self._network(),
-      self._method,
-      self._tx,
-      _NUM_STEPS,
-      self._mesh.axis_name,
-    )
-    lifted = self._mesh.parallelize(steps.scan_steps(step), donate_state=True)
-    size, count = config.data.image_size, config.train.batch_size
-    return lifted.lower(
+  def train_step(self) -> jax.stages.Traced:
+    """Trace one step of training."""
+    count = self.config.train.batch_size
+    return self._made.train_steps.trace(
       self._replicated(self._state()),
-      self._sharded((1, count, size, size, 3), 1),
-      self._sharded((1, count, self.num_classes), 1),
+      self._sharded((1, count, *self._stored), 1, self._dtype),
+      self._sharded((1, count, self.num_classes), 1, jnp.uint8),
+      self._replicated(programs.numbers(self.config)),
     )
 
-  def encode_step(self, batch_size: int) -> jax.stages.Lowered:
-    """Lowers the encoding of one batch of `batch_size` images."""
-    step = steps.make_encode_step(
-      self._network(), self._method, self._augmentation
-    )
-    state, size = self._state(), self.config.data.image_size
-    return self._mesh.parallelize(step).lower(
+  def encode_step(self, batch_size: int) -> jax.stages.Traced:
+    """Trace the encoding of one batch of `batch_size` images."""
+    state = self._state()
+    return self._made.encoder.encode.trace(
       self._replicated((state.params, state.batch_stats)),
-      self._sharded((batch_size, size, size, 3), 0),
+      self._sharded((batch_size, *self._stored), 0, self._dtype),
     )
 
-  def loss(self, name: str, batch_size: int) -> jax.stages.Lowered:
-    """Lowers value and gradient of a loss of the global batch.
+  def loss(self, name: str, batch_size: int) -> jax.stages.Traced:
+    """Trace value and gradient of a loss of the global batch.
 
     Args:
       name: A key of `losses.LOSSES`.
@@ -89,7 +92,7 @@ class Programs:
     mesh = self._auto_mesh()
     rows = jax.sharding.NamedSharding(mesh, _SPEC(parallel.AXIS))
     shape = (batch_size, method.num_outputs)
-    return jax.jit(jax.value_and_grad(objective, argnums=(0, 1))).lower(
+    return self._jit(jax.value_and_grad(objective, argnums=(0, 1))).trace(
       self._on_all(params),
       jax.ShapeDtypeStruct(shape, jnp.float32, sharding=rows),
       jax.ShapeDtypeStruct(
@@ -99,8 +102,8 @@ class Programs:
 
   def histogram(
     self, num_queries: int, most_shared: int, chunk_rows: int
-  ) -> jax.stages.Lowered:
-    """Lowers the counting of one chunk of the database.
+  ) -> jax.stages.Traced:
+    """Trace the counting of one chunk of the database.
 
     Args:
       num_queries: Q.
@@ -118,7 +121,7 @@ class Programs:
     def shape(dtype, sharding, *dims):
       return jax.ShapeDtypeStruct(dims, dtype, sharding=sharding)
 
-    return step.lower(
+    return step.trace(
       shape(jnp.int32, split, count, num_queries, bits + 1, most_shared + 1),
       shape(jnp.uint32, whole, words, num_queries),
       shape(jnp.uint32, whole, sets, num_queries),
@@ -127,11 +130,11 @@ class Programs:
       shape(jnp.bool_, split, count, size),
     )
 
-  def reference_step(self) -> jax.stages.Lowered:
-    """Lowers a step of the plain classifier, on as many images."""
+  def reference_step(self) -> jax.stages.Traced:
+    """Trace a step of the plain classifier, on as many images."""
     dtype = jnp.dtype(self.config.dtype)
     count = self.config.train.batch_size
-    size = self.config.data.crop_size or self.config.data.image_size
+    size = self._crop
     state = jax.eval_shape(
       lambda key: reference.create_state(dtype, size, key), jax.random.key(0)
     )
@@ -145,23 +148,25 @@ class Programs:
       check_vma=False,
     )
     rows = jax.sharding.NamedSharding(self._auto_mesh(), rows)
-    return jax.jit(mapped, donate_argnums=0).lower(
+    return self._jit(mapped, donate_argnums=0).trace(
       self._on_all(state),
       jax.ShapeDtypeStruct((count, size, size, 3), dtype, sharding=rows),
       jax.ShapeDtypeStruct((count,), jnp.int32, sharding=rows),
     )
 
-  def _network(self):
-    return factories.create_network(
-      self.config, self._method, self._mesh.axis_name
+  def _jit(self, function, **options):
+    """Compile with the options of a run, see `DeviceMesh.parallelize`."""
+    return jax.jit(
+      function,
+      compiler_options=parallel.compiler_options(self.devices[0]),
+      **options,
     )
 
   def _state(self) -> Any:
-    size = self.config.data.crop_size or self.config.data.image_size
-    network = factories.create_network(self.config, self._method)
+    made = self._made
     return jax.eval_shape(
       lambda key: steps.create_state(
-        network, self._method, self._tx, (size, size, 3), key
+        made.network, made.method, made.tx, self._seen, key
       ),
       jax.random.key(0),
     )
@@ -190,12 +195,12 @@ class Programs:
       lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), tree
     )
 
-  def _sharded(self, shape, axis):
-    """Shape of bytes as `parallel.DeviceMesh.shard_batch` spreads them."""
+  def _sharded(self, shape, axis, dtype):
+    """Shape of a batch as `parallel.DeviceMesh.shard_batch` spreads them."""
     count = len(self.devices)
     if self.config.parallel == "jit":
       spec = _SPEC(*[None] * axis, parallel.AXIS)
       sharding = jax.sharding.NamedSharding(self._auto_mesh(), spec)
-      return jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=sharding)
+      return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
     shape = (count, *shape[:axis], shape[axis] // count, *shape[axis + 1 :])
-    return jax.ShapeDtypeStruct(shape, jnp.uint8)
+    return jax.ShapeDtypeStruct(shape, dtype)

@@ -53,7 +53,7 @@ class Classifier(nn.Module):
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool = True) -> jax.Array:
-    """Maps normalised images, float [B,H,W,3], to float32 logits [B,1000]."""
+    """Map normalised images, float [B,H,W,3], to float32 logits [B,1000]."""
     conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype)
     norm = functools.partial(
       nn.BatchNorm,
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
 def create_state(
   dtype: Any, image_size: int, key: jax.Array
 ) -> tuple[Any, Any, Any]:
-  """Returns parameters, statistics and momenta.
+  """Return parameters, statistics and momenta.
 
   Args:
     dtype: Type of the computation.
@@ -90,7 +90,7 @@ def create_state(
 
 
 def make_train_step(dtype: Any, axis_name: str | None) -> Callable[..., Any]:
-  """Returns the function that takes one step.
+  """Return the function that takes one step.
 
   Args:
     dtype: Type of the computation.

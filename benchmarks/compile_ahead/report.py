@@ -19,7 +19,7 @@ _MB = 1e-6
 def write(
   folder: pathlib.Path, name: str, about: dict[str, Any], costs: dict[str, Any]
 ) -> None:
-  """Writes NAME.json and NAME.md.
+  """Write NAME.json and NAME.md.
 
   Args:
     folder: Made if it is not there.
@@ -35,7 +35,7 @@ def write(
 
 
 def page(about: dict[str, Any], costs: dict[str, cost.Cost]) -> str:
-  """Returns the Markdown page.
+  """Return the Markdown page.
 
   Args:
     about: As in `write`.
@@ -60,7 +60,7 @@ def page(about: dict[str, Any], costs: dict[str, cost.Cost]) -> str:
 
 
 def summary(costs: dict[str, cost.Cost], chip: targets.Chip) -> list[str]:
-  """Returns the lines of the table with a row for each program.
+  """Return the lines of the table with a row for each program.
 
   Args:
     costs: As in `write`.
@@ -68,14 +68,17 @@ def summary(costs: dict[str, cost.Cost], chip: targets.Chip) -> list[str]:
   """
   lines = [
     "| program | arguments MB | temporary MB | peak MB | fits"
-    f" {chip.memory_bytes / 1e9:.0f} GB | GFLOP | M cycles | ms | MFU |",
-    "|---" * 9 + "|",
+    f" {chip.memory_bytes / 1e9:.0f} GB | GFLOP | moved GB | M cycles | ms"
+    " | MFU |",
+    "|---" * 10 + "|",
   ]
   for name, found in costs.items():
     sizes = (found.argument_bytes, found.temporary_bytes, found.peak_bytes)
     cells = [f"{size * _MB:.1f}" for size in sizes]
     cells += ["yes" if found.fits else "no"]
     cells += [f"{found.flop * 1e-9:.1f}" if found.flop else ""]
+    moved = found.bytes_accessed
+    cells += [f"{moved * 1e-9:.2f}" if moved else ""]
     if found.cycles:
       cells += [f"{found.cycles * 1e-6:.2f}", f"{found.ms:.3f}"]
       cells += [f"{100 * found.mfu:.0f} %"]

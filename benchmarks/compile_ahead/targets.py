@@ -102,7 +102,7 @@ class Target:
     return _ENVIRONMENTS[self.chip.platform][0]
 
   def devices(self) -> list[jax.Device]:
-    """Returns devices that programs can be compiled for, but not run on.
+    """Return devices that programs can be compiled for, but not run on.
 
     Raises:
       UserError: The compiler is not installed, or it knows no such slice.
@@ -144,7 +144,7 @@ class Target:
 
 
 def parse(name: str) -> Target:
-  """Reads a target.
+  """Read a target.
 
   Args:
     name: CHIP:SHAPE, such as "v5e:2x4" or "h100:8".
@@ -162,7 +162,7 @@ def parse(name: str) -> Target:
 
 
 def prepare() -> None:
-  """Lets compilers start on a machine without their hardware.
+  """Let compilers start on a machine without their hardware.
 
   Call it before any other use of JAX.
   """

@@ -32,7 +32,12 @@ def check_finite(has_nan: np.ndarray) -> None:
 
 
 class BatchEncoder:
-  """Encodes any number of images with one compiled program."""
+  """Encodes any number of images with one compiled program.
+
+  Attributes:
+    encode: The program: weights and a batch -> words uint32 of NaNs and packed
+      codes, then what the step returns besides.
+  """
 
   def __init__(
     self,
@@ -61,7 +66,7 @@ class BatchEncoder:
       )
       return jnp.stack([jnp.concatenate(parts, axis=1) for parts in words])
 
-    self._encode = mesh.parallelize(encode)
+    self.encode = mesh.parallelize(encode)
     self._join = mesh.parallelize(join)
     self._mesh = mesh
     self._batch_size = batch_size * mesh.num_devices
@@ -119,7 +124,7 @@ class BatchEncoder:
     num_batches = -(-num_images // size)
     encoded, joined = [], []
     for images in batches.prefetch(read, 0, num_batches, _AHEAD):
-      codes, *outputs = self._encode(weights, images)
+      codes, *outputs = self.encode(weights, images)
       encoded.append([codes, *outputs] if with_outputs else [codes])
       if len(encoded) > _AHEAD:  # More would only keep images on the devices.
         jax.block_until_ready(encoded[-1 - _AHEAD])

@@ -62,7 +62,7 @@ def of_products(function: Callable, *arguments: Any) -> int:
   Returns:
     Additions plus multiplications; nothing elementwise.
   """
-  return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+  return of_jaxpr(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 def of_step(network: nn.Module, variables: Any, shape: Sequence[int]) -> int:
@@ -82,7 +82,8 @@ def of_step(network: nn.Module, variables: Any, shape: Sequence[int]) -> int:
   return 3 * of_products(forward, variables, images)
 
 
-def _count(jaxpr) -> int:
+def of_jaxpr(jaxpr: extend.core.Jaxpr) -> int:
+  """Count as `of_products`, over all devices."""
   total = 0
   for equation in jaxpr.eqns:
     name = equation.primitive.name
@@ -95,11 +96,15 @@ def _count(jaxpr) -> int:
       kernel = equation.invars[1].aval.shape
       spec = equation.params["dimension_numbers"].rhs_spec
       depth = math.prod(kernel) // kernel[spec[0]]
-      total += 2 * depth * equation.outvars[0].aval.size
-    inside = map(_count, extend.core.jaxprs_in_params(equation.params))
+      products = depth * equation.outvars[0].aval.size
+      # The gradient of a stride multiplies the zeros between its values.
+      total += 2 * products // math.prod(equation.params["lhs_dilation"])
+    inside = map(of_jaxpr, extend.core.jaxprs_in_params(equation.params))
     if name == "cond":  # Branches for platforms do the same work.
       total += max(inside)
     else:
       repeats = equation.params["length"] if name == "scan" else 1
+      if name == "shard_map":
+        repeats = equation.params["mesh"].size
       total += repeats * sum(inside)
   return total

@@ -1,5 +1,7 @@
 """The speed table of training and the list of collectives, at tiny sizes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -51,6 +53,14 @@ def test_counts_operations():
   assert flop.of_products(function, x, kernel, y) == (
     5 * 2 * 6**3 + 2 * (4 * 3 * 3) * (2 * 8 * 6 * 6)
   )
+  # A convolution with a stride and its transpose have the same products.
+  strided = functools.partial(
+    jax.lax.conv, rhs=kernel, window_strides=(2, 2), padding="SAME"
+  )
+  forward = flop.of_products(strided, x)
+  assert forward == 2 * (4 * 3 * 3) * (2 * 8 * 3 * 3)
+  transposed = jax.linear_transpose(strided, x)
+  assert flop.of_products(transposed, jnp.ones((2, 8, 3, 3))) == forward
   assert matrix_product.measure("float32", size=8, repeats=1) > 0
 
 
