@@ -187,7 +187,7 @@ class Programs:
     )
 
   def _replicated(self, tree):
-    """Shapes of a tree as `parallel.DeviceMesh.replicate` copies it."""
+    """Return shapes as `parallel.DeviceMesh.replicate` copies a tree."""
     if self.config.parallel == "jit":
       return self._on_all(tree)
     count = len(self.devices)

@@ -7,6 +7,17 @@ Group = tuple[int, int]  # First step, last step + 1.
 _MOST_STEPS = 256
 
 
+def count_steps(train: Mapping[str, Any], num_items: int) -> tuple[int, int]:
+  """Return the steps of an epoch, and of the whole training.
+
+  Args:
+    train: The section of the configuration.
+    num_items: Items of the training split.
+  """
+  steps_per_epoch = num_items // train.batch_size
+  return steps_per_epoch, steps_per_epoch * train.num_epochs
+
+
 def stops(
   train: Mapping[str, Any], steps_per_epoch: int, num_steps: int
 ) -> tuple[set[int], set[int]]:
