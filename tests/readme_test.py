@@ -40,6 +40,7 @@ IN_CI = {"./run.sh", "./run.sh test"}
 NOT_RUN = {
   "./run.sh test -m": "a part of ./run.sh test",
   "gcloud": "needs an account and a TPU",
+  "pip install": "the tests have these packages",
   "YOUR_BUCKET": "sets names for the commands above",
   "ARCHIVES": "needs data to download; paper_tables_test.py has stand-ins",
   "--dry_run": "run by .ci/run without --dry_run",

@@ -114,7 +114,10 @@ def _choices(file: str) -> str:
   methods = presets()
   width = max(map(len, methods))
   lines = [f"method={config.method}   one of"]
-  lines += [f"  {name:<{width}}  {methods[name]['source']}" for name in methods]
+  lines += [
+    f"  {name:<{width}}  {preset.get('source', '')}".rstrip()
+    for name, preset in methods.items()
+  ]
   lines.append(
     f"  {fields.AUTO:<{width}}  On features: try each, keep the best"
   )

@@ -76,7 +76,7 @@ def prepare(backbone: str, data_dir: str) -> str:
     files.check_seal(folder, *_FILES)
     return os.fspath(path)
   started = time.monotonic()
-  print("Training the pretrained weights.", file=sys.stderr, flush=True)
+  print("Pretraining on single digits.", file=sys.stderr, flush=True)
   process = subprocess.run(
     [sys.executable, "-m", __name__, os.fspath(folder.absolute())],
     env=os.environ | _ENVIRONMENT,
@@ -93,7 +93,7 @@ def prepare(backbone: str, data_dir: str) -> str:
     )
   accuracy = json.loads((folder / "config.json").read_text())["accuracy"]
   print(
-    f"They classify {accuracy:.1%} of single digits:"
+    f"Pretrained: {accuracy:.1%} of single digits are classified correctly,"
     f" {time.monotonic() - started:.0f} s.",
     file=sys.stderr,
     flush=True,

@@ -27,8 +27,13 @@ def test_choices_from_the_command_line(command):
 def test_choices_in_both_spellings(monkeypatch):
   monkeypatch.chdir(commands.ROOT)
   config_files.make_importable()
+  # A preset of the user's may lack a source.
+  monkeypatch.setitem(
+    config_files.presets(), "mine", {"loss": {"name": "idhn"}}
+  )
   query = "configs/digits.py:bits=?"
-  assert "resnet18" in config_files.answer(["x", "--config", query])
+  found = config_files.answer(["x", "--config", query])
+  assert "resnet18" in found and "\n  mine\n" in found
   assert "resnet18" in config_files.answer(["x", f"--config={query}"])
   assert config_files.answer(["x", "--config=configs/digits.py:bits=4"]) is None
   assert config_files.answer(["x", "--config"]) is None
