@@ -135,7 +135,7 @@ _TABLES = (
 
 
 # One of an archive, one of TFDS.
-_ALWAYS = ("mirflickr25k_hyp2.py", "coco_deephash_pytorch.py")
+_ALWAYS = ("coco_deephash_pytorch.py",)
 
 
 @pytest.fixture(scope="module")
